@@ -1,0 +1,203 @@
+"""A parsed `.smt` file: what it says, and its tokens once a model's layout and a prior are at hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from smalti.codecs.bitstream import parts
+from smalti.codecs.bitstream.chunked import Chunked, Entry, Part, assemble, read_chunked, write_chunked
+from smalti.codecs.bitstream.solo import MAX_PAYLOAD, SOLO, Solo, read_solo, write_solo
+from smalti.codecs.bitstream.streams import StreamInfo
+from smalti.codecs.bitstream.wire import check_header
+from smalti.tokenizers.contracts import Prior
+from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
+from smalti.tokenizers.tokens import Layout, Tokens
+
+
+@dataclass(frozen=True)
+class File:
+    """A file whose structure, limits and CRCs were checked; no token is decoded yet. `size` in bytes."""
+
+    content: Solo | Chunked
+    size: int
+
+    @property
+    def form(self) -> str:
+        return "solo" if isinstance(self.content, Solo) else "chunked"
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return self.content.version
+
+    @property
+    def streams(self) -> tuple[StreamInfo, ...]:
+        return (self.content.info,) if isinstance(self.content, Solo) else self.content.streams
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Damage that a reading which was not strict left out."""
+        return () if isinstance(self.content, Solo) else self.content.problems
+
+    def stages(self, stream: int = 0) -> int:
+        """How many leading stages are whole; for timed streams all levels, or 0 without a first segment."""
+        info = self.streams[stream]
+        if isinstance(self.content, Solo):
+            return info.stages
+        if info.time_order:
+            return info.stages if self.segments(stream) else 0
+        held = {(p.stage, p.segment): p.last for p in self.content.parts if p.stream == stream}
+        whole = 0
+        while whole < info.stages and _run(held, whole)[1]:
+            whole += 1
+        return whole
+
+    def segments(self, stream: int = 0) -> int:
+        """How many leading segments of time are whole; 1 for still signals in solo form."""
+        if isinstance(self.content, Solo):
+            return 1
+        timed = self.streams[stream].time_order
+        return _run({(p.stage if not timed else 0, p.segment): p.last for p in self.content.parts if p.stream == stream}, 0)[0]
+
+    def tokens(self, layout: Layout | None, prior: Prior, stream: int = 0, stages: int | None = None) -> Tokens:
+        """The tokens of a stream: the longest decodable prefix of what is held, or the first `stages` of it.
+
+        layout: the model's for `streams[stream].signal`, all stages; None for raw tokens. A timed stream cut after a segment gives the
+        time steps that are there, as `Tokens.segment` does. Raises BitstreamError for damage, ModelError for another prior or layout.
+        """
+        info = self.streams[stream]
+        layout = _layout_of(info, layout)
+        if info.prior_id != bytes(4) and info.prior_id != prior.id:
+            raise ModelError(f"the file was written with prior {info.prior_id.hex()}, found {prior.id.hex()}: hand over the file's own")
+        whole = self.stages(stream)
+        wanted = stages if stages is not None else max((c for c in layout.cuts if c <= whole), default=0)
+        if stages is not None and stages not in layout.cuts:
+            raise UsageError(f"the first {stages} stages do not decode on their own; choose one of {', '.join(map(str, layout.cuts))}")
+        if not 0 < wanted <= whole:
+            raise BitstreamError(f"the file holds {whole} whole stages, too few to decode {f'the first {wanted}' if wanted else 'any'}")
+        if isinstance(self.content, Solo):
+            tokens = _solo_tokens(self.content, layout, prior)
+            return tokens if wanted == whole else tokens.prefix(wanted)
+        own = [p for p in self.content.parts if p.stream == stream]
+        if info.time_order:
+            return _timed_tokens(own[: self.segments(stream)], info, layout, prior, wanted)
+        return _still_tokens(own, info, layout.prefix(wanted), prior)
+
+    def cut(self, stages: int, layout: Layout | None = None, prior: Prior | None = None) -> bytes:
+        """A file of the first `stages` of every stream. Chunked files drop chunks and levels and need neither layout nor prior."""
+        if isinstance(self.content, Solo):
+            if prior is None or (layout is None and self.content.info.layout is None):
+                raise UsageError("a solo file is cut by coding its tokens again: that needs the model's layout and prior")
+            return write_solo(self.tokens(layout, prior, 0, stages), prior, self.content.info)
+        if self.problems:
+            raise BitstreamError(f"a damaged file is not cut: {self.problems[0]}")
+        streams = tuple(replace(info, stages=min(stages, info.stages)) for info in self.streams)
+        if stages < 1 or any(i.layout is not None and stages < i.stages and stages not in i.layout.cuts for i in self.streams):
+            raise UsageError(f"the first {stages} stages do not decode on their own")
+        held = [_shortened(p, streams[p.stream]) for p in self.content.parts if p.stage < streams[p.stream].stages]
+        return assemble(streams, held)
+
+    def truncate(self, chunks: int) -> bytes:
+        """A chunked file of the first `chunks` TOKENS chunks, with its END written again."""
+        if isinstance(self.content, Solo):
+            raise UsageError("a solo file has no chunks")
+        return assemble(self.streams, self.content.parts[:chunks])
+
+
+def parse(data: bytes, strict: bool = True) -> File:
+    """A file taken apart and checked; imports neither torch nor numba. Raises BitstreamError.
+
+    Not strict: damaged chunks of a chunked file are left out and named in `problems`; what came through their CRC is kept.
+    """
+    _, flags = check_header(data)
+    return File(read_solo(data) if flags & SOLO else read_chunked(data, strict), len(data))
+
+
+def write(tokens: Tokens, prior: Prior, info: StreamInfo, form: str = "auto") -> bytes:
+    """The file of one signal. form: "solo", "chunked", or "auto": solo where it fits."""
+    if form not in ("auto", "solo", "chunked"):
+        raise UsageError(f"the forms are auto, solo and chunked, found {form!r}")
+    # one-sixteenth: no prior worth its name makes more of it, and coding a large signal twice is slow
+    if form == "solo" or (form == "auto" and tokens.uniform_bits <= 16 * 8 * MAX_PAYLOAD):
+        try:
+            return write_solo(tokens, prior, info)
+        except UsageError:
+            if form == "solo":
+                raise
+    return write_chunked([Entry(tokens, prior, info)])
+
+
+def _run(held: dict[tuple[int, int], bool], stage: int) -> tuple[int, bool]:
+    """(segments of a stage that follow one another from 0, whether the last of them is its last)."""
+    count = 0
+    while (stage, count) in held:
+        count += 1
+        if held[stage, count - 1]:
+            return count, True
+    return count, False
+
+
+def _layout_of(info: StreamInfo, layout: Layout | None) -> Layout:
+    layout = info.layout if info.layout is not None else layout
+    if layout is None:
+        raise UsageError(f"tokens of {info.modality} need the model's layout to be read")
+    if info.stages > len(layout.stages):
+        raise ModelError(f"the file holds {info.stages} stages, the model has {len(layout.stages)}: it was written with another model")
+    return layout
+
+
+def _solo_tokens(content: Solo, layout: Layout, prior: Prior) -> Tokens:
+    if content.info.stages not in layout.cuts:
+        raise ModelError(f"the file holds {content.info.stages} stages, the model decodes {layout.cuts}: it was written with another model")
+    tokens = prior.decode(content.payload, layout.prefix(content.info.stages))
+    if bytes.fromhex(tokens.digest()[:8]) != content.hash:
+        raise BitstreamError("the decoded tokens are not those that were written: another model, prior or release")
+    return tokens
+
+
+def _still_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior) -> Tokens:
+    by_place = {(p.stage, p.segment): p for p in own}
+    held: Tokens | None = None
+    for k, stage in enumerate(layout.stages):
+        borders = parts.stage_bounds(stage, info.unit)
+        if (k, len(borders) - 2) not in by_place or not by_place[k, len(borders) - 2].last:
+            raise ModelError(f"stage {stage.name} has other segments than the model's layout gives: it was written with another model")
+        pieces = []
+        for s in range(len(borders) - 1):
+            part_layout = parts.rows_layout(layout, k, borders[s], borders[s + 1])
+            known = parts.cut_rows(held, stage.axes, borders[s], borders[s + 1]) if held is not None else None
+            pieces.append(_decoded(by_place[k, s].blobs[0], part_layout, known, prior))
+        arrays = [*(held.arrays if held is not None else ()), parts.join_arrays([p.arrays[k] for p in pieces], 0)]
+        masks = [*(held.present if held is not None else ()), parts.join_masks([p.present[k] for p in pieces], 0, len(stage.axes))]
+        cuts = layout.cuts if k + 1 == len(layout.stages) else (k + 1,)
+        held = parts.checked(Layout(layout.stages[: k + 1], cuts, layout.signal), arrays, masks)
+    assert held is not None
+    return held
+
+
+def _timed_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior, wanted: int) -> Tokens:
+    if not parts.is_timed(layout):
+        raise ModelError("the file is ordered in time, the model's layout has no time axis: it was written with another model")
+    borders = parts.time_bounds(layout, info.unit)
+    if len(own) >= len(borders) or own[-1].last != (len(own) == len(borders) - 1):
+        raise ModelError(f"the file has {len(own)} segments, the model gives {len(borders) - 1}: it was written with another model")
+    pieces = []
+    for s, part in enumerate(own):
+        piece: Tokens | None = None
+        whole = parts.time_layout(layout, borders[s], borders[s + 1])
+        for k in range(wanted):
+            piece = _decoded(part.blobs[k], Layout(whole.stages[: k + 1], (k + 1,), layout.signal), piece, prior)
+        assert piece is not None
+        pieces.append(piece)
+    there = layout if len(own) == len(borders) - 1 else parts.time_layout(layout, 0, borders[len(own)])
+    return parts.join(there.prefix(wanted), pieces, "time")
+
+
+def _decoded(blob: tuple[bytes, bytes], layout: Layout, known: Tokens | None, prior: Prior) -> Tokens:
+    tokens = prior.decode(blob[1], layout, known)
+    if bytes.fromhex(parts.stage_digest(tokens, len(layout.stages) - 1)[:4]) != blob[0]:
+        raise BitstreamError("the decoded tokens are not those that were written: another model, prior or release")
+    return tokens
+
+
+def _shortened(part: Part, info: StreamInfo) -> Part:
+    return replace(part, blobs=part.blobs[: info.stages]) if info.time_order else part

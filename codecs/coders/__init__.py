@@ -1,0 +1,1 @@
+"""Exact integer coders: the same bytes on every machine."""

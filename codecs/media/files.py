@@ -1,0 +1,105 @@
+"""Files as such: read whole with a limit, written all or not at all, and folders listed in a fixed order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import BinaryIO
+
+from smalti.tokenizers.errors import SignalError, UsageError
+
+IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MAX_FILE_BYTES = 2**30
+
+Content = bytes | Callable[[BinaryIO], object]
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:
+    """The whole file, of at most `limit` bytes; SignalError where it is missing, a folder, too long or cannot be read."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except FileNotFoundError:
+        raise SignalError(f"{path}: no such file; check the name and the folder ({Path.cwd()})") from None
+    except IsADirectoryError:
+        raise SignalError(f"{path}: a folder, expected a file; name one of the files in it") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise SignalError(f"{path}: cannot be read ({reason(error)}), expected a readable file; check its permissions") from None
+    if len(data) > limit:
+        raise SignalError(f"{path}: more than {limit} bytes, expected {limit} at most; make it smaller or split it")
+    return data
+
+
+def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
+    """Write a file so that `path` is at every moment absent, the old file, or the whole new one.
+
+    content: the bytes, or a function that writes them to the open binary file it is given (it may seek). What that function
+    raises passes through, except for an OSError, and nothing is left behind. UsageError where the place cannot be written. A
+    link is followed; what is neither file nor folder (a pipe, /dev/stdout) is written to directly.
+    """
+    write = content if callable(content) else lambda file: file.write(content)
+    try:
+        target = Path(os.path.realpath(path))
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"{os.fspath(path)!r}: cannot be written ({reason(error)}); choose another name") from None
+    try:
+        if target.is_dir():
+            raise UsageError(f"{path}: a folder, expected the name of a file to write; add a file name")
+        if not target.parent.is_dir():
+            raise UsageError(f"{path}: its folder does not exist, expected one to write into; make it first: mkdir -p {target.parent}")
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                write(file)
+        else:
+            _write_beside(target, write)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({reason(error)}); choose another place or make this one writable") from None
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """All image files under a folder, by `IMAGE_SUFFIXES`, as `list_files` orders them."""
+    return list_files(folder, IMAGE_SUFFIXES)
+
+
+def list_files(folder: str | os.PathLike[str], suffixes: Collection[str]) -> list[Path]:
+    """All files under a folder with one of these lower-case suffixes (".png"; their case in the name is ignored).
+
+    Sorted by path, component by component, so that every machine sees the same order. Hidden files and folders are left out,
+    linked folders are not entered. SignalError where the folder is none or cannot be read.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise SignalError(f"{root}: {'a file' if root.exists() else 'no such folder'}, expected a folder; check the name")
+    found: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise SignalError(f"{error.filename}: cannot be listed ({reason(error)}); check its permissions") from None
+
+    for place, folders, names in os.walk(root, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in suffixes]
+    return sorted(found, key=lambda path: path.parts)
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in one line and without the file's name, which our messages begin with."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _write_beside(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    # not tempfile: it makes files that only their owner may read, whatever the umask says
+    draft = target.with_name(f".smalti-{secrets.token_hex(8)}.part")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.replace(draft, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise

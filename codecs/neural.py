@@ -1,0 +1,110 @@
+"""Tokenizer + prior + bitstream = a codec behind the same contract as the classical ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from smalti.codecs import notes
+from smalti.codecs.bitstream import StreamInfo, parse, write
+from smalti.tokenizers.contracts import Prior, Target, Tokenizer
+from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
+from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
+from smalti.tokenizers.tokens import Tokens
+
+_MODALITY = {Image: "image", Audio: "audio", Video: "video", Shape: "shape"}
+
+
+class NeuralCodec:
+    """`contracts.Codec` of a tokenizer and a prior.
+
+    default_prior: the prior is the model's own; files then name it by four zeros. name: the tokenizer's by default.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, prior: Prior, name: str | None = None, default_prior: bool = False) -> None:
+        self.tokenizer = tokenizer
+        self.prior = prior
+        self.name = tokenizer.name if name is None else name
+        self.default_prior = default_prior
+
+    def compress(self, signal: Signal, target: Target = Target()) -> bytes:
+        """The file with as many stages as the target has room for; raises UsageError where even the fewest are too many."""
+        tokens = self.tokenizer.encode([signal])[0]
+        prior_id = bytes(4) if self.default_prior else self.prior.id
+        return write_within(tokens, self.prior, info_of(self.tokenizer, signal, tokens, prior_id), target, seconds_of(signal))
+
+    def decompress(self, data: bytes) -> Signal:
+        """The signal of a file; raises BitstreamError for damage and ModelError for another model's or another prior's file."""
+        file = parse(data)
+        if len(file.streams) != 1:
+            raise UsageError(f"the file holds {len(file.streams)} streams, a codec reads one: use smalti.open")
+        info = file.streams[0]
+        check_model(info, self.tokenizer)
+        if info.prior_id == bytes(4) and not self.default_prior:
+            raise ModelError(f"the file was written with the default prior of {self.tokenizer.name}, this codec has {self.prior.id.hex()}")
+        tokens = file.tokens(self.tokenizer.layout(info.signal), self.prior)
+        signal = self.tokenizer.decode([tokens])[0]
+        return replace(signal, notes=notes.from_bits(info.notes)) if isinstance(signal, Image) else signal
+
+
+def info_of(tokenizer: Tokenizer, signal: Signal, tokens: Tokens, prior_id: bytes = bytes(4)) -> StreamInfo:
+    """What a file says about a signal and its tokens."""
+    bits = notes.to_bits(signal.notes) if isinstance(signal, Image) else 0
+    return StreamInfo(_MODALITY[type(signal)], fingerprint_bytes(tokenizer), prior_id, len(tokens.arrays), tokens.layout.signal, bits)
+
+
+def fingerprint_bytes(tokenizer: Tokenizer) -> bytes:
+    """The first 6 bytes of the fingerprint (hex), as files carry them."""
+    return bytes.fromhex(tokenizer.fingerprint)[:6]
+
+
+def check_model(info: StreamInfo, tokenizer: Tokenizer) -> None:
+    """Raises ModelError where a file was written with other weights than the tokenizer's."""
+    own = fingerprint_bytes(tokenizer)
+    if info.fingerprint != own:
+        raise ModelError(
+            f"the file was written with model {info.fingerprint.hex()}, this is {own.hex()} ({tokenizer.name}): "
+            "load the model it names, `smalti models` lists fingerprints"
+        )
+
+
+def seconds_of(signal: Signal) -> float | None:
+    """Duration where the signal has one that is known before its frames are read."""
+    return signal.seconds if isinstance(signal, Audio) else None
+
+
+def write_within(tokens: Tokens, prior: Prior, info: StreamInfo, target: Target = Target(), seconds: float | None = None) -> bytes:
+    """The file of the longest decodable prefix that the target has room for; bits are those of the whole file.
+
+    Bits per pixel are 8 * bytes / (height * width). Raises UsageError, naming the smallest possible size where nothing fits.
+    """
+    if target.quality is not None:
+        raise UsageError(f"this codec knows no quality scale (found quality {target.quality}); give bytes, a rate or stages")
+    if target.stages is not None:
+        return write(tokens.prefix(target.stages), prior, info)
+    room = _room(tokens, target, seconds)
+    best: bytes | None = None
+    for k in tokens.layout.cuts if room is not None else tokens.layout.cuts[-1:]:
+        data = write(tokens.prefix(k), prior, info)
+        if room is not None and len(data) > room:
+            if best is None:
+                raise UsageError(f"the smallest file of this signal has {len(data)} bytes, the target allows {int(room)}")
+            break
+        best = data
+    if best is None:
+        raise BitstreamError("tokens without a decodable prefix can't be written")
+    return best
+
+
+def _room(tokens: Tokens, target: Target, seconds: float | None) -> float | None:
+    if target.bytes is not None:
+        return target.bytes
+    if target.bits_per_pixel is not None:
+        size = tokens.layout.size
+        if "height" not in size or "width" not in size or "frames" in size:
+            raise UsageError("bits per pixel are a target for images; give bytes, kbps or stages")
+        return target.bits_per_pixel * size["height"] * size["width"] / 8
+    if target.kbps is not None:
+        if not seconds:
+            raise UsageError("kbps are a target for sound; give bytes, bits per pixel or stages")
+        return target.kbps * 1000 / 8 * seconds
+    return None

@@ -1,0 +1,89 @@
+"""Picture metrics. Each says its unit, direction and convention; all of them see 8-bit pictures of the full size.
+
+PSNR: 10 log10(255^2 / MSE) over all RGB samples of one picture. LPIPS: Zhang et al., "The Unreasonable Effectiveness of Deep Features as
+a Perceptual Metric" (arXiv 1801.03924), heads v0.1 of the `lpips` package, input in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smalti.metrics.judges import load_features
+from smalti.tokenizers.contracts import Score
+from smalti.tokenizers.errors import ModelError, SignalError
+from smalti.tokenizers.signals import Image, Signal
+
+if TYPE_CHECKING:
+    import torch
+
+MIN_LPIPS_SIDE = 64  # below it AlexNet's last layer has no positions left; smaller pictures are padded by reflection of their edge
+
+
+class PSNR:
+    """Peak signal-to-noise ratio in dB; infinite for equal pictures."""
+
+    name = "psnr"
+
+    def __call__(self, reference: Signal, decoded: Signal) -> Score:
+        a, b = _pair(reference, decoded)
+        error = float(np.mean(np.square(a.astype(np.float64) - b)))
+        value = math.inf if error == 0 else 10 * math.log10(255**2 / error)
+        return Score(value, "dB", "higher", "RGB, 8 bits, per picture")
+
+
+class LPIPS:
+    """Learned perceptual distance, 0 for equal pictures. net: "alex" or "vgg"."""
+
+    def __init__(self, net: str = "alex", device: str = "cpu") -> None:
+        self.name = f"lpips-{net}"
+        self.net = lpips_network(net).to(device)
+        self.device = device
+
+    def __call__(self, reference: Signal, decoded: Signal) -> Score:
+        import torch
+
+        a, b = (_to_network(pixels).to(self.device) for pixels in _pair(reference, decoded))
+        with torch.inference_mode():
+            value = float(self.net(a, b).mean())
+        return Score(value, "", "lower", f"{self.name}, heads v0.1, [-1, 1], full size")
+
+
+def lpips_network(net: str) -> torch.nn.Module:
+    """The frozen LPIPS network (B, 3, H, W) x (B, 3, H, W) in [-1, 1] -> (B, 1, 1, 1); ModelError where a part is missing."""
+    if net not in ("alex", "vgg"):
+        raise ModelError(f"LPIPS has the nets 'alex' and 'vgg', found {net!r}")
+    try:
+        import lpips
+    except ImportError:
+        raise ModelError("LPIPS needs the package lpips: pip install 'smalti[metrics]'") from None
+    features = load_features(net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips calls torchvision by arguments deprecated since 0.13
+        judge: Any = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)  # pnet_rand: it would download what we hold already
+    state = {name: features["features." + name.split(".", 1)[1]] for name in judge.net.state_dict()}
+    judge.net.load_state_dict(state)
+    return judge.eval().requires_grad_(False)
+
+
+def _pair(reference: Signal, decoded: Signal) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(reference, Image) or not isinstance(decoded, Image):
+        raise SignalError(f"picture metrics compare pictures, found {type(reference).__name__} and {type(decoded).__name__}")
+    if reference.pixels.shape != decoded.pixels.shape:
+        raise SignalError(f"pictures differ in size: {reference.pixels.shape} and {decoded.pixels.shape}")
+    return _to_8_bits(reference.pixels), _to_8_bits(decoded.pixels)
+
+
+def _to_8_bits(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _to_network(pixels: np.ndarray) -> torch.Tensor:
+    import torch
+
+    missing = [max(0, MIN_LPIPS_SIDE - side) for side in pixels.shape[:2]]
+    padded = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric") if any(missing) else pixels
+    return torch.from_numpy(padded.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1

@@ -1,0 +1,116 @@
+"""Random crops of a folder of pictures, as a pure function of (seed, sample number): any run resumes at any step with the same data.
+
+Pictures are decoded and cropped in worker processes. A file that cannot be read is replaced by the next one in order, named once
+and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from smalti.codecs.media.files import list_images
+from smalti.codecs.media.images import read_image
+from smalti.recipes.training.config import DataConfig
+from smalti.tokenizers.errors import SignalError, UsageError
+
+TRIES = 8  # unreadable files in a row before a run gives up
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pixels: float32 (B, 3, crop, crop) in [-1, 1]. skipped: one line per unreadable file met on the way."""
+
+    pixels: torch.Tensor
+    skipped: tuple[str, ...]
+
+    def pin_memory(self) -> Batch:
+        return Batch(self.pixels.pin_memory(), self.skipped)
+
+
+def split(config: DataConfig) -> tuple[list[Path], list[Path]]:
+    """(training files, held-out files) of a folder, by name."""
+    if not config.folder:
+        raise UsageError("say where the pictures are: data=DIR")
+    files = list_images(Path(config.folder))
+    if len(files) < config.holdout + 1:
+        raise UsageError(
+            f"{config.folder}: {len(files)} pictures, at least {config.holdout + 1} are needed: "
+            f"{config.holdout} are kept for evaluation (data.holdout)"
+        )
+    return files[: -config.holdout], files[-config.holdout :]
+
+
+class Crops(Dataset[tuple[np.ndarray, tuple[str, ...]]]):
+    """Sample n of an endless sequence of uint8 crops: epochs in random order, a random place, scale and mirroring each."""
+
+    def __init__(self, files: list[Path], config: DataConfig, seed: int) -> None:
+        self.files, self.config, self.seed = files, config, seed
+
+    def __getitem__(self, sample: int) -> tuple[np.ndarray, tuple[str, ...]]:
+        epoch, place = divmod(sample, len(self.files))
+        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.files))
+        random = np.random.default_rng((self.seed, 1, sample))
+        skipped: list[str] = []
+        for attempt in range(min(TRIES, len(self.files))):
+            path = self.files[order[(place + attempt) % len(self.files)]]
+            try:
+                return random_crop(read_image(path).pixels, self.config, random), tuple(skipped)
+            except SignalError as error:
+                skipped.append(str(error))
+        raise SignalError(f"{TRIES} pictures in a row cannot be used, the last: {skipped[-1]}")
+
+
+def random_crop(pixels: np.ndarray, config: DataConfig, random: np.random.Generator) -> np.ndarray:
+    """uint8 (crop, crop, 3): a square of the picture at a random scale, perhaps mirrored."""
+    height, width = pixels.shape[:2]
+    scale = float(np.exp(random.uniform(np.log(config.smallest_scale), np.log(config.largest_scale))))
+    side = min(round(config.crop / scale), height, width)
+    top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
+    square = pixels[top : top + side, left : left + side]
+    if square.dtype == np.uint16:
+        square = (square >> 8).astype(np.uint8)
+    if side != config.crop:
+        resized = PIL.Image.fromarray(np.ascontiguousarray(square)).resize((config.crop, config.crop), PIL.Image.Resampling.BICUBIC)
+        square = np.asarray(resized)
+    return np.ascontiguousarray(square[:, ::-1] if random.random() < 0.5 else square)
+
+
+class StepSampler(Sampler[list[int]]):
+    """Sample numbers of each step from `start` to `stop` for one of several processes."""
+
+    def __init__(self, start: int, stop: int, batch: int, process: int = 0, processes: int = 1) -> None:
+        self.start, self.stop, self.batch, self.process, self.processes = start, stop, batch, process, processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.stop):
+            first = (step * self.processes + self.process) * self.batch
+            yield list(range(first, first + self.batch))
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+
+def loader(crops: Crops, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[tuple[np.ndarray, tuple[str, ...]]]:
+    """Batches in step order, decoded ahead by worker processes."""
+    return DataLoader(
+        crops,
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        prefetch_factor=4 if workers else None,
+        persistent_workers=workers > 0,
+    )
+
+
+def collate(samples: list[tuple[np.ndarray, tuple[str, ...]]]) -> Batch:
+    """Samples of `Crops` to a `Batch`."""
+    pixels = torch.from_numpy(np.stack([crop for crop, _ in samples])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return Batch(pixels.contiguous(memory_format=torch.channels_last), tuple(line for _, lines in samples for line in lines))

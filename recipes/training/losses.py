@@ -1,0 +1,40 @@
+"""The losses of picture tokenizers, summed by the recipe's weights. Pictures are float32 (B, 3, H, W) in [-1, 1]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from smalti.metrics.image import lpips_network
+from smalti.recipes.training.config import LossConfig
+from smalti.tokenizers.contracts import Quantized
+
+
+class PictureLoss(nn.Module):
+    """Named terms and their weighted sum. Judges that weigh nothing are not loaded."""
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+        weights = {"lpips_alex": config.lpips_alex, "lpips_vgg": config.lpips_vgg}
+        self.judges = nn.ModuleDict({name: lpips_network(name.removeprefix("lpips_")) for name, weight in weights.items() if weight})
+        self.weights = {"l1": config.l1, "l2": config.l2, "color": config.color, **weights}
+
+    def forward(self, picture: Tensor, reconstruction: Tensor, quantized: Quantized, progress: float) -> dict[str, Tensor]:
+        """Terms by name, `total` among them; progress: fraction of the run that is done, in [0, 1]."""
+        reconstruction = reconstruction.float()
+        terms: dict[str, Tensor] = {}
+        if self.config.l1:
+            terms["l1"] = F.l1_loss(reconstruction, picture)
+        if self.config.l2:
+            terms["l2"] = F.mse_loss(reconstruction, picture)
+        if self.config.color:
+            terms["color"] = F.l1_loss(F.avg_pool2d(reconstruction, 8), F.avg_pool2d(picture, 8))
+        ramp = min(1.0, progress / self.config.lpips_ramp) if self.config.lpips_ramp else 1.0
+        with torch.autocast(picture.device.type, enabled=False):
+            for name, judge in self.judges.items():
+                terms[name] = judge(picture, reconstruction).mean()
+        weighted = [self.weights[name] * (ramp if name in self.judges else 1.0) * value for name, value in terms.items()]
+        weighted += [self.config.quantizer * value for value in quantized.losses.values()]
+        return {**terms, **quantized.losses, "total": torch.stack(weighted).sum()}

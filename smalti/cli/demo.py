@@ -1,0 +1,80 @@
+"""`smalti demo`: the whole path on a real photo, and what it cost."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+
+import click
+
+from smalti.cli import options
+
+FOLDER = "smalti-demo"
+PHOTO = "china.jpg"  # scikit-learn's sample, by Yann Forget, CC BY-SA 3.0
+
+
+@click.command("demo")
+@options.together(options.model, options.device, options.threads, options.as_json)
+def command(model: str | None, device: str, threads: int | None, as_json: bool) -> int:
+    """Photo to tokens to file to tokens to picture, into ./smalti-demo/, with what each step cost."""
+    from smalti import api
+    from smalti.cli.files import Job, write
+    from smalti.codecs.media.images import encode_image
+    from smalti.metrics.image import PSNR
+    from smalti.recipes.training.sheet import side_by_side
+
+    options.set_threads(threads)
+    started = time.perf_counter()
+    source = sample_photo()
+    picture = api.read(source)
+    codec = api.codec(model or api.DEFAULT_MODEL, device)
+    loaded = time.perf_counter()
+    (tokens,) = codec.tokenizer.encode([picture])
+    rates = []
+    pictures = [picture]
+    for cut in tokens.layout.cuts:
+        data = api.pack(tokens.prefix(cut), codec, picture.notes)
+        file = f"{FOLDER}/china-{cut}.smt" if cut < tokens.layout.cuts[-1] else f"{FOLDER}/china.smt"
+        write(Job(str(source), file), data)
+        decoded = api.decompress(file, model if model and Path(model).is_dir() else None, device=device)
+        pictures.append(decoded)
+        bits_per_pixel = 8 * len(data) / (picture.height * picture.width)
+        psnr = PSNR()(picture, decoded).value
+        rates.append({"file": file, "bytes": len(data), "bits_per_pixel": bits_per_pixel, "tokens": tokens.prefix(cut).count, "psnr": psnr})
+    write(Job("", f"{FOLDER}/china.png"), encode_image(pictures[-1], ".png"))
+    side = f"{FOLDER}/side-by-side.png"
+    write(Job("", side), encode_image(side_by_side([pictures]), ".png"))
+    seconds, coded = time.perf_counter() - started, time.perf_counter() - loaded
+    if as_json:
+        about = {
+            "source": str(source),
+            "model": codec.name,
+            "rates": rates,
+            "side_by_side": side,
+            "picture": f"{FOLDER}/china.png",
+            "seconds": seconds,
+        }
+        options.print_json(about)
+        return 0
+    click.echo(f"{PHOTO}, {picture.width} x {picture.height}, {source.stat().st_size} bytes as JPEG, by {codec.name}")
+    for rate in rates:
+        cost = f"{rate['bytes']:>6} bytes  {rate['bits_per_pixel']:.4f} bits per pixel  {rate['tokens']:>5} tokens"
+        click.echo(f"  {rate['file']:<26} {cost}  PSNR {rate['psnr']:.2f} dB")
+    click.echo(f"  {seconds:.1f} s in all, of which {coded:.1f} s encoding, writing, reading and decoding")
+    click.echo(f"  original and reconstructions side by side: {side}")
+    return 0
+
+
+def sample_photo() -> Path:
+    """scikit-learn's photo of a temple, found without importing scikit-learn; SignalError where it is missing."""
+    from smalti.tokenizers.errors import SignalError
+
+    spec = importlib.util.find_spec("sklearn")
+    for root in (spec.submodule_search_locations if spec else None) or []:
+        path = Path(root) / "datasets" / "images" / PHOTO
+        if path.is_file():
+            return path
+    raise SignalError(
+        f"{PHOTO}: scikit-learn's sample photos are missing; pip install scikit-learn, or smalti tokenize a photo of your own"
+    )

@@ -1,0 +1,91 @@
+"""Which files a command works on and where results go: files beside their sources or into a folder, folders to folders, `-` for a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smalti.codecs.media.files import list_files, write_atomically
+from smalti.tokenizers.errors import UsageError
+
+PIPE = "-"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source and where its result goes; "-" is standard input or output."""
+
+    source: str
+    target: str
+
+
+def plan(sources: Sequence[str], out: str | None, suffix: str, wanted: tuple[str, ...], force: bool) -> list[Job]:
+    """The jobs of a command; UsageError where results would collide or exist already (without `force`).
+
+    suffix: of results. wanted: endings that count inside a folder.
+    """
+    jobs = []
+    several = len(sources) > 1 or any(Path(s).is_dir() for s in sources if s != PIPE)
+    for source in sources:
+        if source == PIPE:
+            jobs.append(Job(PIPE, out or PIPE))
+        elif Path(source).is_dir():
+            jobs += _folder_jobs(Path(source), out, suffix, wanted)
+        else:
+            jobs.append(Job(source, _target(Path(source), out, suffix, several)))
+    _check(jobs, force)
+    return jobs
+
+
+def read(job: Job) -> bytes | Path:
+    """The source's path, or what comes through the pipe."""
+    return sys.stdin.buffer.read() if job.source == PIPE else Path(job.source)
+
+
+def write(job: Job, data: bytes) -> None:
+    """The result, whole or not at all."""
+    if job.target == PIPE:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    parent = Path(job.target).parent
+    if not parent.exists():
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{parent}: the folder cannot be made ({error.strerror}); choose another with -o") from None
+    write_atomically(job.target, data)
+
+
+def _target(source: Path, out: str | None, suffix: str, several: bool) -> str:
+    if out == PIPE:
+        return PIPE
+    if out is None:
+        return str(source.with_suffix(suffix))
+    if several or out.endswith(("/", "\\")) or Path(out).is_dir():
+        return str(Path(out) / source.with_suffix(suffix).name)
+    return out
+
+
+def _folder_jobs(folder: Path, out: str | None, suffix: str, wanted: tuple[str, ...]) -> list[Job]:
+    found = list_files(folder, wanted)
+    if not found:
+        raise UsageError(f"{folder}: no file ending in {', '.join(wanted)}")
+    if out == PIPE:
+        raise UsageError(f"{folder}: a folder of results does not go through a pipe; name a folder with -o")
+    root = Path(out) if out else folder
+    return [Job(str(path), str(root / path.relative_to(folder).with_suffix(suffix))) for path in found]
+
+
+def _check(jobs: Sequence[Job], force: bool) -> None:
+    seen: dict[str, str] = {}
+    for job in jobs:
+        if job.target == PIPE and len(jobs) > 1:
+            raise UsageError(f"{len(jobs)} results do not go through one pipe; name a folder with -o")
+        if job.target in seen:
+            raise UsageError(f"{job.source} and {seen[job.target]} would both become {job.target}; give them different folders or -o")
+        seen[job.target] = job.source
+        if not force and job.target != PIPE and Path(job.target).is_file():
+            raise UsageError(f"{job.target} exists; --force writes over it, -o names another place")

@@ -1,0 +1,108 @@
+"""`smalti info`: what a file says of itself, without torch and without decoding a token."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from smalti.cli import options
+
+if TYPE_CHECKING:
+    from smalti.codecs.bitstream import Report
+
+
+@click.command("info")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@options.as_json
+def command(files: tuple[str, ...], as_json: bool) -> int:
+    """Show what FILEs hold: size, model, stages, what the source lost, and where the bits go."""
+    from smalti.codecs.bitstream import inspect
+    from smalti.tokenizers.errors import BitstreamError
+
+    results = []
+    for name in files:
+        report = inspect(read_file(name))
+        if report.status == "refused":
+            raise BitstreamError(f"{name}: {report.problems[0]}")
+        results.append(describe(name, report))
+    if as_json:
+        options.print_json(results)
+    else:
+        for item in results:
+            _show(item)
+    return 0 if all(item["status"] == "whole" for item in results) else 1
+
+
+def read_file(name: str) -> bytes:
+    """A file's bytes, or those of standard input for `-`."""
+    from smalti.codecs.media.files import read_bytes
+
+    return sys.stdin.buffer.read() if name == "-" else read_bytes(name)
+
+
+def describe(name: str, report: Report) -> dict[str, Any]:
+    """The report as a plain dictionary."""
+    assert report.file is not None
+    size = report.size
+    return {
+        "file": name,
+        "status": report.status,
+        "problems": list(report.problems),
+        "form": report.form,
+        "version": ".".join(map(str, report.file.version)),
+        "bytes": size,
+        "overhead_bytes": report.overhead,
+        "parts": dict(report.bytes),
+        "streams": [_stream(stream, size) for stream in report.streams],
+    }
+
+
+def _stream(stream: Any, size: int) -> dict[str, Any]:
+    from smalti.codecs import notes
+    from smalti.tokenizers import zoo
+
+    info = stream.info
+    model = zoo.by_fingerprint(info.fingerprint)
+    about: dict[str, Any] = {
+        "modality": info.modality,
+        "size": dict(info.signal),
+        "model": model.name if model else None,
+        "fingerprint": info.fingerprint.hex(),
+        "prior": _prior(info.prior_id),
+        "stages": info.stages,
+        "whole_stages": stream.stages,
+        "stage_bytes": list(stream.stage_bytes),
+        "notes": list(notes.from_bits(info.notes)),
+    }
+    if {"height", "width"} <= about["size"].keys() and "frames" not in about["size"]:
+        about["bits_per_pixel"] = 8 * size / (about["size"]["height"] * about["size"]["width"])
+    return about
+
+
+def _prior(id: bytes) -> str:
+    return "the model's own" if id == bytes(4) else "uniform" if id == b"UNIF" else id.hex()
+
+
+def _show(item: dict[str, Any]) -> None:
+    click.echo(f"{item['file']}: .smt version {item['version']}, {item['form']}, {item['bytes']} bytes, {item['status']}")
+    for problem in item["problems"]:
+        click.echo(f"  problem      {problem}")
+    for stream in item["streams"]:
+        size = stream["size"]
+        rate = f", {stream['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in stream else ""
+        dimensions = f"{size['width']} x {size['height']}" if "width" in size else ", ".join(f"{k} {v}" for k, v in size.items())
+        click.echo(f"  {stream['modality']:<12} {dimensions}{rate}")
+        click.echo(f"  model        {stream['model'] or 'not installed'} ({stream['fingerprint']})")
+        click.echo(f"  prior        {stream['prior']}")
+        click.echo(
+            f"  stages       {stream['stages']}"
+            + ("" if stream["whole_stages"] == stream["stages"] else f", {stream['whole_stages']} whole")
+        )
+        if len(stream["stage_bytes"]) > 1:
+            click.echo(f"  by stage     {', '.join(map(str, stream['stage_bytes']))} bytes")
+        if stream["notes"]:
+            click.echo(f"  source       {'; '.join(stream['notes'])}")
+    for part, count in item["parts"].items():
+        click.echo(f"  {count:>8} bytes  {part}")

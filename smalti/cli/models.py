@@ -1,0 +1,51 @@
+"""`smalti models`: what can be used by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from smalti.cli import options
+
+
+@click.command("models")
+@click.argument("name", required=False)
+@options.as_json
+def command(name: str | None, as_json: bool) -> int:
+    """List the models by name, or show NAME's card.
+
+    Models are shipped with Smalti, lie below the folders of $SMALTI_MODELS, or are given as a folder.
+    """
+    from smalti.tokenizers import zoo
+
+    found = [zoo.find(name)] if name else zoo.known()
+    if as_json:
+        options.print_json([_describe(info) for info in found])
+        return 0
+    if name:
+        click.echo(found[0].card.rstrip() or f"{found[0].name}: no card")
+        return 0
+    for item in map(_describe, found):
+        click.echo(
+            f"{item['name']:<18} {item['tokenizer']:<12} {item['bytes'] / 1e6:5.1f} MB  {item['fingerprint'][:12]}  {item['summary']}"
+        )
+    click.echo("\nsmalti models NAME shows a card: recipe, data, licence, rates, metrics, limits.")
+    return 0
+
+
+def _describe(info: Any) -> dict[str, Any]:
+    from smalti.tokenizers import zoo
+
+    return {
+        "name": info.name,
+        "tokenizer": info.kind,
+        "folder": str(info.folder),
+        "bytes": info.bytes,
+        "fingerprint": zoo.fingerprint_of(info),
+        "prior": info.prior or "uniform",
+        "summary": info.summary,
+        "licence": info.licence,
+        "config": info.config,
+        "card": info.card,
+    }

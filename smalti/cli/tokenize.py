@@ -1,0 +1,144 @@
+"""`smalti tokenize`: pictures to `.smt` files, or to arrays for other programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from smalti.cli import options
+
+if TYPE_CHECKING:
+    from smalti.cli.files import Job
+    from smalti.codecs.neural import NeuralCodec
+    from smalti.tokenizers.contracts import Target
+    from smalti.tokenizers.signals import Image
+    from smalti.tokenizers.tokens import Tokens
+
+
+@click.command("tokenize")
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@options.together(
+    options.model,
+    click.option("-o", "--out", metavar="OUT", help="Result file or folder.  [default: beside the source]"),
+    options.limit_bytes,
+    click.option("--bpp", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X bits per pixel."),
+    options.stages,
+    click.option("--prior", default="", metavar="PRIOR", help="'uniform' or a file of tables.  [default: the model's own]"),
+    click.option("--format", "form", type=click.Choice(["smt", "npy", "json"]), default="smt", show_default=True, help="What to write."),
+    options.device,
+    options.threads,
+    options.batch,
+    options.force,
+    options.as_json,
+    options.quiet,
+)
+def command(
+    sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, stages: int | None, prior:
+    str, form: str,
+    device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Turn pictures into token files.
+
+    SRC is a picture, a folder of pictures (searched recursively), or - for standard input. Of --bytes, --bpp and --stages give at most
+    one; without any, all stages are kept.
+
+    Exit code 1: done, but a picture lost something visible (transparency, later frames, depth beyond 8 bits) or could not be read; stderr
+    says which.
+    """
+    from smalti import api
+    from smalti.cli.files import plan
+    from smalti.codecs.media.files import IMAGE_SUFFIXES
+    from smalti.tokenizers.contracts import Target
+
+    target = Target(bytes=limit_bytes, bits_per_pixel=bpp, stages=stages)
+    jobs = plan(sources, out, f".{form}", IMAGE_SUFFIXES, force)
+    options.set_threads(threads)
+    codec = api.codec(model or api.DEFAULT_MODEL, device, prior)
+    if form != "smt" and (limit_bytes or bpp):
+        raise click.UsageError("--bytes and --bpp are sizes of .smt files; choose --stages for arrays", click.get_current_context())
+    results: list[dict[str, Any]] = []
+    lost = False
+    with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
+        for start in range(0, len(jobs), batch):
+            group = jobs[start : start + batch]
+            done, failed = _group(group, codec, target, form, alone=len(jobs) == 1)
+            results += done
+            lost |= failed or any(item["lost"] for item in done)
+            bar.update(len(group))
+    _report(results, as_json, quiet)
+    return 1 if lost else 0
+
+
+def _group(jobs: list[Job], codec: NeuralCodec, target: Target, form: str, alone: bool) -> tuple[list[dict[str, Any]], bool]:
+    """Read, encode together, write. With several files one that fails is named and the rest go on."""
+    from smalti.cli.files import read, write
+    from smalti.codecs.media.images import read_image
+    from smalti.tokenizers.errors import SmaltiError
+
+    read_jobs, pictures, failed = [], [], False
+    for job in jobs:
+        try:
+            pictures.append(read_image(read(job), "standard input" if job.source == "-" else ""))
+            read_jobs.append(job)
+        except SmaltiError as error:
+            if alone:
+                raise
+            failed = True
+            options.say(f"smalti: {error}")
+    results = []
+    for job, picture, tokens in zip(read_jobs, pictures, codec.tokenizer.encode(pictures), strict=True):
+        try:
+            data = _written(tokens, picture, codec, target, form)
+            write(job, data)
+            results.append(_result(job, picture, tokens, data, form, codec))
+        except SmaltiError as error:
+            if alone:
+                raise
+            failed = True
+            options.say(f"smalti: {job.source}: {error}")
+    return results, failed
+
+
+def _written(tokens: Tokens, picture: Image, codec: NeuralCodec, target: Target, form: str) -> bytes:
+    from smalti import api
+    from smalti.cli import arrays
+
+    if form == "smt":
+        return api.pack(tokens, codec, picture.notes, target)
+    tokens = tokens.prefix(target.stages) if target.stages else tokens
+    return arrays.to_npy(tokens) if form == "npy" else arrays.to_json(tokens, codec.name, codec.tokenizer.fingerprint)
+
+
+def _result(job: Job, picture: Image, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec) -> dict[str, Any]:
+    from smalti.codecs import notes
+    from smalti.codecs.bitstream import parse
+
+    held = parse(data).stages() if form == "smt" else len(tokens.arrays)
+    visible = [note for note in picture.notes if note in (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH)]
+    return {
+        "source": job.source,
+        "target": job.target,
+        "model": codec.name,
+        "height": picture.height,
+        "width": picture.width,
+        "bytes": len(data),
+        "bits_per_pixel": 8 * len(data) / (picture.height * picture.width),
+        "stages": held,
+        "tokens": sum(stage.count for stage in tokens.layout.stages[:held]),
+        "notes": list(picture.notes),
+        "lost": visible,
+    }
+
+
+def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
+    for item in results:
+        if item["notes"]:
+            options.say(f"{item['source']}: {'; '.join(item['notes'])}")
+    if as_json:
+        options.print_json(results)
+    elif not quiet:
+        for item in results:
+            cost = f"{item['bytes']} bytes, {item['bits_per_pixel']:.4f} bits per pixel"
+            line = f"{item['target']}: {cost}, {item['tokens']} tokens in {item['stages']} stages"
+            options.say(line) if item["target"] == "-" else click.echo(line)

@@ -1,0 +1,37 @@
+"""What every tier shares: where the real inputs lie, and one thread per worker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Workers share the machine's cores: with several threads each they wait for one another. Set before torch or numba is imported,
+# and inherited by what tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+# the same examples in every run, and no verdicts by the clock
+hypothesis.settings.register_profile("smalti", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("smalti")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real inputs, `data` in $SMALTI_DATA (default: `shared` beside the checkout); skips where it is absent."""
+    shared = Path(os.environ.get("SMALTI_DATA", ROOT.parent / "shared"))
+    folder = shared / "data"
+    if not (folder / "images").is_dir():
+        pytest.skip(f"needs real inputs: {folder / 'images'} is no folder; set SMALTI_DATA to the folder that holds data/images")
+    return folder

@@ -1,0 +1,57 @@
+"""Write the golden files again: `PYTHONPATH=. python tests/golden/regenerate.py` in the root.
+
+Only ever run on purpose: files of version 1 must read for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from smalti.codecs.bitstream import Entry, Field, StreamInfo, write_chunked, write_solo
+from smalti.codecs.priors.uniform import UniformPrior
+from smalti.tokenizers.tokens import Layout, Stage, Tokens
+
+HERE = Path(__file__).parent
+
+
+def still() -> Tokens:
+    """A three-stage image of 40 x 25 pixels whose last stage lacks some regions."""
+    stages = tuple(Stage(f"level{k}", (("row", 5), ("col", 3)), 1000) for k in range(3))
+    layout = Layout(stages, (1, 2, 3), (("height", 40), ("width", 25)))
+    arrays = [_counting(stage, k) for k, stage in enumerate(stages)]
+    mask = np.arange(15).reshape(5, 3) % 4 != 0
+    arrays[2][~mask] = 0
+    return Tokens(layout, tuple(arrays), (None, None, mask))
+
+
+def timed() -> Tokens:
+    """Two levels of 300 and 600 steps of sound."""
+    stages = (Stage("coarse", (("time", 300),), 4096), Stage("fine", (("time", 600),), 70000))
+    layout = Layout(stages, (1, 2), (("samples", 95999), ("rate", 24000), ("channels", 1)))
+    return Tokens(layout, tuple(_counting(stage, k) for k, stage in enumerate(stages)))
+
+
+def _counting(stage: Stage, k: int) -> np.ndarray:
+    """Tokens by arithmetic, since a random generator's stream may change between releases of NumPy."""
+    return ((np.arange(stage.count, dtype=np.int64) * 7919 + 31 * k) % stage.vocab).astype(np.int32).reshape(stage.shape)
+
+
+def files() -> dict[str, bytes]:
+    """Name -> bytes as this release writes them."""
+    prior, picture, sound = UniformPrior(), still(), timed()
+    image = StreamInfo("image", bytes.fromhex("0123456789ab"), prior.id, signal=picture.layout.signal, notes=5)
+    audio = StreamInfo("audio", bytes.fromhex("ba9876543210"), prior.id, signal=sound.layout.signal, fields=(Field(5, b"golden"),))
+    return {
+        "solo.smt": write_solo(picture, prior, image),
+        "chunked.smt": write_chunked([Entry(picture, prior, image), Entry(sound, prior, audio)]),
+    }
+
+
+if __name__ == "__main__":
+    for name, data in files().items():
+        (HERE / name).write_bytes(data)
+    digests = {"still": still().digest(), "timed": timed().digest()}
+    (HERE / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")

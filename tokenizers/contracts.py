@@ -1,0 +1,188 @@
+"""The contracts that Smalti's parts meet each other by.
+
+They are structural: a class fulfils one by having its attributes, not by inheriting. Each has a conformance list in
+`smalti.testing` (`check_codebook`, `check_quantizer`, `check_tokenizer`, `check_prior`, `check_codec`). Tensors are torch tensors; they are
+typed `Any` here since the ground floor imports NumPy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.signals import Signal
+from smalti.tokenizers.tokens import Layout, Tokens
+
+Tensor = Any  # torch.Tensor
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a quantizer returns for latents z of shape (B, D, *grid).
+
+    z_q: quantized latents, same shape; gradients pass straight through to z.
+    indices: per stage int64 (B, *stage shape).
+    losses: named scalar losses to be added to the training loss.
+    health: named scalars to look at: per level `perplexity`, `usage`.
+    """
+
+    z_q: Tensor
+    indices: tuple[Tensor, ...]
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    health: dict[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Codebook(Protocol):
+    """Vectors <-> integers."""
+
+    size: int
+    dim: int
+
+    def assign(self, z: Tensor) -> Tensor:
+        """Nearest entry for each row of z (N, D): int64 (N,); of equally near entries the lowest index."""
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """Entries for int64 indices (N,): (N, D)."""
+
+    def vectors(self) -> Tensor:
+        """All entries (K, D)."""
+
+    def loss(self, z: Tensor, entries: Tensor) -> Tensor:
+        """The scalar that ties latents (N, D) and their entries (N, D) together; 0 where nothing is to be learned."""
+
+    def update(self, z: Tensor, indices: Tensor) -> None:
+        """Learn from one training batch without gradients; nothing for a table that learns by gradient or not at all."""
+
+
+@runtime_checkable
+class Quantizer(Protocol):
+    """A latent grid <-> stages of integers."""
+
+    dim: int
+    cuts: tuple[int, ...]
+
+    def layout(self, grid: tuple[int, ...], axes: tuple[str, ...], signal: tuple[tuple[str, int], ...] = ()) -> Layout:
+        """The layout of a latent grid of that size with axes of those names."""
+
+    def __call__(self, z: Tensor) -> Quantized:
+        """Quantize z (B, D, *grid)."""
+
+    def dequantize(self, indices: Sequence[Tensor]) -> Tensor:
+        """z_q (B, D, *grid) from all stages or a prefix in `cuts`; in eval mode bit for bit what `__call__` gives."""
+
+    def decode_soft(self, logits: Sequence[Tensor]) -> Tensor:
+        """Expected z_q under softmax(logits), per stage (B, K, *grid)."""
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Signals <-> tokens."""
+
+    name: str
+
+    @property
+    def config(self) -> Any:
+        """The frozen config that, with the weights, makes the fingerprint."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of config and weights."""
+
+    def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
+        """The layout for a signal of that size, as in `Layout.signal`."""
+
+    def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
+        """Tokens of each signal; sizes may differ."""
+
+    def decode(self, tokens: Sequence[Tokens]) -> list[Signal]:
+        """Signals from tokens or from prefixes of them, of exactly the size that went in."""
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """Probabilities over tokens: prices before it codes, and codes with integers only."""
+
+    @property
+    def id(self) -> bytes:
+        """4 bytes that name this prior in files."""
+
+    def price(self, tokens: Tokens) -> list[float]:
+        """Bits per stage under this prior."""
+
+    def encode(self, tokens: Tokens, known: int = 0) -> bytes:
+        """Code the stages from `known` on; the reader holds those before."""
+
+    def decode(self, data: bytes, layout: Layout, known: Tokens | None = None) -> Tokens:
+        """Exactly what was encoded; raises BitstreamError for anything else, trailing bytes included."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a codec should aim at: at most one of these is set; none means everything the codec has.
+
+    bytes: size of the file at most. bits_per_pixel, kbps: rate of the file at most. stages: number of stages to keep.
+    quality: the codec's own scale.
+    """
+
+    bytes: int | None = None
+    bits_per_pixel: float | None = None
+    kbps: float | None = None
+    stages: int | None = None
+    quality: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("bytes", "bits_per_pixel", "kbps", "stages", "quality") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UsageError(f"one target at a time, found {' and '.join(given)}")
+        for name in given:
+            if not getattr(self, name) > 0:
+                raise UsageError(f"target {name} must be positive, found {getattr(self, name)}")
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Signals <-> files, ours and classical ones alike."""
+
+    name: str
+
+    def compress(self, signal: Signal, target: Target = Target()) -> bytes:
+        """The file, within the target."""
+
+    def decompress(self, data: bytes) -> Signal:
+        """The signal of a file."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A measurement. better: "higher" or "lower". convention: net, range, size: whatever another must know to repeat it."""
+
+    value: float
+    unit: str
+    better: str
+    convention: str
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """(reference, decoded) -> a number."""
+
+    name: str
+
+    def __call__(self, reference: Signal, decoded: Signal) -> Score:
+        """Score one pair."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What a machine still perceives."""
+
+    name: str
+
+    def __call__(self, references: Sequence[Signal], decoded: Sequence[Signal]) -> Score:
+        """Score on the decoded signals."""
+
+    def ceiling(self, references: Sequence[Signal]) -> Score:
+        """Score on the uncompressed signals."""

@@ -1,0 +1,76 @@
+"""Large pictures in tiles whose results equal the whole picture's.
+
+A tile is computed with a margin as wide as the network's receptive field and then trimmed; at the picture's own edges there is no
+margin, so the network pads there just as it would for the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+
+@dataclass(frozen=True)
+class Span:
+    """Along one axis, in token steps: the inner part that is kept and the outer part that is computed."""
+
+    start: int
+    stop: int
+    outer_start: int
+    outer_stop: int
+
+    @property
+    def inner(self) -> slice:
+        return slice(self.start, self.stop)
+
+    @property
+    def outer(self) -> slice:
+        return slice(self.outer_start, self.outer_stop)
+
+    @property
+    def trim(self) -> slice:
+        """The inner part within the outer one."""
+        return slice(self.start - self.outer_start, self.stop - self.outer_start)
+
+    def scaled(self, stride: int) -> Span:
+        """The same span in steps `stride` times finer."""
+        return Span(self.start * stride, self.stop * stride, self.outer_start * stride, self.outer_stop * stride)
+
+
+def spans(size: int, step: int, margin: int) -> list[Span]:
+    """Spans of `step` that cover 0..size, with `margin` on both sides where there is room."""
+    return [Span(a, min(a + step, size), max(a - margin, 0), min(a + step + margin, size)) for a in range(0, size, step)]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of the picture numbered `item` in a batch."""
+
+    item: int
+    rows: Span
+    columns: Span
+
+    @property
+    def outer_shape(self) -> tuple[int, int]:
+        rows, columns = self.rows, self.columns
+        return rows.outer_stop - rows.outer_start, columns.outer_stop - columns.outer_start
+
+
+def tiles(grids: Sequence[tuple[int, int]], step: int, margin: int) -> list[Tile]:
+    """All tiles of pictures with these token grids (rows, columns)."""
+    return [Tile(i, r, c) for i, (h, w) in enumerate(grids) for r in spans(h, step, margin) for c in spans(w, step, margin)]
+
+
+T = TypeVar("T", bound=Tile)
+
+
+def batches(found: Sequence[T], positions: int) -> Iterator[list[T]]:
+    """Tiles of equal outer shape together, at most `positions` token positions a batch (at least one tile)."""
+    by_shape: dict[tuple[int, int], list[T]] = {}
+    for tile in found:
+        by_shape.setdefault(tile.outer_shape, []).append(tile)
+    for (height, width), group in by_shape.items():
+        count = max(1, positions // (height * width))
+        for start in range(0, len(group), count):
+            yield group[start : start + count]

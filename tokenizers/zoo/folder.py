@@ -1,0 +1,175 @@
+"""Model folders: finding, checking, reading and writing them."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smalti.tokenizers.configs import from_dict, to_dict
+from smalti.tokenizers.errors import ModelError, SmaltiError
+from smalti.tokenizers.zoo.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from smalti.tokenizers.image.grid import ImageGrid
+
+ZOO = Path(__file__).parent
+TOKENIZERS = {"image-grid": "smalti.tokenizers.image.grid:ImageGrid"}  # kind -> "module:Class"; others by entry points `smalti.tokenizers`
+MAX_CONFIG_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model folder says of itself, without its weights being loaded.
+
+    name: with number, e.g. "image-grid-16@1". kind: of tokenizer. config: plain. prior: hex id of the default prior, "" for none.
+    bytes: on disk. card: text of card.md. summary, licence: one line each.
+    """
+
+    name: str
+    kind: str
+    folder: Path
+    config: dict[str, Any]
+    prior: str
+    bytes: int
+    card: str = ""
+    summary: str = ""
+    licence: str = ""
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "model.safetensors"
+
+
+def known() -> list[ModelInfo]:
+    """Every model that this installation brings, and those below the folders of $SMALTI_MODELS; the newest number of each name last."""
+    roots = [ZOO, *(Path(root) for root in os.environ.get("SMALTI_MODELS", "").split(os.pathsep) if root)]
+    folders = [path.parent for root in roots for path in root.glob("*/*/config.json") if path.parent.name.isdigit()]
+    ordered = sorted(folders, key=lambda folder: (folder.parent.name, int(folder.name)))
+    return [_info(folder, f"{folder.parent.name}@{folder.name}") for folder in ordered]
+
+
+def find(name: str) -> ModelInfo:
+    """A model by name, name@number, or folder; ModelError names what there is."""
+    models = known()
+    for info in reversed(models):
+        if name in (info.name, info.name.partition("@")[0]):
+            return info
+    folder = Path(name)
+    if (folder / "config.json").is_file():
+        return _info(folder, folder.name)
+    names = sorted({info.name.partition("@")[0] for info in models})
+    near = difflib.get_close_matches(name, names, 1)
+    if folder.is_dir():
+        raise ModelError(f"{name}: a folder without config.json; a model folder holds config.json and model.safetensors")
+    raise ModelError(
+        f"no model {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}, or a model folder")
+    )
+
+
+def load(name: str, device: str = "cpu") -> ImageGrid:
+    """The tokenizer of a model, weights in float32 on `device`, its fingerprint that of the stored weights."""
+    info = find(name)
+    tokenizer_class = _tokenizer_class(info)
+    config = from_dict(tokenizer_class.config_class, info.config, f"{info.folder / 'config.json'}: config")
+    tensors = _tensors(info)
+    return tokenizer_class.from_tensors(config, tensors, fingerprint(info.config, tensors, info.prior), info.name, device)
+
+
+def fingerprint_of(info: ModelInfo) -> str:
+    """The fingerprint of a model folder, without building its network (and without torch)."""
+    return _fingerprint(info.folder, info.weights.stat().st_mtime_ns if info.weights.exists() else 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _fingerprint(folder: Path, modified: int) -> str:
+    info = _info(folder, folder.name)
+    return fingerprint(info.config, _tensors(info), info.prior)
+
+
+def by_fingerprint(first_bytes: bytes) -> ModelInfo | None:
+    """The known model whose fingerprint begins so."""
+    for info in reversed(known()):
+        if info.weights.is_file() and bytes.fromhex(fingerprint_of(info))[: len(first_bytes)] == first_bytes:
+            return info
+    return None
+
+
+def save(
+    tokenizer: ImageGrid, folder: Path, prior: str = "", half: bool = True, card: str = "", about: Mapping[str, str] = {}
+) -> ModelInfo:
+    """Write a model folder, float16 unless `half` is False; fingerprints are those of what was written.
+
+    prior: hex id of its default prior. about: `summary` and `licence`, one line each. Nothing half-written is left behind.
+    """
+    from safetensors.numpy import save_file
+
+    tensors = tokenizer.tensors()
+    if half:
+        tensors = {key: value.astype(np.float16) if value.dtype == np.float32 else value for key, value in tensors.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"tokenizer": tokenizer.config.kind, "config": to_dict(tokenizer.config), "prior": prior, **about}
+    with tempfile.TemporaryDirectory(dir=folder) as part:
+        save_file({key: np.asarray(value, order="C") for key, value in tensors.items()}, Path(part) / "model.safetensors")
+        (Path(part) / "config.json").write_text(json.dumps(content, indent=1) + "\n")
+        if card:
+            (Path(part) / "card.md").write_text(card)
+        for path in sorted(Path(part).iterdir(), reverse=True):  # config.json last: a folder without it is no model
+            os.replace(path, folder / path.name)
+    return _info(folder, folder.name)
+
+
+def _tensors(info: ModelInfo) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(info.weights)
+    except FileNotFoundError:
+        raise ModelError(f"{info.weights}: not found; the model folder is incomplete") from None
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{info.weights}: not readable as safetensors: {error}") from None
+
+
+def _info(folder: Path, name: str) -> ModelInfo:
+    path = folder / "config.json"
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ModelError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; this is no model's config")
+        about = json.loads(path.read_text(encoding="utf-8"))
+        kind, config, prior = about["tokenizer"], about["config"], about.get("prior", "")
+        summary, licence = str(about.get("summary", "")), str(about.get("licence", ""))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path}: not a model's config ({type(error).__name__}: {error})") from None
+    size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
+    card = folder / "card.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    return ModelInfo(name, kind, folder, config, prior, size, text, summary, licence)
+
+
+def _tokenizer_class(info: ModelInfo) -> Any:
+    from importlib.metadata import entry_points
+
+    classes = dict(TOKENIZERS) | {point.name: point.value for point in entry_points(group="smalti.tokenizers")}
+    if info.kind not in classes:
+        near = difflib.get_close_matches(str(info.kind), classes, 1)
+        raise ModelError(
+            f"{info.folder}: tokenizer {info.kind!r} is not installed"
+            + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(classes)}")
+        )
+    module, _, attribute = classes[info.kind].partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except SmaltiError:
+        raise
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"tokenizer {info.kind!r} cannot be imported from {classes[info.kind]}: {error}") from None

@@ -52,6 +52,16 @@ class LPIPS:
         return Score(value, "", "lower", f"{self.name}, heads v0.1, [-1, 1], full size")
 
 
+def lpips_alex() -> LPIPS:
+    """LPIPS by AlexNet: the usual judge."""
+    return LPIPS("alex")
+
+
+def lpips_vgg() -> LPIPS:
+    """LPIPS by VGG16: the judge of what was trained on AlexNet's."""
+    return LPIPS("vgg")
+
+
 def lpips_network(net: str) -> torch.nn.Module:
     """The frozen LPIPS network (B, 3, H, W) x (B, 3, H, W) in [-1, 1] -> (B, 1, 1, 1); ModelError where a part is missing."""
     if net not in ("alex", "vgg"):

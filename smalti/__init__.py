@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smalti.api import compress, decompress, load, models, open, save
+    from smalti.api import compress, decompress, load, models, open, read, save
     from smalti.tokenizers.contracts import Target
     from smalti.tokenizers.errors import BitstreamError, ModelError, SignalError, SmaltiError, UsageError
     from smalti.tokenizers.signals import Audio, Image, Shape, Video
@@ -38,11 +38,12 @@ __all__ = [
     "load",
     "models",
     "open",
+    "read",
     "save",
 ]
 
 _HOMES = {
-    "smalti.api": ("compress", "decompress", "load", "models", "open", "save"),
+    "smalti.api": ("compress", "decompress", "load", "models", "open", "read", "save"),
     "smalti.tokenizers.contracts": ("Target",),
     "smalti.tokenizers.errors": ("BitstreamError", "ModelError", "SignalError", "SmaltiError", "UsageError"),
     "smalti.tokenizers.signals": ("Audio", "Image", "Shape", "Video"),

@@ -1,4 +1,4 @@
-"""The Python API: what most programs need, in seven functions.
+"""The Python API: what most programs need, in a few functions.
 
 tokenizer = smalti.load("image-grid-16")           # encode(list of signals) -> list of tokens; decode(list of tokens) -> list of signals
 tokens = tokenizer.encode([smalti.read("photo.jpg")])
@@ -45,11 +45,16 @@ def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto") -> 
     return zoo.load(os.fspath(name), _device(device))
 
 
-def read(path: str | os.PathLike[str]) -> Image:
-    """A picture from a file, as it is displayed; `notes` says what the file had beyond its pixels. Raises SignalError."""
+def read(source: PathOrBytes) -> Image:
+    """A picture from an image file or its bytes, as it is displayed; `notes` says what the file had beyond its pixels.
+
+    Raises SignalError.
+    """
     from smalti.codecs.media.images import read_image
 
-    return read_image(path)
+    if not isinstance(source, str | os.PathLike | bytes):
+        raise UsageError(f"a picture is a smalti.Image, or a path or the bytes of an image file; found {type(source).__name__}")
+    return read_image(source)
 
 
 def codec(model: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", prior: str = "") -> NeuralCodec:
@@ -79,17 +84,17 @@ def open(source: PathOrBytes, model: str | os.PathLike[str] | None = None, stage
 
     model: needed only for a model that `models()` does not list. Raises BitstreamError for damage, ModelError for an unknown model.
     """
-    file = parse(_data(source))
-    return with_name(source, lambda: tokens_of(file, model, stages))
+    data = _data(source)
+    return with_name(source, lambda: tokens_of(parse(data), model, stages))
 
 
-def tokens_of(file: File, model: str | os.PathLike[str] | None = None, stages: int | None = None) -> Tokens:
-    """Tokens of a parsed file of one stream."""
+def tokens_of(file: File, model: str | os.PathLike[str] | None = None, stages: int | None = None, device: str = "cpu") -> Tokens:
+    """Tokens of a parsed file of one stream. device: where the tokenizer is loaded to, for whoever decodes next."""
     info = the_stream(file)
     if info.layout is not None:
         return file.tokens(None, prior_for(info, None), stages=stages)
-    made_by = model_of(info, model)
-    layout = load_info(made_by, "cpu").layout(info.signal)
+    made_by = model_of(info.fingerprint, model)
+    layout = load_info(made_by, device).layout(info.signal)
     return file.tokens(layout, prior_for(info, made_by), stages=stages)
 
 
@@ -100,7 +105,11 @@ def save(
 
     model: the tokenizer (or its name) that made the tokens. notes: of the source picture, for `smalti info`.
     """
-    data = pack(tokens, codec(model) if isinstance(model, str | os.PathLike) else _codec_of(model), notes)
+    by = codec(model, "cpu") if isinstance(model, str | os.PathLike) else _codec_of(model)
+    expected, held = by.tokenizer.layout(tokens.layout.signal), len(tokens.arrays)
+    if held not in expected.cuts or tokens.layout != expected.prefix(held):
+        raise UsageError(f"these tokens are not {by.name}'s: found {tokens.layout}, expected a prefix of {expected}; name their own model")
+    data = pack(tokens, by, notes)
     write_atomically(path, data)
     return len(data)
 
@@ -115,7 +124,7 @@ def pack(tokens: Tokens, by: NeuralCodec, notes: tuple[str, ...] = (), target: T
 
 
 def compress(
-    picture: Image | str | os.PathLike[str],
+    picture: Image | PathOrBytes,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
     bytes: int | None = None,
@@ -123,17 +132,27 @@ def compress(
     stages: int | None = None,
     device: str = "auto",
 ) -> bytes:
-    """A picture (or picture file) as a `.smt` file, of at most one target: bytes, bits per pixel, or number of stages."""
+    """A picture, or picture file, as the bytes of a `.smt` file.
+
+    Give at most one target: bytes or bits_per_pixel of the whole file at most, or the number of stages; without any all stages are kept.
+    Raises UsageError where not even the first stage fits, SignalError where the picture cannot be read.
+    """
+    target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, stages=stages)
     signal = picture if isinstance(picture, Image) else read(picture)
-    return codec(model, device).compress(signal, Target(bytes=bytes, bits_per_pixel=bits_per_pixel, stages=stages))
+    return codec(model, device).compress(signal, target)
 
 
 def decompress(source: PathOrBytes, model: str | os.PathLike[str] | None = None, stages: int | None = None, device: str = "auto") -> Image:
     """The picture of a `.smt` file or its bytes, from all its stages or the first `stages`."""
-    file = parse(_data(source))
+    data = _data(source)
+    return with_name(source, lambda: _picture_of(parse(data), model, stages, device))
+
+
+def _picture_of(file: File, model: str | os.PathLike[str] | None, stages: int | None, device: str) -> Image:
     info = the_stream(file)
-    tokens = with_name(source, lambda: tokens_of(file, model, stages))
-    (picture,) = load_info(model_of(info, model), device).decode([tokens])
+    made_by = model_of(info.fingerprint, model)
+    tokens = tokens_of(file, model, stages, device)
+    (picture,) = load_info(made_by, device).decode([tokens])
     assert isinstance(picture, Image)
     return Image(picture.pixels, note_bits.from_bits(info.notes))
 
@@ -145,22 +164,20 @@ def the_stream(file: File) -> StreamInfo:
     return file.streams[0]
 
 
-def model_of(info: StreamInfo, model: str | os.PathLike[str] | None = None) -> ModelInfo:
-    """The model that wrote a stream; ModelError names what is installed."""
+def model_of(fingerprint: bytes, model: str | os.PathLike[str] | None = None) -> ModelInfo:
+    """The model of a fingerprint's first 6 bytes, or the given one if it is that; ModelError names what is installed."""
     if model is not None:
         given = zoo.find(os.fspath(model))
-        if bytes.fromhex(zoo.fingerprint_of(given))[:6] != info.fingerprint:
-            own = zoo.fingerprint_of(given)[:12]
-            raise ModelError(
-                f"written by model {info.fingerprint.hex()}, but {given.name} is {own}; leave --model out to find the right one"
-            )
+        own = zoo.fingerprint_of(given)[:12]
+        if own != fingerprint.hex():
+            raise ModelError(f"written by model {fingerprint.hex()}, but {given.name} is {own}; leave the model out to find the right one")
         return given
-    found = zoo.by_fingerprint(info.fingerprint)
+    found = zoo.by_fingerprint(fingerprint)
     if found is None:
-        there = ", ".join(f"{m.name} ({zoo.fingerprint_of(m)[:12]})" for m in zoo.known()) or "none"
+        there = ", ".join(f"{m.name} ({zoo.fingerprint_of(m)[:12]})" for m in zoo.known() if m.weights.is_file()) or "none"
         raise ModelError(
-            f"written by model {info.fingerprint.hex()}, which is not installed (there is {there}); "
-            "name its folder with --model, or put it below a folder of $SMALTI_MODELS"
+            f"written by model {fingerprint.hex()}, which is not installed (there is {there}); "
+            "name its folder as the model, or put it below a folder of $SMALTI_MODELS"
         )
     return found
 
@@ -170,12 +187,14 @@ def with_name(source: PathOrBytes, action: Callable[[], T]) -> T:
     try:
         return action()
     except SmaltiError as error:
-        if isinstance(source, bytes):
+        if isinstance(source, bytes) or str(error).startswith(f"{source}: "):
             raise
         raise type(error)(f"{source}: {error}") from error
 
 
 def _data(source: PathOrBytes) -> bytes:
+    if not isinstance(source, str | os.PathLike | bytes):
+        raise UsageError(f"a token file is a path or the bytes of a .smt file; found {type(source).__name__}")
     return source if isinstance(source, bytes) else read_bytes(source)
 
 

@@ -6,6 +6,7 @@ check_prior(MyPrior(), layout)          # raises AssertionError with what failed
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from smalti.tokenizers import configs
-from smalti.tokenizers.contracts import Prior, Target
-from smalti.tokenizers.errors import BitstreamError, UsageError
+from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, Target, Tokenizer
+from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Layout, Tokens
 
@@ -84,134 +85,200 @@ def _with_absent(tokens: Tokens, rng: np.random.Generator) -> Tokens:
 # --- codebooks, quantizers, tokenizers, codecs, metrics -----------------------------------------------------------------------------
 
 
-def check_codebook(codebook: Any) -> None:
+def check_codebook(codebook: Any, seed: int = 0) -> None:
     """The conformance list of `contracts.Codebook`: run it on an instance in evaluation mode whose table is seeded."""
     import torch
 
-    random = torch.Generator().manual_seed(0)
+    assert isinstance(codebook, Codebook), "a codebook has size, dim, bound, residual_scale, assign, lookup, vectors, loss and update"
+    random = torch.Generator().manual_seed(seed)
     count = min(codebook.size, 512)
-    indices = (
-        torch.randperm(codebook.size, generator=random)[:count]
-        if codebook.size < 2**20
-        else torch.randint(codebook.size, (count,), generator=random)
-    )
+    ends = torch.tensor([0, codebook.size - 1])  # the last index is where inexact arithmetic shows first
+    indices = torch.cat([ends, torch.randint(codebook.size, (count,), generator=random)])
     entries = codebook.lookup(indices)
-    assert entries.shape == (count, codebook.dim)
+    assert entries.shape == (len(indices), codebook.dim), f"lookup gives (N, dim), found {tuple(entries.shape)}"
     assert torch.equal(codebook.assign(entries), indices), "assign(lookup(i)) == i"
 
-    z = codebook.bound(torch.randn(300, codebook.dim, generator=random))
+    z = codebook.bound(2 * torch.randn(300, codebook.dim, generator=random))
     found = codebook.assign(z)
-    assert found.dtype == torch.int64 and found.shape == (300,)
-    assert int(found.min()) >= 0 and int(found.max()) < codebook.size
-    if codebook.size <= 2**16:
-        table = codebook.vectors()
-        assert table.shape == (codebook.size, codebook.dim)
-        assert torch.equal(table[indices], entries), "vectors() are what lookup gives"
-        distances = torch.cdist(z.double(), table.double())
-        best = distances.min(1).values
-        assert torch.all(distances[torch.arange(300), found] <= best * (1 + 1e-5) + 1e-12), "the nearest entry, against float64 brute force"
-        if codebook.config.kind == "vq":
-            doubled = type(codebook)(codebook.config).eval()
-            doubled.table.copy_(codebook.table[torch.arange(codebook.size) // 2 * 2])
-            assert torch.all(doubled.assign(z) % 2 == 0), "of equal entries the lowest index"
+    assert found.dtype == torch.int64, f"indices are int64, found {found.dtype}"
+    assert found.shape == (300,), f"one index per row, found {tuple(found.shape)}"
+    assert 0 <= int(found.min()) <= int(found.max()) < codebook.size, "indices lie in [0, size)"
+    assert codebook.assign(z[:0]).shape == (0,), "no rows, no indices"
     assert torch.equal(torch.cat([codebook.assign(part) for part in z.split(1)]), found), "one at a time equals many"
-    assert codebook.loss(z, codebook.lookup(found)).ndim == 0
+    assert codebook.residual_scale(0).shape == (codebook.dim,), "one scale per dimension"
+    assert torch.all(codebook.residual_scale(0) == 1), "the first level has latents as they are"
+    loss = codebook.loss(z, codebook.lookup(found))
+    assert loss.ndim == 0, f"the loss is one number, found {tuple(loss.shape)}"
+    assert torch.isfinite(loss), f"the loss is finite, found {loss}"
+    if codebook.size <= 2**16:
+        _check_nearest(codebook, z, found)
+
+
+def _check_nearest(codebook: Any, z: Any, found: Any) -> None:
+    import torch
+
+    table = codebook.vectors()
+    assert table.shape == (codebook.size, codebook.dim), f"vectors() are (size, dim), found {tuple(table.shape)}"
+    assert torch.equal(codebook.lookup(torch.arange(codebook.size)), table), "vectors() are what lookup gives"
+    distances = torch.cdist(z.double(), table.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    best = distances.min(1).values
+    assert torch.all(distances[torch.arange(len(z)), found] <= best * (1 + 1e-5)), "the nearest entry, against float64 brute force"
+    if codebook.config.kind == "vq":
+        doubled = copy.deepcopy(codebook)
+        doubled.table.copy_(codebook.table[torch.arange(codebook.size) // 2 * 2])
+        assert torch.all(doubled.assign(z) % 2 == 0), "of equal entries the lowest index"
 
 
 def check_quantizer(quantizer: Any, grid: tuple[int, ...] = (5, 7), axes: tuple[str, ...] = ("row", "col")) -> None:
-    """The conformance list of `contracts.Quantizer`, for an instance whose tables are seeded; leaves it in evaluation mode."""
+    """The conformance list of `contracts.Quantizer`, for an instance whose tables are seeded; works on a copy of it."""
     import torch
 
-    quantizer.eval()
-    random = torch.Generator().manual_seed(0)
-    z = torch.randn(3, quantizer.dim, *grid, generator=random)
-    layout = quantizer.layout(grid, axes)
-    assert layout.cuts == quantizer.cuts
-    result = quantizer(z)
-    assert result.z_q.shape == z.shape and result.z_q.dtype == z.dtype
-    assert [tuple(i.shape[1:]) for i in result.indices] == [stage.shape for stage in layout.stages]
+    assert isinstance(quantizer, Quantizer), "a quantizer has dim, cuts, layout, dequantize, decode_soft and can be called"
+    own: Any = copy.deepcopy(quantizer)
+    own.eval()
+    z = torch.randn(3, own.dim, *grid, generator=torch.Generator().manual_seed(0))
+    layout = own.layout(grid, axes, (("height", 1), ("width", 2)))
+    assert layout.cuts == own.cuts, "the layout's cuts are the quantizer's"
+    assert layout.size == {"height": 1, "width": 2}, "the layout carries the signal's size"
+    before = {key: value.clone() for key, value in own.state_dict().items()}
+    result = own(z)
+    assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items()), "evaluation changes no state"
+    _check_result(own, z, layout, result)
+    _check_dequantize(own, layout, result)
+    _check_training(own, z)
+
+
+def _check_result(quantizer: Any, z: Any, layout: Layout, result: Any) -> None:
+    import torch
+
+    assert result.z_q.shape == z.shape, f"z_q has the shape of z, found {tuple(result.z_q.shape)}"
+    assert result.z_q.dtype == z.dtype, f"z_q has the type of z, found {result.z_q.dtype}"
+    assert [tuple(i.shape) for i in result.indices] == [(len(z), *stage.shape) for stage in layout.stages], "indices fit the layout"
     for stage, index in zip(layout.stages, result.indices, strict=True):
-        assert index.dtype == torch.int64 and 0 <= int(index.min()) and int(index.max()) < stage.vocab
-    assert torch.equal(quantizer.dequantize(result.indices), result.z_q), "dequantize equals __call__ bit for bit"
-    errors = []
-    for cut in quantizer.cuts:
-        errors.append(float((quantizer.dequantize(result.indices[:cut]) - result.z_q).square().mean()))
-    assert errors == sorted(errors, reverse=True) and errors[-1] == 0, "longer prefixes come nearer"
+        assert index.dtype == torch.int64, f"{stage.name}: indices are int64, found {index.dtype}"
+        assert 0 <= int(index.min()) <= int(index.max()) < stage.vocab, f"{stage.name}: indices lie in [0, {stage.vocab})"
+    assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in result.losses.values()), f"losses are numbers, found {result.losses}"
     for item in range(len(z)):
         alone = quantizer(z[item : item + 1])
-        assert all(torch.equal(a[0], b[item]) for a, b in zip(alone.indices, result.indices, strict=True)), (
-            "batch of one equals batch of many"
-        )
+        same = [torch.equal(a[0], b[item]) for a, b in zip(alone.indices, result.indices, strict=True)]
+        assert all(same), "batch of one equals batch of many"
+
+
+def _check_dequantize(quantizer: Any, layout: Layout, result: Any) -> None:
+    import torch
+
+    assert torch.equal(quantizer.dequantize(result.indices), result.z_q), "dequantize equals __call__ bit for bit"
+    errors = [float((quantizer.dequantize(result.indices[:cut]) - result.z_q).square().mean()) for cut in quantizer.cuts]
+    assert errors == sorted(errors, reverse=True), f"longer prefixes come nearer, found squared errors {errors}"
     hot = [
         torch.nn.functional.one_hot(i, stage.vocab).movedim(-1, 1) * 200.0 for i, stage in zip(result.indices, layout.stages, strict=True)
     ]
-    assert torch.allclose(quantizer.decode_soft(hot), result.z_q, atol=1e-4), "certain logits decode to the entries"
+    for cut in quantizer.cuts:
+        soft, hard = quantizer.decode_soft(hot[:cut]), quantizer.dequantize(result.indices[:cut])
+        assert torch.allclose(soft, hard, atol=1e-4), f"certain logits decode to the entries, {cut} stages"
 
+
+def _check_training(quantizer: Any, z: Any) -> None:
+    import torch
+
+    saved = type(quantizer)(quantizer.config).eval()
+    saved.load_state_dict(quantizer.state_dict())
+    same = [torch.equal(a, b) for a, b in zip(saved(z).indices, quantizer(z).indices, strict=True)]
+    assert all(same), "saved and loaded, the same tokens"
     quantizer.train()
-    z.requires_grad_()
-    trained = quantizer(z)
-    (gradient,) = torch.autograd.grad(trained.z_q.sum(), z)
-    assert torch.isfinite(gradient).all() and gradient.abs().sum() > 0, "gradients reach z"
-    quantizer.eval()
-    copy = type(quantizer)(quantizer.config).eval()
-    copy.load_state_dict(quantizer.state_dict())
-    with torch.no_grad():
-        assert all(torch.equal(a, b) for a, b in zip(copy(z).indices, quantizer(z).indices, strict=True)), (
-            "saved and loaded, the same tokens"
-        )
+    latents = z.clone().requires_grad_()
+    trained = quantizer(latents)
+    (gradient,) = torch.autograd.grad(trained.z_q.sum(), latents)
+    assert torch.isfinite(gradient).all(), "gradients are finite"
+    assert torch.all(gradient.flatten(1).abs().sum(1) > 0), "gradients reach every item of z"
 
 
 def check_tokenizer(tokenizer: Any, signals: Sequence[Any]) -> None:
     """The conformance list of `contracts.Tokenizer`, on at least two signals of different sizes."""
+    assert isinstance(tokenizer, Tokenizer), "a tokenizer has name, config, fingerprint, layout, encode and decode"
+    assert len({tuple(_size(signal).items()) for signal in signals}) >= 2, "the list wants signals of different sizes"
+    assert len(bytes.fromhex(tokenizer.fingerprint)) == 32, "the fingerprint is SHA-256 in hex"
+    stored = json.loads(configs.canonical_json(tokenizer.config))
+    assert configs.from_dict(type(tokenizer.config), stored) == tokenizer.config, "config JSON round trip"
+
     tokens = tokenizer.encode(signals)
-    assert len(tokens) == len(signals) >= 2
-    assert bytes.fromhex(tokenizer.fingerprint) and len(tokenizer.fingerprint) == 64
-    assert (
-        type(tokenizer.config)(**{f.name: getattr(tokenizer.config, f.name) for f in dataclasses.fields(tokenizer.config)})
-        == tokenizer.config
-    )
-    assert configs.from_dict(type(tokenizer.config), json.loads(configs.canonical_json(tokenizer.config))) == tokenizer.config, (
-        "config JSON round trip"
-    )
+    assert len(tokens) == len(signals), "one item of tokens per signal"
     for signal, item in zip(signals, tokens, strict=True):
+        assert item.layout.size == _size(signal), "the layout says the signal's size"
         assert item.layout == tokenizer.layout(item.layout.signal), "the layout follows from the signal's size"
         (alone,) = tokenizer.encode([signal])
         assert alone == item, "batched equals single"
-    decoded = tokenizer.decode(tokens)
-    for signal, back in zip(signals, decoded, strict=True):
-        assert type(back) is type(signal)
+    # items of different depths in one call, as a player of streamed files has them
+    prefixes = [item.prefix(cut) for item in tokens for cut in item.layout.cuts]
+    owners = [signal for signal, item in zip(signals, tokens, strict=True) for _ in item.layout.cuts]
+    for signal, item, back in zip(owners, prefixes, tokenizer.decode(prefixes), strict=True):
+        assert type(back) is type(signal), f"signals come back as what they were, found {type(back).__name__}"
         assert _size(back) == _size(signal), "exactly the size that went in"
-    for item in tokens:
-        for cut in item.layout.cuts:
-            (back,) = tokenizer.decode([item.prefix(cut)])
-            assert _size(back) == item.layout.size, "every prefix in cuts decodes"
-    (alone,) = tokenizer.decode(tokens[:1])
-    assert _difference(alone, decoded[0]) <= 1, "batched equals single"
+        (single,) = tokenizer.decode([item])
+        assert _difference(single, back) <= 1, "batched equals single"
+    assert tokenizer.encode([]) == tokenizer.decode([]) == [], "nothing in, nothing out"
+    _check_foreign(tokenizer, tokens[0])
+
+
+def _check_foreign(tokenizer: Any, tokens: Tokens) -> None:
+    """Tokens of another vocabulary fit no table: they must be refused, not looked up."""
+    stages = tuple(dataclasses.replace(stage, vocab=stage.vocab + 1) for stage in tokens.layout.stages)
+    foreign = Tokens(dataclasses.replace(tokens.layout, stages=stages), tokens.arrays)
+    try:
+        tokenizer.decode([foreign])
+    except UsageError:
+        return
+    raise AssertionError("tokens of another layout decode: UsageError is due")
 
 
 def check_codec(codec: Any, signals: Sequence[Any]) -> None:
     """The conformance list of `contracts.Codec`."""
+    assert isinstance(codec, Codec), "a codec has name, compress and decompress"
     for signal in signals:
         data = codec.compress(signal)
-        assert isinstance(data, bytes) and data
+        assert isinstance(data, bytes), f"a file is bytes, found {type(data).__name__}"
         back = codec.decompress(data)
-        assert _size(back) == _size(signal)
-        assert codec.compress(signal, Target(bytes=len(data))) and len(codec.compress(signal, Target(bytes=len(data)))) <= len(data)
-        try:
-            codec.compress(signal, Target(bytes=1))
-        except UsageError:
-            continue
-        raise AssertionError("no signal fits into one byte: UsageError is due")
+        assert type(back) is type(signal), f"signals come back as what they were, found {type(back).__name__}"
+        assert _size(back) == _size(signal), "exactly the size that went in"
+        assert _difference(codec.decompress(codec.compress(signal)), back) <= 1, "the same signal gives the same file"
+        for room in (len(data), len(data) - 1):
+            _check_within(codec, signal, room)
+        _check_raises(UsageError, "no signal fits into one byte", codec.compress, signal, Target(bytes=1))
+        for damaged in (data[:-1], data[: len(data) // 2], b""):
+            _check_raises(BitstreamError, f"{len(damaged)} of {len(data)} bytes decode", codec.decompress, damaged)
+
+
+def _check_within(codec: Any, signal: Any, room: int) -> None:
+    """A file within `room` bytes that decodes, or UsageError where even the smallest is larger."""
+    try:
+        data = codec.compress(signal, Target(bytes=room))
+    except UsageError:
+        return
+    assert len(data) <= room, f"{len(data)} bytes were written, the target allows {room}"
+    assert _size(codec.decompress(data)) == _size(signal), "exactly the size that went in"
+
+
+def _check_raises(kind: type[Exception], what: str, call: Any, *arguments: Any) -> None:
+    try:
+        call(*arguments)
+    except kind:
+        return
+    raise AssertionError(f"{what}: {kind.__name__} is due")
 
 
 def check_metric(metric: Any, signals: Sequence[Any]) -> None:
     """The conformance list of `contracts.Metric`."""
+    assert isinstance(metric, Metric), "a metric has a name and can be called"
     for signal in signals:
-        same, other = metric(signal, signal), metric(signal, _inverted(signal))
-        assert same.better in ("higher", "lower") and same.convention
-        assert same.value > other.value if same.better == "higher" else same.value < other.value, (
-            "equal signals score better than inverted ones"
-        )
+        same, near, far = (metric(signal, other) for other in (signal, _blended(signal, 0.25), _blended(signal, 1.0)))
+        assert same.better in ("higher", "lower"), f"better is 'higher' or 'lower', found {same.better!r}"
+        assert same.convention, "the convention says what another must know to repeat the number"
+        assert isinstance(same.value, float), f"values are plain floats, found {type(same.value).__name__}"
+        values = [same.value, near.value, far.value]
+        ordered = sorted(values, reverse=same.better == "higher")
+        assert values == ordered, f"equal, near and inverted signals score worse and worse, found {values}"
+        assert len(set(values)) == 3, f"equal, near and inverted signals score differently, found {values}"
+        _check_raises(SignalError, "signals of different sizes compare", metric, signal, _widened(signal))
 
 
 def _size(signal: Any) -> dict[str, int]:
@@ -224,5 +291,11 @@ def _difference(a: Any, b: Any) -> int:
     return int(np.abs(a.pixels.astype(np.int64) - b.pixels.astype(np.int64)).max())
 
 
-def _inverted(signal: Any) -> Any:
-    return Image(np.iinfo(signal.pixels.dtype).max - signal.pixels)
+def _blended(signal: Any, share: float) -> Any:
+    """The signal mixed with its inverse: 0 leaves it, 1 inverts it."""
+    top = np.iinfo(signal.pixels.dtype).max
+    return Image((signal.pixels * (1 - share) + (top - signal.pixels) * share).astype(signal.pixels.dtype))
+
+
+def _widened(signal: Any) -> Any:
+    return Image(np.pad(signal.pixels, ((0, 0), (0, 1), (0, 0))))

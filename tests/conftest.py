@@ -9,6 +9,11 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("SMALTI_DATA", ROOT.parent / "shared")) / "data"
+
+# the judges lie with the other real inputs unless somebody says otherwise; inherited by what tests start
+if (DATA / "nets").is_dir():
+    os.environ.setdefault("SMALTI_JUDGES", str(DATA / "nets"))
 
 # Workers share the machine's cores: with several threads each they wait for one another. Set before torch or numba is imported,
 # and inherited by what tests start.
@@ -30,8 +35,6 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """The folder of real inputs, `data` in $SMALTI_DATA (default: `shared` beside the checkout); skips where it is absent."""
-    shared = Path(os.environ.get("SMALTI_DATA", ROOT.parent / "shared"))
-    folder = shared / "data"
-    if not (folder / "images").is_dir():
-        pytest.skip(f"needs real inputs: {folder / 'images'} is no folder; set SMALTI_DATA to the folder that holds data/images")
-    return folder
+    if not (DATA / "images").is_dir():
+        pytest.skip(f"needs real inputs: {DATA / 'images'} is no folder; set SMALTI_DATA to the folder that holds data/images")
+    return DATA

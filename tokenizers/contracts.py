@@ -41,6 +41,12 @@ class Codebook(Protocol):
     size: int
     dim: int
 
+    def bound(self, z: Tensor) -> Tensor:
+        """Latents (..., D) brought to where the entries live; the identity for a table that reaches everywhere."""
+
+    def residual_scale(self, level: int) -> Tensor:
+        """(D,): what a residual of that level is divided by before it is assigned; 1 at level 0."""
+
     def assign(self, z: Tensor) -> Tensor:
         """Nearest entry for each row of z (N, D): int64 (N,); of equally near entries the lowest index."""
 

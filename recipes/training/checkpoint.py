@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -29,9 +29,12 @@ def save(path: Path, step: int, modules: dict[str, nn.Module], optimizer: torch.
 
 def load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> int:
     """Restore what `save` wrote; returns the number of steps done."""
-    with safe_open(path, "pt") as file:
-        step = int(file.metadata()["step"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safe_open(path, "pt") as file:
+            step = int(file.metadata()["step"])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: not readable as a checkpoint ({error}); remove it to start the run again") from None
     for name, module in modules.items():
         try:
             module.load_state_dict(_under(tensors, f"{name}/"))

@@ -23,14 +23,15 @@ SHORT = {"data": "data.folder"}  # `data=DIR` on the command line
 
 @dataclass(frozen=True)
 class DataConfig:
-    """folder: pictures, searched recursively. crop: side in pixels. Crops are taken at a random scale in [smallest_scale, largest_scale]
-    of the source
-    (below 1 shrinks it). holdout: how many files, last by name, are only evaluated on. workers: processes that decode."""
+    """folder: pictures, searched recursively. crop: side in pixels. holdout: how many files, last by name, are only evaluated on.
+
+    Crops are taken at a random scale in [smallest_scale, largest_scale] of the source; below 1 shrinks it. workers: decoding processes.
+    """
 
     folder: str = ""
     crop: int = 128
     smallest_scale: float = 0.75
-    largest_scale: float = 1.5
+    largest_scale: float = 2.0
     holdout: int = 16
     workers: int = 1
 
@@ -43,8 +44,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights; pictures are in [-1, 1]. color: L1 of means over 8 x 8 pixels, against muted colours. lpips_ramp: fraction of the run over
-    which LPIPS is brought in."""
+    """Weights; pictures are in [-1, 1].
+
+    color: L1 of means over 8 x 8 pixels in opponent colours, against muted hues. lpips_ramp: fraction of the run over which LPIPS is
+    brought in. lpips_shift: pictures are shifted by up to so many pixels before LPIPS, against patterns between AlexNet's samples.
+    """
 
     l1: float = 1.0
     l2: float = 0.0
@@ -52,6 +56,7 @@ class LossConfig:
     lpips_alex: float = 1.0
     lpips_vgg: float = 0.0
     lpips_ramp: float = 0.1
+    lpips_shift: int = 0
     quantizer: float = 1.0
 
 
@@ -71,7 +76,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One run. init: a model (name or folder) to start from. freeze_tokens: train the decoder alone. threads: 0 leaves torch's choice."""
+    """One run. init: a model (name or folder) to start from. freeze_tokens: train the decoder alone."""
 
     name: str
     tokenizer: ImageGridConfig
@@ -128,10 +133,15 @@ def _read(recipe: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML recipe: {error}") from None
     parent = table.pop("parent", None)
-    return _merge(_read(parent, (*seen, recipe)), table) if parent else table
+    if parent is None:
+        return table
+    beside = str(parent) if parent in recipes() else str((path.parent / str(parent)).resolve())
+    return _merge(_read(beside, (*seen, recipe)), table)
 
 
 def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    if "kind" in base and change.get("kind", base["kind"]) != base["kind"]:
+        return change  # another kind has other keys
     out = dict(base)
     for key, value in change.items():
         both = isinstance(value, dict) and isinstance(out.get(key), dict)
@@ -149,8 +159,9 @@ def _set(table: dict[str, Any], key: str, value: Any, change: str) -> None:
 
 
 def _value(text: str) -> Any:
-    """A TOML value where the text is one, else the text itself."""
+    """A TOML value where the text is one, else the text itself; no key is a date, so 2024-01-01 is the name of a folder."""
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return text
+    return value if isinstance(value, bool | int | float | str | list | dict) else text

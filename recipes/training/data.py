@@ -64,7 +64,7 @@ class Crops(Dataset[tuple[np.ndarray, tuple[str, ...]]]):
                 return random_crop(read_image(path).pixels, self.config, random), tuple(skipped)
             except SignalError as error:
                 skipped.append(str(error))
-        raise SignalError(f"{TRIES} pictures in a row cannot be used, the last: {skipped[-1]}")
+        raise SignalError(f"{len(skipped)} pictures in a row cannot be used, the last: {skipped[-1]}")
 
 
 def random_crop(pixels: np.ndarray, config: DataConfig, random: np.random.Generator) -> np.ndarray:
@@ -107,6 +107,7 @@ def loader(crops: Crops, sampler: StepSampler, workers: int, pin_memory: bool) -
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # its own: a draw from the global one at every start would change what a resumed run does
     )
 
 

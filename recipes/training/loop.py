@@ -1,7 +1,7 @@
 """The one training loop: accelerate for devices and processes, AdamW, cosine, moving average, checkpoints that resume to the same losses.
 
-A run folder holds config.json, log.jsonl (one JSON object per line), sheet-STEP.png and
-checkpoint.safetensors; `release` makes its model folder.
+A run folder holds config.json, log.jsonl (one JSON object per line), sheet-STEP.png and checkpoint.safetensors; `release` makes its
+model folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from smalti.recipes.training.sheet import sheet
 from smalti.tokenizers import zoo
 from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.contracts import Metric
-from smalti.tokenizers.errors import SignalError
+from smalti.tokenizers.errors import ModelError, SignalError
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.network import ImageGridNet
 
@@ -58,7 +58,7 @@ class Run:
         self.files, self.holdout = data.split(config.data)
         net = ImageGridNet(config.tokenizer)
         if config.init:
-            net.load_state_dict(zoo.load(config.init).net.state_dict())
+            _start_from(net, config.init)
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on CPU
         optimizer = torch.optim.AdamW(_groups(net, config.optimizer), lr=config.optimizer.learning_rate, betas=config.optimizer.betas)
         self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
@@ -205,6 +205,17 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
         return config.learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _start_from(net: ImageGridNet, init: str) -> None:
+    """Take over a model's weights, tables and statistics; ModelError where its network is another."""
+    try:
+        net.load_state_dict(zoo.load(init).net.state_dict())
+    except RuntimeError as error:
+        found = str(error).splitlines()[-1].strip()
+        raise ModelError(
+            f"init={init}: the model has another network than the recipe's tokenizer ({found}); make their configs equal"
+        ) from None
 
 
 def _groups(net: ImageGridNet, config: OptimizerConfig) -> list[dict[str, Any]]:

@@ -30,11 +30,19 @@ class PictureLoss(nn.Module):
         if self.config.l2:
             terms["l2"] = F.mse_loss(reconstruction, picture)
         if self.config.color:
-            terms["color"] = F.l1_loss(F.avg_pool2d(reconstruction, 8), F.avg_pool2d(picture, 8))
+            terms["color"] = F.l1_loss(_opponents(reconstruction), _opponents(picture))
         ramp = min(1.0, progress / self.config.lpips_ramp) if self.config.lpips_ramp else 1.0
         with torch.autocast(picture.device.type, enabled=False):
+            down, right = torch.randint(0, self.config.lpips_shift + 1, (2,)).tolist() if self.config.lpips_shift else (0, 0)
+            shifted = [pixels[..., down:, right:] for pixels in (picture, reconstruction)]
             for name, judge in self.judges.items():
-                terms[name] = judge(picture, reconstruction).mean()
+                terms[name] = judge(*shifted).mean()
         weighted = [self.weights[name] * (ramp if name in self.judges else 1.0) * value for name, value in terms.items()]
         weighted += [self.config.quantizer * value for value in quantized.losses.values()]
         return {**terms, **quantized.losses, "total": torch.stack(weighted).sum()}
+
+
+def _opponents(pixels: Tensor) -> Tensor:
+    """Means over 8 x 8 pixels as brightness, red - green and yellow - blue: plain RGB error lets hues fade to the commonest axis."""
+    red, green, blue = F.avg_pool2d(pixels, 8).unbind(1)
+    return torch.stack([(red + green + blue) / 3, red - green, (red + green) / 2 - blue], 1)

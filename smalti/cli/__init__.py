@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import NoReturn
 
 import click
 
 COMMANDS = {
-    "demo": "The whole path on a real photo, into the current folder.",
-    "models": "Shipped and installed models: sizes, rates, licences, cards.",
-    "tokenize": "Pictures to token files.",
-    "detokenize": "Token files to pictures.",
-    "cut": "A shorter file, without running a network.",
-    "info": "What a file holds and where its bits go.",
-    "verify": "Is a file whole?",
+    "demo": "Try it: a photo to tokens to a file and back, into ./smalti-demo/.",
+    "models": "List the models that can be used by name, or show one's card.",
+    "tokenize": "Turn pictures into token files.",
+    "detokenize": "Turn token files back into pictures.",
+    "cut": "Make a token file shorter, without running a network.",
+    "info": "Show what token files hold and where their bytes go.",
+    "verify": "Check whether token files are whole.",
     "recipes": "List the training recipes.",
     "train": "Train, resume or fine-tune a model by its recipe.",
-    "evaluate": "Rates, metrics and codebook use of a model on a folder.",
+    "evaluate": "Measure a model on pictures: rates, metrics, codebook use.",
 }
 
 
@@ -41,7 +42,7 @@ class LazyGroup(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            raise click.UsageError(f"no command {args[0]!r}; " + (f"did you mean {near[0]!r}?" if near else "see smalti --help"), ctx)
+            raise click.UsageError(f"no command {args[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -49,21 +50,34 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="smalti", message="%(package)s %(version)s")
-def program() -> None:
-    """Signals into tokens, tokens into bytes, and the truth about both.
+def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        import smalti
 
-    Start with: smalti demo
+        click.echo(f"smalti {smalti.__version__}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and exit.")
+@click.pass_context
+def program(ctx: click.Context) -> None:
+    """Pictures into discrete tokens, tokens into small .smt files, and back; and what was lost on the way.
+
+    Start with `smalti demo`. `smalti COMMAND --help` explains a command.
+
+    Exit codes: 0 done; 1 done, but something was lost or could not be read (stderr says what); 2 refused, for the reason on stderr.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit with its code; our own errors are one line on stderr and code 2."""
     from smalti.tokenizers.errors import SmaltiError
 
     try:
-        code = program.main(args=arguments, standalone_mode=False)
+        code = program.main(args=arguments, prog_name="smalti", standalone_mode=False)
     except SmaltiError as error:
         _fail(str(error))
     except click.UsageError as error:
@@ -74,12 +88,11 @@ def main(arguments: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("smalti: interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # nobody listens any more; leave without a second complaint at shutdown
-        sys.exit(141)
+    except OSError as error:  # of the surroundings, not of a file that we opened: those are ours by now; a broken pipe is click's
+        _fail(str(error))
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     click.echo(f"smalti: {' '.join(message.split())}", err=True)
     sys.exit(2)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from smalti.cli import options
+
+if TYPE_CHECKING:
+    from smalti.codecs.bitstream import File
 
 
 @click.command("cut")
@@ -12,8 +17,8 @@ from smalti.cli import options
 @options.together(
     options.limit_bytes,
     options.stages,
-    click.option("-o", "--out", metavar="OUT", help="Result file.  [default: FILE.cut.smt]"),
-    click.option("-m", "--model", metavar="MODEL", help="Model name or folder.  [default: the one that the file names]"),
+    click.option("-o", "--out", metavar="OUT", help="Result file, folder (ends in / or exists) or -.  [default: FILE.cut.smt]"),
+    options.file_model,
     options.force,
     options.as_json,
     options.quiet,
@@ -23,45 +28,55 @@ def command(
 ) -> int:
     """Make a shorter file of FILE's first stages, without running a network.
 
-    Give --stages K, or --bytes N for the longest prefix of at most N bytes. FILE may be - for standard input.
+    Give --stages K, or --bytes N for as many stages as fit into N bytes. FILE may be - for standard input. The short form of a file (most
+    pictures) is coded again, so its model must be there; the chunked form needs no model.
     """
+    from pathlib import Path
+
     from smalti import api
-    from smalti.cli.files import plan, read, write
+    from smalti.cli.files import PIPE, name_of, plan, read, write
     from smalti.codecs.bitstream import parse
-    from smalti.codecs.media.files import read_bytes
-    from smalti.codecs.neural import write_within
-    from smalti.tokenizers.contracts import Target
-    from smalti.tokenizers.errors import SmaltiError
+    from smalti.tokenizers.errors import UsageError
 
     if (stages is None) == (limit_bytes is None):
-        raise click.UsageError("give --stages or --bytes", click.get_current_context())
-    (job,) = plan([file], out, ".cut.smt", (".smt",), force)
-    source = read(job)
-    data = source if isinstance(source, bytes) else read_bytes(source)
-    try:
-        parsed = parse(data)
-        info = api.the_stream(parsed)
-        if stages is not None and stages > info.stages:
-            raise click.UsageError(f"{file} holds {info.stages} stages, asked for {stages}", click.get_current_context())
-        if parsed.form == "chunked" and stages is not None:
-            shorter = parsed.cut(stages)
-        else:
-            tokens = api.tokens_of(parsed, model)
-            prior = api.prior_for(info, None if info.layout is not None else api.model_of(info, model))
-            shorter = write_within(tokens, prior, info, Target(bytes=limit_bytes, stages=stages))
-    except SmaltiError as error:
-        raise type(error)(f"{file}: {error}") from None
-    write(job, shorter)
-    result = {
-        "source": job.source,
-        "target": job.target,
-        "bytes": len(shorter),
-        "stages": parse(shorter).stages(),
-        "source_bytes": len(data),
-    }
+        raise click.UsageError("give either --stages or --bytes", click.get_current_context())
+    if file != PIPE and Path(file).is_dir():
+        raise UsageError(f"{file}: a folder; cut takes one .smt file")
+    (job,) = plan([file], out, ".cut.smt", (".smt",), force, as_json)
+    data = read(file)
+    parsed = api.with_name(name_of(file), lambda: parse(data))
+    shorter = api.with_name(name_of(file), lambda: _shorter(parsed, limit_bytes, stages, model))
+    write(job.target, shorter)
+    held, kept = parsed.streams[0].stages, parse(shorter).streams[0].stages
+    result = {"source": job.source, "target": job.target, "bytes": len(shorter), "stages": kept, "source_bytes": len(data)}
     if as_json:
         options.print_json(result)
     elif not quiet:
-        line = f"{job.target}: {len(shorter)} bytes, {result['stages']} of {info.stages} stages ({file} has {len(data)} bytes)"
-        options.say(line) if job.target == "-" else click.echo(line)
+        options.say_done(job.target, f"{len(shorter)} bytes, {kept} of {held} stages ({name_of(file)} has {len(data)} bytes)")
     return 0
+
+
+def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str | None) -> bytes:
+    from smalti import api
+    from smalti.codecs.neural import write_within
+    from smalti.tokenizers.contracts import Target
+    from smalti.tokenizers.errors import UsageError
+
+    held = max(info.stages for info in file.streams)
+    if stages is not None and stages > held:
+        raise UsageError(f"it holds {held} stages, asked for {stages}")
+    if file.form == "solo":
+        info = api.the_stream(file)
+        prior = api.prior_for(info, None if info.layout is not None else api.model_of(info.fingerprint, model))
+        return write_within(api.tokens_of(file, model), prior, info, Target(bytes=limit_bytes, stages=stages))
+    if stages is not None:
+        return file.cut(stages)
+    assert limit_bytes is not None
+    shorter = file.cut(held)
+    for k in range(held - 1, 0, -1):
+        if len(shorter) <= limit_bytes:
+            break
+        shorter = file.cut(k)
+    if len(shorter) > limit_bytes:
+        raise UsageError(f"the smallest file of this signal has {len(shorter)} bytes, the target allows {limit_bytes}")
+    return shorter

@@ -11,15 +11,18 @@ import click
 from smalti.cli import options
 
 FOLDER = "smalti-demo"
-PHOTO = "china.jpg"  # scikit-learn's sample, by Yann Forget, CC BY-SA 3.0
+PHOTO = "china.jpg"  # scikit-learn's sample; photo by danielbuechele, CC BY 2.0
 
 
 @click.command("demo")
 @options.together(options.model, options.device, options.threads, options.as_json)
 def command(model: str | None, device: str, threads: int | None, as_json: bool) -> int:
-    """Photo to tokens to file to tokens to picture, into ./smalti-demo/, with what each step cost."""
+    """Take a photo to tokens, to a file and back to a picture, at each of the model's rates, into ./smalti-demo/; say what it cost.
+
+    The photo is one of scikit-learn's. Earlier results of the demo are written over.
+    """
     from smalti import api
-    from smalti.cli.files import Job, write
+    from smalti.cli.files import write
     from smalti.codecs.media.images import encode_image
     from smalti.metrics.image import PSNR
     from smalti.recipes.training.sheet import side_by_side
@@ -36,15 +39,15 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
     for cut in tokens.layout.cuts:
         data = api.pack(tokens.prefix(cut), codec, picture.notes)
         file = f"{FOLDER}/china-{cut}.smt" if cut < tokens.layout.cuts[-1] else f"{FOLDER}/china.smt"
-        write(Job(str(source), file), data)
+        write(file, data)
         decoded = api.decompress(file, model if model and Path(model).is_dir() else None, device=device)
         pictures.append(decoded)
         bits_per_pixel = 8 * len(data) / (picture.height * picture.width)
         psnr = PSNR()(picture, decoded).value
         rates.append({"file": file, "bytes": len(data), "bits_per_pixel": bits_per_pixel, "tokens": tokens.prefix(cut).count, "psnr": psnr})
-    write(Job("", f"{FOLDER}/china.png"), encode_image(pictures[-1], ".png"))
+    write(f"{FOLDER}/china.png", encode_image(pictures[-1], ".png"))
     side = f"{FOLDER}/side-by-side.png"
-    write(Job("", side), encode_image(side_by_side([pictures]), ".png"))
+    write(side, encode_image(side_by_side([pictures]), ".png"))
     seconds, coded = time.perf_counter() - started, time.perf_counter() - loaded
     if as_json:
         about = {

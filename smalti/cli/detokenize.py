@@ -11,17 +11,19 @@ from smalti.cli import options
 
 if TYPE_CHECKING:
     from smalti.cli.files import Job
+    from smalti.tokenizers.contracts import Tokenizer
+    from smalti.tokenizers.tokens import Tokens
 
-RESULTS = ("png", "jpg", "webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @click.command("detokenize")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @options.together(
-    click.option("-m", "--model", metavar="MODEL", help="Model name or folder.  [default: the one that the file names]"),
-    click.option("-o", "--out", metavar="OUT", help="Result file or folder; the ending chooses PNG, JPEG or WebP.  [default: FILE.png]"),
-    options.stages,
-    options.limit_bytes,
+    options.file_model,
+    click.option("-o", "--out", metavar="OUT", help="Result .png, .jpg or .webp, folder (ends in / or exists) or -.  [default: FILE.png]"),
+    click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
+    click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
     options.device,
     options.threads,
     options.force,
@@ -32,58 +34,49 @@ def command(
     files: tuple[str, ...], model: str | None, out: str | None, stages: int | None, limit_bytes: int | None,
     device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Turn token files (.smt, or .json and .npy from tokenize) back into pictures of exactly the size that went in.
+    """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures of exactly the size that went in.
 
-    FILE may be a folder, or - for standard input (.smt). --stages K or --bytes N decode a prefix: a coarser picture. A .npy array needs
-    --model.
+    FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser picture. A .npy array does not name its
+    model: give --model.
+
+    Exit code 1: some of several files could not be decoded; stderr says which.
     """
-    from smalti.cli.files import plan
-    from smalti.tokenizers.errors import SmaltiError
+    from smalti.cli.files import PIPE, plan
+    from smalti.tokenizers.errors import UsageError
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
-    jobs = plan(files, out, ".png", (".smt", ".json", ".npy"), force)
+    jobs = plan(files, out, ".png", (".smt", ".json", ".npy"), force, as_json)
+    for job in jobs:
+        if job.target != PIPE and Path(job.target).suffix.lower() not in SUFFIXES:
+            raise UsageError(f"{job.target}: pictures are written as {', '.join(SUFFIXES)}; choose such a name, or a folder (ending in /)")
     options.set_threads(threads)
     results: list[dict[str, Any]] = []
-    failed = False
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
         for job in jobs:
-            try:
-                results.append(_one(job, model, stages, limit_bytes, device))
-            except SmaltiError as error:
-                if len(jobs) == 1:
-                    raise
-                failed = True
-                options.say(f"smalti: {error}")
+            done = options.attempt(len(jobs) == 1, _one, job, model, stages, limit_bytes, device)
+            results += [done] if done else []
             bar.update(1)
     if as_json:
         options.print_json(results)
     elif not quiet:
         for item in results:
-            line = f"{item['target']}: {item['width']} x {item['height']} from {item['stages']} stages"
-            options.say(line) if item["target"] == "-" else click.echo(line)
-    return 1 if failed else 0
+            options.say_done(item["target"], f"{item['width']} x {item['height']} from {item['stages']} stages")
+    return options.exit_code(len(results), len(jobs) - len(results))
 
 
 def _one(job: Job, model: str | None, stages: int | None, limit_bytes: int | None, device: str) -> dict[str, Any]:
-    from smalti.cli.files import read, write
-    from smalti.codecs.media.files import read_bytes
+    from smalti import api
+    from smalti.cli.files import PIPE, name_of, read, write
     from smalti.codecs.media.images import encode_image
     from smalti.tokenizers.signals import Image
 
-    source = read(job)
-    data = source if isinstance(source, bytes) else read_bytes(source)
-    name = "standard input" if job.source == "-" else job.source
-    ending = Path(job.source).suffix.lower()
-    if ending in (".npy", ".json"):
-        tokens, tokenizer = _from_array(data, ending, name, model, device)
-    else:
-        tokens, tokenizer = _from_smt(data, name, model, limit_bytes, device)
-    tokens = tokens.prefix(stages) if stages else tokens
-    (picture,) = tokenizer.decode([tokens])
+    data = read(job.source)
+    tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, stages, limit_bytes, device))
+    (picture,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
     assert isinstance(picture, Image)
-    suffix = Path(job.target).suffix if job.target != "-" else ".png"
-    write(job, encode_image(picture, suffix, job.target))
+    suffix = Path(job.target).suffix if job.target != PIPE else ".png"
+    write(job.target, encode_image(picture, suffix, job.target))
     return {
         "source": job.source,
         "target": job.target,
@@ -94,44 +87,47 @@ def _one(job: Job, model: str | None, stages: int | None, limit_bytes: int | Non
     }
 
 
-def _from_smt(data: bytes, name: str, model: str | None, limit_bytes: int | None, device: str) -> tuple[Any, Any]:
-    from smalti import api
-    from smalti.codecs.bitstream import parse
-    from smalti.tokenizers.errors import SmaltiError
+def _tokens(data: bytes, model: str | None, stages: int | None, limit_bytes: int | None, device: str) -> tuple[Tokens, Tokenizer]:
+    """Tokens and their tokenizer, from what the bytes are: an array, JSON or a `.smt` file. The file's ending does not matter."""
+    from smalti.cli import arrays
+    from smalti.tokenizers.errors import UsageError
 
-    try:
-        file = parse(data)
-        info = api.the_stream(file)
-        tokens = api.tokens_of(file, model)
-        tokenizer = api.load_info(api.model_of(info, model), device)
-        if limit_bytes:
-            tokens = tokens.prefix(_fitting(tokens, info, model, limit_bytes))
-    except SmaltiError as error:
-        raise type(error)(f"{name}: {error}") from None
-    return tokens, tokenizer
+    kind = arrays.kind(data)
+    if kind == "smt":
+        return _from_smt(data, model, stages, limit_bytes, device)
+    if limit_bytes:
+        raise UsageError(f"--bytes are sizes of .smt files, this is {kind}; give --stages")
+    tokens, tokenizer = _from_array(data, kind, model, device)
+    return tokens.prefix(stages) if stages else tokens, tokenizer
 
 
-def _fitting(tokens: Any, info: Any, model: str | None, limit_bytes: int) -> int:
+def _from_smt(data: bytes, model: str | None, stages: int | None, limit_bytes: int | None, device: str) -> tuple[Tokens, Tokenizer]:
     from smalti import api
     from smalti.codecs.bitstream import parse
     from smalti.codecs.neural import write_within
     from smalti.tokenizers.contracts import Target
 
-    prior = api.prior_for(info, api.model_of(info, model))
-    return parse(write_within(tokens, prior, info, Target(bytes=limit_bytes))).stages()
+    file = parse(data)
+    info = api.the_stream(file)
+    made_by = api.model_of(info.fingerprint, model)
+    tokens = api.tokens_of(file, model, stages, device)
+    if limit_bytes and limit_bytes < len(data):
+        shorter = write_within(tokens, api.prior_for(info, made_by), info, Target(bytes=limit_bytes))
+        tokens = tokens.prefix(parse(shorter).stages())
+    return tokens, api.load_info(made_by, device)
 
 
-def _from_array(data: bytes, ending: str, name: str, model: str | None, device: str) -> tuple[Any, Any]:
+def _from_array(data: bytes, kind: str, model: str | None, device: str) -> tuple[Tokens, Tokenizer]:
     from smalti import api
     from smalti.cli import arrays
     from smalti.tokenizers.errors import UsageError
 
     if len(data) > arrays.MAX_BYTES:
-        raise UsageError(f"{name}: more than {arrays.MAX_BYTES} bytes of tokens; use .smt for signals this large")
-    if ending == ".json":
-        tokens, made_by = arrays.from_json(data, name)
-        return tokens, api.load(model or made_by, device)
+        raise UsageError(f"more than {arrays.MAX_BYTES} bytes of tokens; use .smt for signals this large")
+    if kind == "json":
+        tokens, fingerprint = arrays.from_json(data)
+        return tokens, api.load_info(api.model_of(fingerprint, model), device)
     if model is None:
-        raise UsageError(f"{name}: an array does not say which model made it; name one with --model")
+        raise UsageError("an array does not say which model made it; name one with --model")
     tokenizer = api.load(model, device)
-    return arrays.from_npy(data, tokenizer, name), tokenizer
+    return arrays.from_npy(data, tokenizer), tokenizer

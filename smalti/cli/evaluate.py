@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from smalti.cli import options
@@ -12,7 +14,7 @@ from smalti.cli import options
 @click.argument("data", metavar="DATA...", nargs=-1, required=True)
 @options.together(
     click.option("--lpips", "nets", multiple=True, type=click.Choice(["alex", "vgg"]), help="Judge by LPIPS too; may be given twice."),
-    click.option("--prior", default="", metavar="PRIOR", help="'uniform' or a file of tables.  [default: the model's own]"),
+    options.prior,
     options.device,
     options.threads,
     options.batch,
@@ -30,25 +32,35 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Measure MODEL on DATA (pictures or folders of them) at each of its rates.
+    """Measure MODEL on DATA (pictures, or folders of them) at each of its rates.
 
     Bits per pixel are those of whole files, headers included. Codebook use is counted over all tokens: perplexity, entries used, entropy.
+    LPIPS networks are looked for below $SMALTI_JUDGES. Exit code 1: some pictures could not be read; stderr says which.
     """
     from pathlib import Path
 
     from smalti import api
     from smalti.codecs.media.files import list_images
     from smalti.recipes.evaluation import evaluate
+    from smalti.tokenizers.errors import UsageError
 
+    files = [path for item in data for path in (list_images(item) if Path(item).is_dir() else [Path(item)])]
+    if not files:
+        raise UsageError(f"{', '.join(data)}: no pictures in there; name another folder")
     options.set_threads(threads)
-    files = [path for item in data for path in (list_images(Path(item)) if Path(item).is_dir() else [Path(item)])]
+    codec = api.codec(model, device, prior)
     with options.progress(len(files), "evaluating", quiet or as_json) as bar:
-        result = evaluate(api.codec(model, device, prior), files, nets, batch, bar.update)
+        result = evaluate(codec, files, nets, batch, bar.update)
+    for line in result["skipped"]:
+        options.complain(line)
     if as_json:
         options.print_json(result)
-        return 1 if result["skipped"] else 0
-    for line in result["skipped"]:
-        options.say(f"smalti: {line}")
+    elif not quiet:
+        _show(result)
+    return options.exit_code(result["pictures"], len(result["skipped"]))
+
+
+def _show(result: dict[str, Any]) -> None:
     click.echo(f"{result['model']} on {result['pictures']} pictures, means over pictures; whole files")
     names = list(result["rates"][0]["scores"])
     click.echo(f"{'stages':>6} {'bytes':>8} {'bits/pixel':>10} " + " ".join(f"{name:>11}" for name in names))
@@ -58,4 +70,3 @@ def command(
     for stage in result["codebooks"]:
         use = f"{stage['used']} of {stage['size']} entries used, perplexity {stage['perplexity']:.0f}"
         click.echo(f"{stage['stage']}: {use}, entropy {stage['entropy_bits']:.2f} bits, coded in {stage['coded_bits']:.2f} bits a token")
-    return 1 if result["skipped"] else 0

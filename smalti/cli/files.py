@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smalti.codecs.media.files import list_files, write_atomically
-from smalti.tokenizers.errors import UsageError
+from smalti.codecs.media.files import MAX_FILE_BYTES, list_files, read_bytes, write_atomically
+from smalti.tokenizers.errors import SignalError, UsageError
 
 PIPE = "-"
 
@@ -21,10 +22,10 @@ class Job:
     target: str
 
 
-def plan(sources: Sequence[str], out: str | None, suffix: str, wanted: tuple[str, ...], force: bool) -> list[Job]:
-    """The jobs of a command; UsageError where results would collide or exist already (without `force`).
+def plan(sources: Sequence[str], out: str | None, suffix: str, wanted: tuple[str, ...], force: bool, as_json: bool = False) -> list[Job]:
+    """The jobs of a command; UsageError where results would collide, have no place, or exist already (without `force`).
 
-    suffix: of results. wanted: endings that count inside a folder.
+    suffix: of results. wanted: endings that count inside a folder. as_json: standard output is taken by the report.
     """
     jobs = []
     several = len(sources) > 1 or any(Path(s).is_dir() for s in sources if s != PIPE)
@@ -35,28 +36,39 @@ def plan(sources: Sequence[str], out: str | None, suffix: str, wanted: tuple[str
             jobs += _folder_jobs(Path(source), out, suffix, wanted)
         else:
             jobs.append(Job(source, _target(Path(source), out, suffix, several)))
-    _check(jobs, force)
+    _check(jobs, force, as_json)
+    if len(jobs) == 1 and jobs[0].source != PIPE and not os.path.exists(jobs[0].source):
+        read_bytes(jobs[0].source)  # says so now, and not after a model was loaded
     return jobs
 
 
-def read(job: Job) -> bytes | Path:
-    """The source's path, or what comes through the pipe."""
-    return sys.stdin.buffer.read() if job.source == PIPE else Path(job.source)
+def name_of(source: str) -> str:
+    """What messages call a source."""
+    return "standard input" if source == PIPE else source
 
 
-def write(job: Job, data: bytes) -> None:
-    """The result, whole or not at all."""
-    if job.target == PIPE:
+def read(source: str) -> bytes:
+    """The bytes of a file, or what comes through the pipe."""
+    if source != PIPE:
+        return read_bytes(source)
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise SignalError(f"standard input: more than {MAX_FILE_BYTES} bytes, expected {MAX_FILE_BYTES} at most; make it smaller")
+    return data
+
+
+def write(target: str, data: bytes) -> None:
+    """The result, whole or not at all; a folder that is missing is made."""
+    if target == PIPE:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    parent = Path(job.target).parent
-    if not parent.exists():
-        try:
-            parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{parent}: the folder cannot be made ({error.strerror}); choose another with -o") from None
-    write_atomically(job.target, data)
+    parent = Path(target).parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{parent}: the folder cannot be made ({error.strerror}); choose another with -o") from None
+    write_atomically(target, data)
 
 
 def _target(source: Path, out: str | None, suffix: str, several: bool) -> str:
@@ -72,20 +84,29 @@ def _target(source: Path, out: str | None, suffix: str, several: bool) -> str:
 def _folder_jobs(folder: Path, out: str | None, suffix: str, wanted: tuple[str, ...]) -> list[Job]:
     found = list_files(folder, wanted)
     if not found:
-        raise UsageError(f"{folder}: no file ending in {', '.join(wanted)}")
+        raise UsageError(f"{folder}: no file in this folder ends in {', '.join(wanted)}; name another")
     if out == PIPE:
         raise UsageError(f"{folder}: a folder of results does not go through a pipe; name a folder with -o")
     root = Path(out) if out else folder
     return [Job(str(path), str(root / path.relative_to(folder).with_suffix(suffix))) for path in found]
 
 
-def _check(jobs: Sequence[Job], force: bool) -> None:
+def _check(jobs: Sequence[Job], force: bool, as_json: bool) -> None:
     seen: dict[str, str] = {}
     for job in jobs:
-        if job.target == PIPE and len(jobs) > 1:
-            raise UsageError(f"{len(jobs)} results do not go through one pipe; name a folder with -o")
+        if job.target == PIPE:
+            if len(jobs) > 1:
+                raise UsageError(f"{len(jobs)} results do not go through one pipe; name a folder with -o")
+            if as_json:
+                raise UsageError("the result and --json would both go to standard output; name a file with -o")
+            continue
         if job.target in seen:
             raise UsageError(f"{job.source} and {seen[job.target]} would both become {job.target}; give them different folders or -o")
         seen[job.target] = job.source
-        if not force and job.target != PIPE and Path(job.target).is_file():
+        if not force and Path(job.target).is_file():
             raise UsageError(f"{job.target} exists; --force writes over it, -o names another place")
+        place = Path(job.target).parent
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            raise UsageError(f"{job.target}: {place} is a file, expected a folder to write into; choose another place with -o")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,29 +16,29 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @options.as_json
 def command(files: tuple[str, ...], as_json: bool) -> int:
-    """Show what FILEs hold: size, model, stages, what the source lost, and where the bits go."""
-    from smalti.codecs.bitstream import inspect
-    from smalti.tokenizers.errors import BitstreamError
+    """Show what FILEs (.smt, or - for standard input) hold: picture size, model, stages, what the source lost, where the bytes go.
 
-    results = []
-    for name in files:
-        report = inspect(read_file(name))
-        if report.status == "refused":
-            raise BitstreamError(f"{name}: {report.problems[0]}")
-        results.append(describe(name, report))
+    No network runs and no model is needed. Exit code 1: a file is damaged in part, or one of several could not be read.
+    """
+    found = [options.attempt(len(files) == 1, _about, name) for name in files]
+    results = [item for item in found if item is not None]
     if as_json:
         options.print_json(results)
     else:
         for item in results:
             _show(item)
-    return 0 if all(item["status"] == "whole" for item in results) else 1
+    return options.exit_code(len(results), len(files) - len(results), any(item["status"] != "whole" for item in results))
 
 
-def read_file(name: str) -> bytes:
-    """A file's bytes, or those of standard input for `-`."""
-    from smalti.codecs.media.files import read_bytes
+def _about(name: str) -> dict[str, Any]:
+    from smalti.cli.files import name_of, read
+    from smalti.codecs.bitstream import inspect
+    from smalti.tokenizers.errors import BitstreamError
 
-    return sys.stdin.buffer.read() if name == "-" else read_bytes(name)
+    report = inspect(read(name))
+    if report.status == "refused":
+        raise BitstreamError(f"{name_of(name)}: {report.problems[0]}")
+    return describe(name_of(name), report)
 
 
 def describe(name: str, report: Report) -> dict[str, Any]:

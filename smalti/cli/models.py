@@ -13,15 +13,19 @@ from smalti.cli import options
 @click.argument("name", required=False)
 @options.as_json
 def command(name: str | None, as_json: bool) -> int:
-    """List the models by name, or show NAME's card.
+    """List the models, or show the card of NAME: how it was made, licence, rates, metrics, limits.
 
-    Models are shipped with Smalti, lie below the folders of $SMALTI_MODELS, or are given as a folder.
+    Models are shipped with Smalti or lie below the folders that $SMALTI_MODELS lists, as NAME/NUMBER/. NAME is the newest, NAME@NUMBER
+    that very one; where a model is asked for, a model folder will do.
     """
     from smalti.tokenizers import zoo
 
     found = [zoo.find(name)] if name else zoo.known()
     if as_json:
         options.print_json([_describe(info) for info in found])
+        return 0
+    if not found:
+        click.echo("no models here; make one with smalti train, or put some below a folder that $SMALTI_MODELS names")
         return 0
     if name:
         click.echo(found[0].card.rstrip() or f"{found[0].name}: no card")

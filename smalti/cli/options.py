@@ -1,25 +1,31 @@
-"""Options that several commands share, and what they do before work begins."""
+"""Options that several commands share, and what they do before work begins and after it is done."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 DEFAULT_MODEL = "image-grid-16"
 
 device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where networks run.")
-threads = click.option("--threads", type=click.IntRange(1), help="CPU threads of the network; torch's own choice by default.")
-batch = click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Pictures in memory at a time.")
+threads = click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads of the network.  [default: torch's own choice]")
+batch = click.option("--batch", type=click.IntRange(1), metavar="N", default=16, show_default=True, help="Pictures in memory at a time.")
 force = click.option("--force", is_flag=True, help="Write over files that exist.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no result lines; errors only.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no result lines; only errors and visible losses.")
 model = click.option("-m", "--model", metavar="MODEL", help=f"Model name, name@number or folder.  [default: {DEFAULT_MODEL}]")
+file_model = click.option("-m", "--model", metavar="MODEL", help="Model name or folder.  [default: found by what the file says]")
+prior = click.option(
+    "--prior", default="", metavar="PRIOR", help="Probabilities to code with: 'uniform' or a file of tables.  [default: the model's own]"
+)
 stages = click.option("--stages", type=click.IntRange(1), metavar="K", help="Keep the first K stages.")
 limit_bytes = click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Files of at most N bytes.")
 
@@ -44,14 +50,50 @@ def set_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+def attempt(alone: bool, function: Callable[..., T], *arguments: Any) -> T | None:
+    """What the function returns; of several items one that fails is named on stderr, gives None, and the rest go on."""
+    from smalti.tokenizers.errors import SmaltiError
+
+    try:
+        return function(*arguments)
+    except SmaltiError as error:
+        if alone:
+            raise
+        complain(str(error))
+        return None
+
+
+def exit_code(done: int, failed: int, lost: bool = False) -> int:
+    """0 all done, 1 some failed or something was lost, 2 nothing was done."""
+    return 2 if failed and not done else int(bool(failed) or lost)
+
+
 def print_json(value: Any) -> None:
-    """JSON on standard output."""
-    click.echo(json.dumps(value, indent=1))
+    """JSON on standard output; what is infinite (PSNR of equal pictures) or no number becomes null, which every reader takes."""
+    click.echo(json.dumps(_finite(value), indent=1, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say(message: str) -> None:
     """A line for people, on stderr: standard output may be a file."""
     click.echo(message, err=True)
+
+
+def say_done(target: str, what: str) -> None:
+    """The line on a result, beside it: on stderr where the result itself went to standard output."""
+    click.echo(f"{'standard output' if target == '-' else target}: {what}", err=target == "-")
+
+
+def complain(message: str) -> None:
+    """What went wrong with one of several items, as one line on stderr."""
+    say(f"smalti: {' '.join(message.split())}")
 
 
 def progress(length: int, label: str, quiet: bool) -> Any:

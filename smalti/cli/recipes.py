@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from smalti.cli import options
@@ -22,8 +24,7 @@ def command(as_json: bool) -> int:
     return 0
 
 
-def _about(path: object) -> str:
-    from pathlib import Path
-
-    first = Path(str(path)).read_text(encoding="utf-8").splitlines()[0]
-    return first.removeprefix("#").strip()
+def _about(path: Path) -> str:
+    """The first sentence of the recipe's first line."""
+    first, *_ = path.read_text(encoding="utf-8").splitlines()
+    return first.removeprefix("#").strip().partition(". ")[0]

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
 @options.together(
     options.model,
-    click.option("-o", "--out", metavar="OUT", help="Result file or folder.  [default: beside the source]"),
+    click.option("-o", "--out", metavar="OUT", help="Result file, folder (ends in / or exists) or -.  [default: beside SRC]"),
     options.limit_bytes,
     click.option("--bpp", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X bits per pixel."),
     options.stages,
-    click.option("--prior", default="", metavar="PRIOR", help="'uniform' or a file of tables.  [default: the model's own]"),
+    options.prior,
     click.option("--format", "form", type=click.Choice(["smt", "npy", "json"]), default="smt", show_default=True, help="What to write."),
     options.device,
     options.threads,
@@ -34,14 +34,13 @@ if TYPE_CHECKING:
     options.quiet,
 )
 def command(
-    sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, stages: int | None, prior:
-    str, form: str,
-    device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
+    sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, stages: int | None,
+    prior: str, form: str, device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Turn pictures into token files.
+    """Turn pictures into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
-    SRC is a picture, a folder of pictures (searched recursively), or - for standard input. Of --bytes, --bpp and --stages give at most
-    one; without any, all stages are kept.
+    SRC is a picture, a folder of pictures (with all folders in it), or - for standard input. A model gives tokens in stages, coarse to
+    fine; all are kept, or as many as --bytes, --bpp or --stages (one of them) allow.
 
     Exit code 1: done, but a picture lost something visible (transparency, later frames, depth beyond 8 bits) or could not be read; stderr
     says which.
@@ -52,52 +51,47 @@ def command(
     from smalti.tokenizers.contracts import Target
 
     target = Target(bytes=limit_bytes, bits_per_pixel=bpp, stages=stages)
-    jobs = plan(sources, out, f".{form}", IMAGE_SUFFIXES, force)
-    options.set_threads(threads)
-    codec = api.codec(model or api.DEFAULT_MODEL, device, prior)
     if form != "smt" and (limit_bytes or bpp):
         raise click.UsageError("--bytes and --bpp are sizes of .smt files; choose --stages for arrays", click.get_current_context())
+    jobs = plan(sources, out, f".{form}", IMAGE_SUFFIXES, force, as_json)
+    options.set_threads(threads)
+    codec = api.codec(model or api.DEFAULT_MODEL, device, prior)
     results: list[dict[str, Any]] = []
-    lost = False
     with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
         for start in range(0, len(jobs), batch):
             group = jobs[start : start + batch]
-            done, failed = _group(group, codec, target, form, alone=len(jobs) == 1)
-            results += done
-            lost |= failed or any(item["lost"] for item in done)
+            results += _group(group, codec, target, form, alone=len(jobs) == 1)
             bar.update(len(group))
     _report(results, as_json, quiet)
-    return 1 if lost else 0
+    return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
-def _group(jobs: list[Job], codec: NeuralCodec, target: Target, form: str, alone: bool) -> tuple[list[dict[str, Any]], bool]:
+def _group(jobs: list[Job], codec: NeuralCodec, target: Target, form: str, alone: bool) -> list[dict[str, Any]]:
     """Read, encode together, write. With several files one that fails is named and the rest go on."""
-    from smalti.cli.files import read, write
-    from smalti.codecs.media.images import read_image
-    from smalti.tokenizers.errors import SmaltiError
+    found = [(job, options.attempt(alone, _picture, job)) for job in jobs]
+    pictures = [(job, picture) for job, picture in found if picture is not None]
+    encoded = codec.tokenizer.encode([picture for _, picture in pictures])
+    results = [
+        options.attempt(alone, _one, job, picture, tokens, codec, target, form)
+        for (job, picture), tokens in zip(pictures, encoded, strict=True)
+    ]
+    return [item for item in results if item is not None]
 
-    read_jobs, pictures, failed = [], [], False
-    for job in jobs:
-        try:
-            pictures.append(read_image(read(job), "standard input" if job.source == "-" else ""))
-            read_jobs.append(job)
-        except SmaltiError as error:
-            if alone:
-                raise
-            failed = True
-            options.say(f"smalti: {error}")
-    results = []
-    for job, picture, tokens in zip(read_jobs, pictures, codec.tokenizer.encode(pictures), strict=True):
-        try:
-            data = _written(tokens, picture, codec, target, form)
-            write(job, data)
-            results.append(_result(job, picture, tokens, data, form, codec))
-        except SmaltiError as error:
-            if alone:
-                raise
-            failed = True
-            options.say(f"smalti: {job.source}: {error}")
-    return results, failed
+
+def _picture(job: Job) -> Image:
+    from smalti.cli.files import name_of, read
+    from smalti.codecs.media.images import read_image
+
+    return read_image(read(job.source), name_of(job.source))
+
+
+def _one(job: Job, picture: Image, tokens: Tokens, codec: NeuralCodec, target: Target, form: str) -> dict[str, Any]:
+    from smalti import api
+    from smalti.cli.files import name_of, write
+
+    data = api.with_name(name_of(job.source), lambda: _written(tokens, picture, codec, target, form))
+    write(job.target, data)
+    return _result(job, picture, tokens, data, form, codec)
 
 
 def _written(tokens: Tokens, picture: Image, codec: NeuralCodec, target: Target, form: str) -> bytes:
@@ -132,13 +126,15 @@ def _result(job: Job, picture: Image, tokens: Tokens, data: bytes, form: str, co
 
 
 def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
+    from smalti.cli.files import name_of
+
     for item in results:
-        if item["notes"]:
-            options.say(f"{item['source']}: {'; '.join(item['notes'])}")
+        notes = item["lost"] if quiet else item["notes"]
+        if notes:
+            options.say(f"{name_of(item['source'])}: {'; '.join(notes)}")
     if as_json:
         options.print_json(results)
     elif not quiet:
         for item in results:
             cost = f"{item['bytes']} bytes, {item['bits_per_pixel']:.4f} bits per pixel"
-            line = f"{item['target']}: {cost}, {item['tokens']} tokens in {item['stages']} stages"
-            options.say(line) if item["target"] == "-" else click.echo(line)
+            options.say_done(item["target"], f"{cost}, {item['tokens']} tokens in {item['stages']} stages")

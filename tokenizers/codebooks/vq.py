@@ -87,7 +87,7 @@ class VQ(nn.Module):
             torch.distributed.all_reduce(sums)
         self.counts.lerp_(counts, 1 - self.config.decay)
         self.sums.lerp_(sums, 1 - self.config.decay)
-        used = self.counts > 0
+        used = counts > 0  # the others' ratio stands, and would end in denormal numbers
         self.table[used] = self.sums[used] / self.counts[used, None]
         self._revive(z, float(counts.sum()) / self.size)
 

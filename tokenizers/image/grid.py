@@ -1,8 +1,7 @@
 """`image-grid`: pictures of any size <-> a grid of tokens, in one or several residual levels.
 
 The picture is padded by its own edge to whole strides and cropped back exactly. Large pictures run in tiles with the network's true
-receptive field as
-overlap: memory is bounded, and the result equals the whole picture's to float rounding.
+receptive field as overlap: memory is bounded, and the result equals the whole picture's to float rounding.
 """
 
 from __future__ import annotations

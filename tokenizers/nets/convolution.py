@@ -40,10 +40,9 @@ class ResidualBlock(nn.Module):
 
 
 class WideBlock(nn.Module):
-    """ConvNeXt block (Liu et al., arXiv 2201.03545): 7x7 per channel, then a wide layer per position. Most capacity per operation where
-    the grid is small.
+    """ConvNeXt block (Liu et al., arXiv 2201.03545): 7x7 per channel, then a wide layer per position.
 
-    Deviations: RMS norm, SiLU, and a last layer that starts at 0 in place of layer scale.
+    Most capacity per operation where the grid is small. Deviations: RMS norm, SiLU, a last layer that starts at 0 in place of layer scale.
     """
 
     radius = 3

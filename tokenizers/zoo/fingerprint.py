@@ -11,9 +11,7 @@ import numpy as np
 
 
 def fingerprint(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], prior: str = "") -> str:
-    """SHA-256 (hex) over the config as JSON with sorted keys, the id of the default prior, and (name, dtype, shape, little-endian bytes)
-    of the tensors
-    in name order.
+    """SHA-256 (hex) over config, id of the default prior, and (name, dtype, shape, little-endian bytes) of the tensors in name order.
 
     config: the plain dictionary as stored, not what a later release makes of it: a key that is added with a default leaves old
     fingerprints alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
@@ -99,23 +100,26 @@ def _fingerprint(folder: Path, modified: int) -> str:
 def by_fingerprint(first_bytes: bytes) -> ModelInfo | None:
     """The known model whose fingerprint begins so."""
     for info in reversed(known()):
-        if info.weights.is_file() and bytes.fromhex(fingerprint_of(info))[: len(first_bytes)] == first_bytes:
-            return info
+        with contextlib.suppress(ModelError):  # a model whose weights are damaged is not the one, and no reason to refuse another's files
+            if bytes.fromhex(fingerprint_of(info))[: len(first_bytes)] == first_bytes:
+                return info
     return None
 
 
 def save(
     tokenizer: ImageGrid, folder: Path, prior: str = "", half: bool = True, card: str = "", about: Mapping[str, str] = {}
 ) -> ModelInfo:
-    """Write a model folder, float16 unless `half` is False; fingerprints are those of what was written.
+    """Write a model folder, weights in float16 unless `half` is False; fingerprints are those of what was written.
 
+    Tables and statistics stay as they are: in float16 counts overflow, and a whitening matrix loses the directions that carry little.
     prior: hex id of its default prior. about: `summary` and `licence`, one line each. Nothing half-written is left behind.
     """
     from safetensors.numpy import save_file
 
     tensors = tokenizer.tensors()
     if half:
-        tensors = {key: value.astype(np.float16) if value.dtype == np.float32 else value for key, value in tensors.items()}
+        weights = {name for name, _ in tokenizer.net.named_parameters()}
+        tensors = {key: value.astype(np.float16) if key in weights else value for key, value in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     content = {"tokenizer": tokenizer.config.kind, "config": to_dict(tokenizer.config), "prior": prior, **about}
     with tempfile.TemporaryDirectory(dir=folder) as part:
@@ -136,7 +140,7 @@ def _tensors(info: ModelInfo) -> dict[str, np.ndarray]:
         return load_file(info.weights)
     except FileNotFoundError:
         raise ModelError(f"{info.weights}: not found; the model folder is incomplete") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError) as error:  # TypeError: numbers of a type that NumPy lacks, such as bfloat16
         raise ModelError(f"{info.weights}: not readable as safetensors: {error}") from None
 
 

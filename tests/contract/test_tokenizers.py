@@ -1,0 +1,67 @@
+"""Every registered tokenizer, and every model that is shipped, runs the conformance list: a new kind needs instances here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from smalti.testing import check_tokenizer
+from smalti.tokenizers import zoo
+from smalti.tokenizers.codebooks import FSQConfig, VQConfig
+from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.image.network import ImageGridConfig
+from smalti.tokenizers.quantizers import ResidualConfig, SingleConfig
+from smalti.tokenizers.signals import Image
+from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
+
+
+def image_grid(config: ImageGridConfig) -> ImageGrid:
+    """A small network whose statistics and tables have seen a few batches."""
+    torch.manual_seed(0)
+    tokenizer = ImageGrid.from_config(config)
+    tokenizer.net.train()
+    for _ in range(20):
+        tokenizer.net(torch.rand(4, 3, 64, 64) * 2 - 1)
+    tokenizer.net.eval()
+    return tokenizer
+
+
+SMALL = {"widths": (8, 8, 8), "encoder_depths": (1, 0, 1), "decoder_depths": (1, 1, 1), "head_width": 8}
+LARGE_STEPS = {"widths": (8, 8), "encoder_depths": (1, 1), "decoder_depths": (1, 1), "head_width": 8}
+INSTANCES: dict[str, list[Callable[[], ImageGrid]]] = {
+    "image-grid": [
+        lambda: image_grid(ImageGridConfig(ResidualConfig(VQConfig(64, 4), levels=3), **SMALL)),
+        lambda: image_grid(ImageGridConfig(SingleConfig(FSQConfig((8, 5, 5))), **SMALL)),
+        lambda: image_grid(ImageGridConfig(SingleConfig(VQConfig(64, 4)), **LARGE_STEPS)),
+    ],
+}
+SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]
+
+
+def pictures() -> list[Image]:
+    rng = np.random.default_rng(0)
+    sizes = [(1, 1), (17, 33), (48, 64), (48, 64), (5, 90), (31, 16)]
+    eight = [Image(rng.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
+    return [*eight, Image(rng.integers(0, 65536, (20, 40, 3), np.uint16))]
+
+
+def test_every_registered_tokenizer_is_tried() -> None:
+    assert set(INSTANCES) == set(TOKENIZERS)
+
+
+@pytest.mark.parametrize(("kind", "number"), [(kind, i) for kind, makers in INSTANCES.items() for i in range(len(makers))])
+def test_conforms(kind: str, number: int) -> None:
+    tokenizer = INSTANCES[kind][number]()
+    module, _, name = TOKENIZERS[kind].partition(":")
+    assert type(tokenizer) is getattr(importlib.import_module(module), name)
+    assert tokenizer.config.kind == kind
+    check_tokenizer(tokenizer, pictures())
+
+
+def test_shipped_models_conform() -> None:
+    for name in SHIPPED:
+        check_tokenizer(zoo.load(name), pictures())

@@ -1,0 +1,257 @@
+"""Model folders: written and read back, fingerprinted, found, and refused where something does not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from smalti.tokenizers import zoo
+from smalti.tokenizers.codebooks import VQConfig
+from smalti.tokenizers.configs import to_dict
+from smalti.tokenizers.errors import ModelError, SmaltiError
+from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.image.network import ImageGridConfig
+from smalti.tokenizers.quantizers import ResidualConfig
+from smalti.tokenizers.signals import Image
+from smalti.tokenizers.zoo.fingerprint import fingerprint
+
+CONFIG = ImageGridConfig(ResidualConfig(VQConfig(32, 4), levels=2), (8, 8, 8), (0, 0, 1), (0, 0, 1), 8)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> ImageGrid:
+    torch.manual_seed(0)
+    tokenizer = ImageGrid.from_config(CONFIG)
+    tokenizer.net.train()
+    for _ in range(5):
+        tokenizer.net(torch.rand(4, 3, 64, 64) * 2 - 1)
+    tokenizer.net.eval()
+    return tokenizer
+
+
+@pytest.fixture
+def folder(tokenizer: ImageGrid, tmp_path: Path) -> Path:
+    zoo.save(tokenizer, tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def models(tokenizer: ImageGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of models, tiny@1, tiny@2 and tiny@10, as $SMALTI_MODELS."""
+    for number in (1, 2, 10):
+        zoo.save(tokenizer, tmp_path / "models" / "tiny-grid" / str(number), prior=f"{number:08x}")
+    monkeypatch.setenv("SMALTI_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def rewrite_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    change(content)
+    (folder / "config.json").write_text(json.dumps(content))
+
+
+def refused(folder: Path, kind: type[SmaltiError] = ModelError) -> str:
+    """The one line with which a folder is refused."""
+    with pytest.raises(kind) as caught:
+        zoo.load(str(folder))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def picture() -> Image:
+    return Image(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8))
+
+
+# --- there and back -----------------------------------------------------------------------------------------------------------------
+
+
+def test_full_precision_comes_back_exactly(tokenizer: ImageGrid, tmp_path: Path) -> None:
+    info = zoo.save(tokenizer, tmp_path / "full", half=False)
+    loaded = zoo.load(str(tmp_path / "full"))
+    assert loaded.config == CONFIG
+    assert loaded.fingerprint == tokenizer.fingerprint == zoo.fingerprint_of(info)
+    assert all(np.array_equal(value, loaded.tensors()[key]) for key, value in tokenizer.tensors().items())
+    assert loaded.encode([picture()]) == tokenizer.encode([picture()])
+    assert all(value.dtype == np.float32 for key, value in loaded.tensors().items() if key != "quantizer.steps")
+
+
+def test_half_precision_keeps_tables_and_statistics(tokenizer: ImageGrid, tmp_path: Path) -> None:
+    full, half = zoo.save(tokenizer, tmp_path / "full", half=False), zoo.save(tokenizer, tmp_path / "half")
+    assert half.bytes < 0.7 * full.bytes
+    stored, loaded = load_file(half.weights), zoo.load(str(half.folder))
+    assert loaded.fingerprint == zoo.fingerprint_of(half) != zoo.fingerprint_of(full)
+    buffers = {name for name, _ in tokenizer.net.named_buffers()}
+    for key, value in tokenizer.tensors().items():
+        assert stored[key].dtype == (value.dtype if key in buffers else np.float16)
+        exact = value if key in buffers else value.astype(np.float16).astype(np.float32)
+        assert np.array_equal(loaded.tensors()[key], exact)
+
+
+def test_what_is_told_about_a_model_is_kept(tokenizer: ImageGrid, tmp_path: Path) -> None:
+    info = zoo.save(tokenizer, tmp_path / "m", prior="01020304", card="# A card\n", about={"summary": "small", "licence": "none"})
+    assert (info.kind, info.prior, info.card, info.summary, info.licence) == ("image-grid", "01020304", "# A card\n", "small", "none")
+    assert info.config == to_dict(CONFIG)
+    assert info.bytes == sum(path.stat().st_size for path in (tmp_path / "m").iterdir())
+    assert zoo.find(str(tmp_path / "m")) == info
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["card.md", "config.json", "model.safetensors"]
+
+
+# --- fingerprints -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fingerprint_changes_with_everything_that_changes_tokens(tokenizer: ImageGrid) -> None:
+    config, tensors = to_dict(CONFIG), tokenizer.tensors()
+    prints = {fingerprint(config, tensors), fingerprint(config, tensors, "01020304"), fingerprint(config | {"head_width": 9}, tensors)}
+    for key, value in tensors.items():
+        changed = value.copy()
+        changed.flat[-1] += 1
+        prints.add(fingerprint(config, tensors | {key: changed}))
+    a = tensors["quantizer.codebooks.0.table"]
+    prints.add(fingerprint(config, tensors | {"quantizer.codebooks.0.table": a.astype(np.float16)}))
+    prints.add(fingerprint(config, tensors | {"quantizer.codebooks.0.table": a.reshape(-1)}))
+    prints.add(fingerprint(config, {key + "x" if key == "norm.mean" else key: value for key, value in tensors.items()}))
+    assert len(prints) == 3 + len(tensors) + 3
+
+
+def test_a_fingerprint_does_not_change_with_order_or_memory(tokenizer: ImageGrid) -> None:
+    config, tensors = to_dict(CONFIG), tokenizer.tensors()
+    expected = fingerprint(config, tensors)
+    assert fingerprint(dict(reversed(config.items())), dict(reversed(tensors.items()))) == expected
+    assert fingerprint(config, {key: np.asarray(value, order="F") for key, value in tensors.items()}) == expected
+    assert fingerprint(config, {key: value.astype(value.dtype.newbyteorder(">")) for key, value in tensors.items()}) == expected
+
+
+def test_the_fingerprint_is_of_the_config_as_it_is_stored(folder: Path) -> None:
+    """A key that a later release adds, with a default, must not give old files another model."""
+    rewrite_config(folder, lambda content: content["config"].pop("head_width"))
+    rewrite_config(folder, lambda content: content["config"].update(head_width=8))
+    before = zoo.load(str(folder)).fingerprint
+    rewrite_config(folder, lambda content: content["config"]["quantizer"].pop("warmup_steps"))
+    assert zoo.load(str(folder)).config == CONFIG
+    assert zoo.load(str(folder)).fingerprint != before
+
+
+def test_a_model_is_found_by_the_first_bytes_of_its_fingerprint(models: Path) -> None:
+    wanted = zoo.find("tiny-grid@2")
+    assert zoo.by_fingerprint(bytes.fromhex(zoo.fingerprint_of(wanted))[:6]) == wanted
+    assert zoo.by_fingerprint(bytes(6)) is None
+
+
+# --- finding ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_number_wins(models: Path) -> None:
+    assert zoo.find("tiny-grid").name == "tiny-grid@10"
+    assert zoo.find("tiny-grid@2").folder == models / "tiny-grid" / "2"
+    assert [info.name for info in zoo.known() if info.folder.is_relative_to(models)] == ["tiny-grid@1", "tiny-grid@2", "tiny-grid@10"]
+    assert zoo.load("tiny-grid").name == "tiny-grid@10"
+
+
+def test_several_folders_of_models(models: Path, folder: Path, tokenizer: ImageGrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = folder.parent / "more"
+    zoo.save(tokenizer, more / "other-grid" / "3")
+    monkeypatch.setenv("SMALTI_MODELS", os.pathsep.join([str(more), "", str(models), str(folder.parent / "none")]))
+    assert zoo.find("other-grid").name == "other-grid@3"
+    assert zoo.find("tiny-grid").name == "tiny-grid@10"
+
+
+def test_a_folder_is_a_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert zoo.load("tiny").name == "tiny"
+    assert zoo.load("./tiny").config == CONFIG
+
+
+def test_unknown_names_suggest_near_ones(models: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model 'tiny-gird'; did you mean 'tiny-grid'\?"):
+        zoo.find("tiny-gird")
+    with pytest.raises(ModelError, match=r"no model 'tiny-grid@3'; did you mean 'tiny-grid'\?"):
+        zoo.find("tiny-grid@3")
+    with pytest.raises(ModelError, match=r"no model 'xyzzy'; known: .*tiny-grid.*, or a model folder"):
+        zoo.find("xyzzy")
+    with pytest.raises(ModelError, match=r"a folder without config\.json"):
+        zoo.find(str(tmp_path / "models"))
+
+
+# --- what does not fit --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    rewrite(folder, lambda tensors: tensors.pop("norm.mean"))
+    assert "tensor 'norm.mean' is missing" in refused(folder)
+
+
+def test_a_renamed_tensor_is_named(folder: Path) -> None:
+    rewrite(folder, lambda tensors: tensors.update({"norm.meen": tensors["norm.mean"]}))
+    assert "tensor 'norm.meen' is unknown to this config" in refused(folder)
+
+
+def test_a_tensor_of_another_shape_is_named(folder: Path) -> None:
+    rewrite(folder, lambda tensors: tensors.update({"norm.mean": np.zeros(5, np.float32)}))
+    assert "tensor 'norm.mean' has shape (5,), expected (4,)" in refused(folder)
+
+
+def test_weights_of_another_config_are_refused(folder: Path) -> None:
+    rewrite_config(folder, lambda content: content["config"].update(head_width=9))
+    assert "has shape" in refused(folder)
+
+
+def test_an_unknown_key_of_the_config_is_named(folder: Path) -> None:
+    rewrite_config(folder, lambda content: content["config"].update(widht=[8]))
+    message = refused(folder, SmaltiError)
+    assert "config.json: config has no key 'widht'; did you mean 'widths'?" in message
+
+
+def test_an_unknown_tokenizer_is_named(folder: Path) -> None:
+    rewrite_config(folder, lambda content: content.update(tokenizer="image-gird"))
+    assert "tokenizer 'image-gird' is not installed; did you mean 'image-grid'?" in refused(folder)
+    rewrite_config(folder, lambda content: content.update(tokenizer="xyzzy"))
+    assert "tokenizer 'xyzzy' is not installed; known: image-grid" in refused(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"config": {}}', '{"tokenizer": "image-grid"}', "\ud800"], ids=ascii)
+def test_a_config_that_is_none_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert "config.json: not a model's config" in refused(folder)
+
+
+def test_a_config_that_is_too_large_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text(" " * (2**20 + 1))
+    assert "larger than 1048576 bytes" in refused(folder)
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "model.safetensors: not found" in refused(folder)
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:7], lambda data: data[:-1], lambda data: b"\xff" * 8 + data[8:]])
+def test_damaged_weights_are_refused(folder: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(damage(path.read_bytes()))
+    assert "model.safetensors: not readable as safetensors" in refused(folder)
+
+
+def test_weights_of_a_type_that_numpy_lacks_are_refused(folder: Path) -> None:
+    from safetensors.torch import load_file as load_torch
+    from safetensors.torch import save_file as save_torch
+
+    tensors = load_torch(folder / "model.safetensors")
+    save_torch(
+        {key: value.bfloat16() if value.is_floating_point() else value for key, value in tensors.items()}, folder / "model.safetensors"
+    )
+    assert "model.safetensors: not readable as safetensors: data type 'bfloat16'" in refused(folder)

@@ -29,14 +29,16 @@ def folder() -> Path:
     return Path(os.environ.get("SMALTI_JUDGES") or Path.home() / ".cache" / "smalti" / "judges")
 
 
-@functools.cache
 def load_features(net: str) -> dict[str, torch.Tensor]:
     """The convolutional weights of "alex" or "vgg", float32, by torchvision's names; ModelError where missing or different."""
+    return _load(net, folder() / FEATURES[net][0])
+
+
+@functools.cache
+def _load(net: str, path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    name, expected = FEATURES[net]
-    path = folder() / name
     if not path.is_file():
         raise ModelError(
             f"{path}: not found; put torchvision's {net} features there as safetensors (keys features.N.weight), or set SMALTI_JUDGES"
@@ -46,6 +48,7 @@ def load_features(net: str) -> dict[str, torch.Tensor]:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path}: not readable as safetensors: {error}") from None
     found = digest(tensors)
+    expected = FEATURES[net][1]
     if found != expected:
         raise ModelError(f"{path}: other weights than torchvision's (found {found[:12]}, expected {expected[:12]}); replace the file")
     return tensors

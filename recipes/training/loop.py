@@ -169,7 +169,9 @@ class Run:
         self.step = checkpoint.load(self._checkpoint, self._modules(), self.optimizer)
         log = self.folder / "log.jsonl"
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")] if log.exists() else []
-        log.write_text("".join(json.dumps(line) + "\n" for line in lines if line["step"] <= self.step))
+        lines = [line for line in lines if line["step"] <= self.step]
+        self.skipped = {line["skipped"]: None for line in lines if "skipped" in line}
+        log.write_text("".join(json.dumps(line) + "\n" for line in lines))
         if not self.quiet:
             self.console.print(f"resumed at step {self.step} of {self.config.steps} from {self.folder}", highlight=False)
 
@@ -227,11 +229,11 @@ def _groups(net: ImageGridNet, config: OptimizerConfig) -> list[dict[str, Any]]:
 
 
 def _averager(decay: float) -> Any:
-    """Exponential moving average that starts as a plain mean, so that the first steps don't linger."""
+    """Exponential moving average that forgets faster at first, by 9 / (10 + step), so that the first steps don't linger."""
 
     @torch.no_grad()
     def average(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        weight = max(1 - decay, 1 / (int(count) + 1) if int(count) < 10 else (1 / (1 + int(count) / 10)))
+        weight = max(1 - decay, 9 / (10 + int(count)))
         torch._foreach_lerp_(averaged, [c.to(a.dtype) for a, c in zip(averaged, current, strict=True)], weight)
 
     return average

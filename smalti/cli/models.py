@@ -21,6 +21,8 @@ def command(name: str | None, as_json: bool) -> int:
     from smalti.tokenizers import zoo
 
     found = [zoo.find(name)] if name else zoo.known()
+    for line in [] if name else zoo.problems():
+        options.say(f"smalti: {line}")
     if as_json:
         options.print_json([_describe(info) for info in found])
         return 0

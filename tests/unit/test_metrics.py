@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,10 @@ from smalti.tokenizers.signals import Audio, Image
 
 
 @pytest.fixture
-def own_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder as $SMALTI_JUDGES, and nothing remembered from another."""
-    judges.load_features.cache_clear()
+def own_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as $SMALTI_JUDGES."""
     monkeypatch.setenv("SMALTI_JUDGES", str(tmp_path))
-    yield tmp_path
-    judges.load_features.cache_clear()
+    return tmp_path
 
 
 @pytest.fixture(scope="module")

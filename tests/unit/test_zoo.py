@@ -176,6 +176,14 @@ def test_a_folder_is_a_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert zoo.load("./tiny").config == CONFIG
 
 
+def test_a_broken_config_does_not_stand_in_the_way(models: Path) -> None:
+    (models / "aaa" / "1").mkdir(parents=True)
+    (models / "aaa" / "1" / "config.json").write_text("{")
+    assert all(info.name != "aaa@1" for info in zoo.known())
+    (line,) = zoo.problems()
+    assert "aaa" in line
+
+
 def test_unknown_names_suggest_near_ones(models: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no model 'tiny-gird'; did you mean 'tiny-grid'\?"):
         zoo.find("tiny-gird")

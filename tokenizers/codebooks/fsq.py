@@ -57,8 +57,8 @@ class FSQ(nn.Module):
         return bounded * (self.levels / (self.levels - 1)).to(z.dtype)  # outer cells as wide as inner ones
 
     def residual_scale(self, level: int) -> Tensor:
-        """(D,): what rounding leaves spans half a step, 1/(L - 1), per level before."""
-        return (self.levels - 1).double().pow(-level).float()
+        """(D,): rounding leaves half a step, 1/(L - 1), to each side; L cells of equal width in it have outer centres at 1/L."""
+        return self.levels.double().pow(-level).float()
 
     def assign(self, z: Tensor) -> Tensor:
         digits = ((z.detach() + 1) * 0.5 * (self.levels - 1)).round().long()

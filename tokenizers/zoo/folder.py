@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smalti.tokenizers.configs import from_dict, to_dict
-from smalti.tokenizers.errors import ModelError, SmaltiError
+from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -52,11 +52,29 @@ class ModelInfo:
 
 
 def known() -> list[ModelInfo]:
-    """Every model that this installation brings, and those below the folders of $SMALTI_MODELS; the newest number of each name last."""
+    """Every model that this installation brings, and those below the folders of $SMALTI_MODELS; the newest number of each name last.
+
+    A folder whose config cannot be read is left out, so that it does not stand in the way of the others; `problems` names it.
+    """
+    return [item for item in _scan() if isinstance(item, ModelInfo)]
+
+
+def problems() -> list[str]:
+    """One line for each model folder that `known` leaves out."""
+    return [str(item) for item in _scan() if isinstance(item, ModelError)]
+
+
+def _scan() -> list[ModelInfo | ModelError]:
     roots = [ZOO, *(Path(root) for root in os.environ.get("SMALTI_MODELS", "").split(os.pathsep) if root)]
     folders = [path.parent for root in roots for path in root.glob("*/*/config.json") if path.parent.name.isdigit()]
     ordered = sorted(folders, key=lambda folder: (folder.parent.name, int(folder.name)))
-    return [_info(folder, f"{folder.parent.name}@{folder.name}") for folder in ordered]
+    found: list[ModelInfo | ModelError] = []
+    for folder in ordered:
+        try:
+            found.append(_info(folder, f"{folder.parent.name}@{folder.name}"))
+        except ModelError as error:
+            found.append(error)
+    return found
 
 
 def find(name: str) -> ModelInfo:
@@ -81,7 +99,10 @@ def load(name: str, device: str = "cpu") -> ImageGrid:
     """The tokenizer of a model, weights in float32 on `device`, its fingerprint that of the stored weights."""
     info = find(name)
     tokenizer_class = _tokenizer_class(info)
-    config = from_dict(tokenizer_class.config_class, info.config, f"{info.folder / 'config.json'}: config")
+    try:
+        config = from_dict(tokenizer_class.config_class, info.config, f"{info.folder / 'config.json'}: config")
+    except UsageError as error:
+        raise ModelError(str(error)) from None
     tensors = _tensors(info)
     return tokenizer_class.from_tensors(config, tensors, fingerprint(info.config, tensors, info.prior), info.name, device)
 

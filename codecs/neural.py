@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from smalti.codecs import notes
-from smalti.codecs.bitstream import StreamInfo, parse, write
+from smalti.codecs.bitstream import OWN_PRIOR, StreamInfo, check_applied, parse, write
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
-from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
+from smalti.tokenizers.errors import ModelError, UsageError
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
 from smalti.tokenizers.tokens import Tokens
 
@@ -26,11 +26,21 @@ class NeuralCodec:
         self.name = tokenizer.name if name is None else name
         self.default_prior = default_prior
 
+    @property
+    def prior_id(self) -> bytes:
+        """How files name the prior."""
+        return OWN_PRIOR if self.default_prior else self.prior.id
+
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file with as many stages as the target has room for; raises UsageError where even the fewest are too many."""
         tokens = self.tokenizer.encode([signal])[0]
-        prior_id = bytes(4) if self.default_prior else self.prior.id
-        return write_within(tokens, self.prior, info_of(self.tokenizer, signal, tokens, prior_id), target, seconds_of(signal))
+        info = info_of(self.tokenizer, signal, tokens, self.prior_id)
+        return write_within(tokens, self.prior, info, target, seconds_of(signal))
+
+    def pack(self, tokens: Tokens, noted: tuple[str, ...] = (), target: Target = Target()) -> bytes:
+        """The file of a picture's tokens, within a target; noted: what the picture had beyond its pixels."""
+        info = _info("image", self.tokenizer, tokens, self.prior_id, noted)
+        return write_within(tokens, self.prior, info, target)
 
     def decompress(self, data: bytes) -> Signal:
         """The signal of a file; raises BitstreamError for damage and ModelError for another model's or another prior's file."""
@@ -39,17 +49,22 @@ class NeuralCodec:
             raise UsageError(f"the file holds {len(file.streams)} streams, a codec reads one: use smalti.open")
         info = file.streams[0]
         check_model(info, self.tokenizer)
-        if info.prior_id == bytes(4) and not self.default_prior:
+        check_applied(info)
+        if info.prior_id == OWN_PRIOR and not self.default_prior:
             raise ModelError(f"the file was written with the default prior of {self.tokenizer.name}, this codec has {self.prior.id.hex()}")
         tokens = file.tokens(self.tokenizer.layout(info.signal), self.prior)
         signal = self.tokenizer.decode([tokens])[0]
         return replace(signal, notes=notes.from_bits(info.notes)) if isinstance(signal, Image) else signal
 
 
-def info_of(tokenizer: Tokenizer, signal: Signal, tokens: Tokens, prior_id: bytes = bytes(4)) -> StreamInfo:
+def info_of(tokenizer: Tokenizer, signal: Signal, tokens: Tokens, prior_id: bytes = OWN_PRIOR) -> StreamInfo:
     """What a file says about a signal and its tokens."""
-    bits = notes.to_bits(signal.notes) if isinstance(signal, Image) else 0
-    return StreamInfo(_MODALITY[type(signal)], fingerprint_bytes(tokenizer), prior_id, len(tokens.arrays), tokens.layout.signal, bits)
+    return _info(_MODALITY[type(signal)], tokenizer, tokens, prior_id, signal.notes if isinstance(signal, Image) else ())
+
+
+def _info(modality: str, tokenizer: Tokenizer, tokens: Tokens, prior_id: bytes, noted: tuple[str, ...]) -> StreamInfo:
+    bits = notes.to_bits(noted)
+    return StreamInfo(modality, fingerprint_bytes(tokenizer), prior_id, len(tokens.arrays), tokens.layout.signal, bits)
 
 
 def fingerprint_bytes(tokenizer: Tokenizer) -> bytes:
@@ -82,16 +97,14 @@ def write_within(tokens: Tokens, prior: Prior, info: StreamInfo, target: Target 
     if target.stages is not None:
         return write(tokens.prefix(target.stages), prior, info)
     room = _room(tokens, target, seconds)
-    best: bytes | None = None
+    best = b""
     for k in tokens.layout.cuts if room is not None else tokens.layout.cuts[-1:]:
         data = write(tokens.prefix(k), prior, info)
         if room is not None and len(data) > room:
-            if best is None:
+            if not best:
                 raise UsageError(f"the smallest file of this signal has {len(data)} bytes, the target allows {int(room)}")
             break
         best = data
-    if best is None:
-        raise BitstreamError("tokens without a decodable prefix can't be written")
     return best
 
 

@@ -52,14 +52,14 @@ class LPIPS:
         return Score(value, "", "lower", f"{self.name}, heads v0.1, [-1, 1], full size")
 
 
-def lpips_alex() -> LPIPS:
+def lpips_alex(device: str = "cpu") -> LPIPS:
     """LPIPS by AlexNet: the usual judge."""
-    return LPIPS("alex")
+    return LPIPS("alex", device)
 
 
-def lpips_vgg() -> LPIPS:
+def lpips_vgg(device: str = "cpu") -> LPIPS:
     """LPIPS by VGG16: the judge of what was trained on AlexNet's."""
-    return LPIPS("vgg")
+    return LPIPS("vgg", device)
 
 
 def lpips_network(net: str) -> torch.nn.Module:
@@ -84,11 +84,7 @@ def _pair(reference: Signal, decoded: Signal) -> tuple[np.ndarray, np.ndarray]:
         raise SignalError(f"picture metrics compare pictures, found {type(reference).__name__} and {type(decoded).__name__}")
     if reference.pixels.shape != decoded.pixels.shape:
         raise SignalError(f"pictures differ in size: {reference.pixels.shape} and {decoded.pixels.shape}")
-    return _to_8_bits(reference.pixels), _to_8_bits(decoded.pixels)
-
-
-def _to_8_bits(pixels: np.ndarray) -> np.ndarray:
-    return pixels if pixels.dtype == np.uint8 else ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return reference.eight_bits, decoded.eight_bits
 
 
 def _to_network(pixels: np.ndarray) -> torch.Tensor:

@@ -9,25 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from smalti.codecs.bitstream import write
 from smalti.codecs.media.images import read_image
-from smalti.codecs.neural import NeuralCodec, info_of
-from smalti.metrics.image import LPIPS, PSNR
-from smalti.tokenizers.contracts import Metric
+from smalti.codecs.neural import NeuralCodec
+from smalti.metrics.registry import resolve
+from smalti.tokenizers.contracts import Metric, Score
 from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Tokens
 
 
 def evaluate(
-    codec: NeuralCodec, files: Sequence[Path], lpips: Sequence[str] = (), batch: int = 8, step: Callable[[int], Any] = lambda n: None
+    codec: NeuralCodec,
+    files: Sequence[Path],
+    metrics: Sequence[str] = ("psnr",),
+    batch: int = 8,
+    step: Callable[[int], Any] = lambda n: None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
-    """A plain dictionary: `rates` per decodable prefix with mean bytes, bits per pixel and scores; `codebooks` per stage; `items` per
-    picture; `skipped`.
+    """A plain dictionary: `rates` per decodable prefix with mean bytes, bits per pixel and scores; `metrics` with what each score means;
+    `codebooks` per stage; `items` per picture; `skipped`.
 
-    Means are over pictures: bits per pixel of each file first, then their mean. Raises SignalError where no picture can be read.
+    metrics: names in `metrics.registry`; their networks run on `device`. Means are over pictures: bits per pixel of each file first, then
+    their mean. Raises SignalError where no picture can be read.
     """
-    judges: list[Metric] = [PSNR(), *(LPIPS(net) for net in lpips)]
+    judges = {name: resolve(name, device) for name in metrics}
+    meanings: dict[str, dict[str, str]] = {}
     items: list[dict[str, Any]] = []
     counts: list[np.ndarray] = []
     payload_bits: list[float] = []
@@ -41,7 +47,9 @@ def evaluate(
             except SignalError as error:
                 skipped.append(str(error))
         for name, picture, tokens in zip(names, pictures, codec.tokenizer.encode(pictures), strict=True):
-            items.append({"file": name, "rates": [_rate(codec, picture, tokens.prefix(cut), judges) for cut in tokens.layout.cuts]})
+            items.append(
+                {"file": name, "rates": [_rate(codec, picture, tokens.prefix(cut), judges, meanings) for cut in tokens.layout.cuts]}
+            )
             _count(tokens, counts)
             payload_bits = [a + b for a, b in zip(payload_bits or [0.0] * len(tokens.arrays), codec.prior.price(tokens), strict=True)]
         step(len(files[start : start + batch]))
@@ -49,19 +57,30 @@ def evaluate(
         raise SignalError(f"no picture to evaluate on among {len(files)} files" + (f"; {skipped[0]}" if skipped else ""))
     rates = [_mean([item["rates"][i] for item in items]) for i in range(len(items[0]["rates"]))]
     books = [_use(f"level {i}", count, bits) for i, (count, bits) in enumerate(zip(counts, payload_bits, strict=True))]
-    return {"model": codec.name, "pictures": len(items), "rates": rates, "codebooks": books, "items": items, "skipped": skipped}
+    return {
+        "model": codec.name,
+        "pictures": len(items),
+        "metrics": meanings,
+        "rates": rates,
+        "codebooks": books,
+        "items": items,
+        "skipped": skipped,
+    }
 
 
-def _rate(codec: NeuralCodec, picture: Image, tokens: Tokens, judges: Sequence[Metric]) -> dict[str, Any]:
-    prior_id = bytes(4) if codec.default_prior else codec.prior.id
-    data = write(tokens, codec.prior, info_of(codec.tokenizer, picture, tokens, prior_id))
+def _rate(
+    codec: NeuralCodec, picture: Image, tokens: Tokens, judges: dict[str, Metric], meanings: dict[str, dict[str, str]]
+) -> dict[str, Any]:
+    data = codec.pack(tokens, picture.notes)
     decoded = codec.decompress(data)
-    scores = {judge.name: judge(picture, decoded).value for judge in judges}
+    scores: dict[str, Score] = {name: judge(picture, decoded) for name, judge in judges.items()}
+    for name, score in scores.items():
+        meanings.setdefault(name, {"unit": score.unit, "better": score.better, "convention": score.convention})
     return {
         "stages": len(tokens.arrays),
         "bytes": len(data),
         "bits_per_pixel": 8 * len(data) / (picture.height * picture.width),
-        "scores": scores,
+        "scores": {name: score.value for name, score in scores.items()},
     }
 
 
@@ -89,7 +108,7 @@ def _count(tokens: Tokens, counts: list[np.ndarray]) -> None:
 
 def _use(name: str, counts: np.ndarray, bits: float) -> dict[str, Any]:
     p = counts[counts > 0] / counts.sum()
-    entropy = float(-(p * np.log2(p)).sum())
+    entropy = max(0.0, float(-(p * np.log2(p)).sum()))  # not -0
     return {
         "stage": name,
         "size": len(counts),

@@ -10,16 +10,16 @@ picture = smalti.decompress(data)
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from smalti.codecs import notes as note_bits
-from smalti.codecs.bitstream import File, StreamInfo, parse
+from smalti.codecs.bitstream import OWN_PRIOR, File, StreamInfo, check_applied, parse
 from smalti.codecs.media.files import read_bytes, write_atomically
-from smalti.codecs.neural import NeuralCodec, fingerprint_bytes, write_within
+from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from smalti.tokenizers.zoo import ModelInfo
 
 DEFAULT_MODEL = "image-grid-16"
-OWN_PRIOR = bytes(4)  # how a file names its model's own prior
 T = TypeVar("T")
+MOST_KEPT = 4
+_kept: dict[tuple[Path, int, str], Tokenizer] = {}
 PathOrBytes = str | os.PathLike[str] | bytes
 
 
@@ -68,34 +69,78 @@ def prior_of(info: ModelInfo, prior: str = "") -> Prior:
     from smalti.codecs.priors.static import StaticPrior
     from smalti.codecs.priors.uniform import UniformPrior
 
-    if prior == "uniform" or (not prior and not info.prior):
+    if prior:
+        return prior_named(prior)
+    if not info.prior:
         return UniformPrior()
-    path = Path(prior) if prior else info.folder / "prior.safetensors"
-    if prior and not path.is_file():
-        raise UsageError(f"no prior {prior!r}; give 'uniform' or a file of tables, or leave it out for the model's own")
+    path = info.folder / "prior.safetensors"
     tables = StaticPrior.load(path)
-    if not prior and tables.id.hex() != info.prior:
+    if tables.id.hex() != info.prior:
         raise ModelError(f"{path}: tables {tables.id.hex()}, the model asks for {info.prior}; restore the model folder")
     return tables
 
 
-def open(source: PathOrBytes, model: str | os.PathLike[str] | None = None, stages: int | None = None) -> Tokens:
+def prior_named(name: str) -> Prior:
+    """The prior "uniform", or that of a file of tables; raises UsageError, ModelError."""
+    from smalti.codecs.priors.static import StaticPrior
+    from smalti.codecs.priors.uniform import UniformPrior
+
+    if name == "uniform":
+        return UniformPrior()
+    if not Path(name).is_file():
+        raise UsageError(f"no prior {name!r}; give 'uniform' or a file of tables, or leave it out for the model's own")
+    return StaticPrior.load(name)
+
+
+def open(
+    source: PathOrBytes,
+    model: str | os.PathLike[str] | None = None,
+    stages: int | None = None,
+    prior: str | os.PathLike[str] = "",
+) -> Tokens:
     """Tokens from a `.smt` file or its bytes: all that it holds, or its first `stages`.
 
-    model: needed only for a model that `models()` does not list. Raises BitstreamError for damage, ModelError for an unknown model.
+    model: needed only for a model that `models()` does not list. prior: the file of tables that it was coded with, where these are not
+    the model's own. Raises BitstreamError for damage or what this release cannot honour, ModelError for an unknown model or prior.
     """
     data = _data(source)
-    return with_name(source, lambda: tokens_of(parse(data), model, stages))
+
+    def tokens() -> Tokens:
+        found = opened(parse(data), model, prior=prior)
+        check_applied(found.info)
+        return found.tokens(stages)
+
+    return with_name(source, tokens)
 
 
-def tokens_of(file: File, model: str | os.PathLike[str] | None = None, stages: int | None = None, device: str = "cpu") -> Tokens:
-    """Tokens of a parsed file of one stream. device: where the tokenizer is loaded to, for whoever decodes next."""
+@dataclass(frozen=True)
+class Opened:
+    """A parsed file of one stream with what its tokens need. tokenizer: None for raw tokens, which carry their layout."""
+
+    file: File
+    info: StreamInfo
+    tokenizer: Tokenizer | None
+    prior: Prior
+
+    def tokens(self, stages: int | None = None) -> Tokens:
+        """All tokens that the file holds, or those of its first `stages`."""
+        layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
+        return self.file.tokens(layout, self.prior, stages=stages)
+
+    def decoder(self) -> Tokenizer:
+        """Whoever turns the tokens into a signal; raises BitstreamError for side fields that must be applied and are not."""
+        check_applied(self.info)
+        if self.tokenizer is None:
+            raise ModelError("raw tokens, made by no model, do not decode to a picture; smalti.open gives the tokens")
+        return self.tokenizer
+
+
+def opened(file: File, model: str | os.PathLike[str] | None = None, device: str = "cpu", prior: str | os.PathLike[str] = "") -> Opened:
+    """The tokenizer and the prior of a parsed file, found by what it says. device: where the tokenizer is loaded to."""
     info = the_stream(file)
-    if info.layout is not None:
-        return file.tokens(None, prior_for(info, None), stages=stages)
-    made_by = model_of(info.fingerprint, model)
-    layout = load_info(made_by, device).layout(info.signal)
-    return file.tokens(layout, prior_for(info, made_by), stages=stages)
+    made_by = model_of(info.fingerprint, model) if info.layout is None else None
+    coded_with = prior_for(info, made_by, prior)
+    return Opened(file, info, load_info(made_by, device) if made_by is not None else None, coded_with)
 
 
 def save(
@@ -109,18 +154,9 @@ def save(
     expected, held = by.tokenizer.layout(tokens.layout.signal), len(tokens.arrays)
     if held not in expected.cuts or tokens.layout != expected.prefix(held):
         raise UsageError(f"these tokens are not {by.name}'s: found {tokens.layout}, expected a prefix of {expected}; name their own model")
-    data = pack(tokens, by, notes)
+    data = by.pack(tokens, notes)
     write_atomically(path, data)
     return len(data)
-
-
-def pack(tokens: Tokens, by: NeuralCodec, notes: tuple[str, ...] = (), target: Target = Target()) -> bytes:
-    """The file of a picture's tokens, within a target."""
-    prior_id = OWN_PRIOR if by.default_prior else by.prior.id
-    info = StreamInfo(
-        "image", fingerprint_bytes(by.tokenizer), prior_id, len(tokens.arrays), tokens.layout.signal, note_bits.to_bits(notes)
-    )
-    return write_within(tokens, by.prior, info, target)
 
 
 def compress(
@@ -142,25 +178,31 @@ def compress(
     return codec(model, device).compress(signal, target)
 
 
-def decompress(source: PathOrBytes, model: str | os.PathLike[str] | None = None, stages: int | None = None, device: str = "auto") -> Image:
-    """The picture of a `.smt` file or its bytes, from all its stages or the first `stages`."""
+def decompress(
+    source: PathOrBytes,
+    model: str | os.PathLike[str] | None = None,
+    stages: int | None = None,
+    device: str = "auto",
+    prior: str | os.PathLike[str] = "",
+) -> Image:
+    """The picture of a `.smt` file or its bytes, from all its stages or the first `stages`; model and prior as for `open`."""
     data = _data(source)
-    return with_name(source, lambda: _picture_of(parse(data), model, stages, device))
 
+    def picture() -> Image:
+        found = opened(parse(data), model, device, prior)
+        (decoded,) = found.decoder().decode([found.tokens(stages)])
+        assert isinstance(decoded, Image)
+        return Image(decoded.pixels, note_bits.from_bits(found.info.notes))
 
-def _picture_of(file: File, model: str | os.PathLike[str] | None, stages: int | None, device: str) -> Image:
-    info = the_stream(file)
-    made_by = model_of(info.fingerprint, model)
-    tokens = tokens_of(file, model, stages, device)
-    (picture,) = load_info(made_by, device).decode([tokens])
-    assert isinstance(picture, Image)
-    return Image(picture.pixels, note_bits.from_bits(info.notes))
+    return with_name(source, picture)
 
 
 def the_stream(file: File) -> StreamInfo:
-    """The one stream of a still picture's file; UsageError for files of several."""
+    """The one stream of a still picture's file, or of raw tokens; UsageError for other files."""
     if len(file.streams) != 1:
         raise UsageError(f"the file holds {len(file.streams)} streams; this release reads files of one picture")
+    if file.streams[0].modality not in ("image", "raw"):
+        raise UsageError(f"the file holds {file.streams[0].modality}; this release reads pictures and raw tokens")
     return file.streams[0]
 
 
@@ -174,12 +216,19 @@ def model_of(fingerprint: bytes, model: str | os.PathLike[str] | None = None) ->
         return given
     found = zoo.by_fingerprint(fingerprint)
     if found is None:
-        there = ", ".join(f"{m.name} ({zoo.fingerprint_of(m)[:12]})" for m in zoo.known() if m.weights.is_file()) or "none"
+        there = ", ".join(f"{m.name} ({_short_fingerprint(m)})" for m in zoo.known()) or "none"
         raise ModelError(
             f"written by model {fingerprint.hex()}, which is not installed (there is {there}); "
             "name its folder as the model, or put it below a folder of $SMALTI_MODELS"
         )
     return found
+
+
+def _short_fingerprint(info: ModelInfo) -> str:
+    try:
+        return zoo.fingerprint_of(info)[:12]
+    except ModelError:
+        return "damaged"
 
 
 def with_name(source: PathOrBytes, action: Callable[[], T]) -> T:
@@ -210,36 +259,48 @@ def _device(device: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@functools.lru_cache(maxsize=4)
-def _loaded(folder: Path, name: str, device: str, modified: int) -> Tokenizer:
-    return zoo.load(str(folder) if name == folder.name else name, device)
-
-
 def load_info(info: ModelInfo, device: str = "auto") -> Tokenizer:
-    """The tokenizer of a model, kept in memory for the next call."""
+    """The tokenizer of that very model folder; the last few are kept in memory for the next call."""
     device = _device(device)
-    return _loaded(info.folder, info.name, device, info.weights.stat().st_mtime_ns if info.weights.is_file() else 0)
+    key = (info.folder, info.weights.stat().st_mtime_ns if info.weights.is_file() else 0, device)
+    if key not in _kept:
+        while len(_kept) >= MOST_KEPT:
+            del _kept[next(iter(_kept))]
+        _kept[key] = zoo.load_model(info, device)
+    return _kept[key]
 
 
-def prior_for(info: StreamInfo, made_by: ModelInfo | None) -> Prior:
-    """The prior that a stream was coded with; ModelError where it is neither uniform nor its model's own."""
+def prior_for(info: StreamInfo, made_by: ModelInfo | None, prior: str | os.PathLike[str] = "") -> Prior:
+    """The prior that a stream was coded with: uniform, its model's own, or the given file of tables; ModelError where it is another."""
     from smalti.codecs.priors.uniform import UniformPrior
 
+    if name := os.fspath(prior):
+        return _given_prior(info, made_by, name)
     if info.prior_id == UniformPrior.id or made_by is None:
         return UniformPrior()
     own = prior_of(made_by)
     if info.prior_id not in (OWN_PRIOR, own.id):
         raise ModelError(
-            f"coded with prior {info.prior_id.hex()}, which {made_by.name} does not bring; it was fitted elsewhere: ask for its tables"
+            f"coded with prior {info.prior_id.hex()}, which {made_by.name} does not bring; it was fitted elsewhere: "
+            "name its file of tables as the prior"
         )
     return own
+
+
+def _given_prior(info: StreamInfo, made_by: ModelInfo | None, name: str) -> Prior:
+    own = prior_of(made_by).id if made_by is not None and info.prior_id == OWN_PRIOR else info.prior_id
+    given = prior_named(name)
+    if given.id != own:
+        raise ModelError(f"coded with prior {own.hex()}, but {name} is {given.id.hex()}; leave it out where the model's own will do")
+    return given
 
 
 def _codec_of(tokenizer: Tokenizer) -> NeuralCodec:
     """The codec of a tokenizer in memory: with its model's own prior where it is a known model, uniform where not."""
     from smalti.codecs.priors.uniform import UniformPrior
 
-    info = zoo.by_fingerprint(fingerprint_bytes(tokenizer))
+    folder = getattr(tokenizer, "folder", None)
+    info = zoo.find(str(folder)) if folder is not None else zoo.by_fingerprint(fingerprint_bytes(tokenizer))
     if info is None:
         return NeuralCodec(tokenizer, UniformPrior())
     return NeuralCodec(tokenizer, prior_of(info), info.name, default_prior=True)

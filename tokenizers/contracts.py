@@ -7,8 +7,9 @@ typed `Any` here since the ground floor imports NumPy alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from smalti.tokenizers.errors import UsageError
@@ -65,8 +66,9 @@ class Codebook(Protocol):
 
 @runtime_checkable
 class Quantizer(Protocol):
-    """A latent grid <-> stages of integers."""
+    """A latent grid <-> stages of integers: a torch module whose class makes an equal, untrained one from its `config`."""
 
+    config: Any
     dim: int
     cuts: tuple[int, ...]
 
@@ -105,6 +107,24 @@ class Tokenizer(Protocol):
 
     def decode(self, tokens: Sequence[Tokens]) -> list[Signal]:
         """Signals from tokens or from prefixes of them, of exactly the size that went in."""
+
+
+@runtime_checkable
+class StoredTokenizer(Tokenizer, Protocol):
+    """A tokenizer that model folders can hold: what `zoo.save` and `zoo.load` ask of the classes in the registry `smalti.tokenizers`."""
+
+    config_class: Any
+    folder: Path | None
+
+    @classmethod
+    def from_tensors(cls, config: Any, tensors: Mapping[str, Any], fingerprint_of: str, name: str, device: str = "cpu") -> StoredTokenizer:
+        """Made of a config and NumPy tensors by name; ModelError names the first tensor that does not fit."""
+
+    def tensors(self) -> dict[str, Any]:
+        """All NumPy tensors by name."""
+
+    def parameter_names(self) -> set[str]:
+        """Those of them that are weights and may be stored in half precision; tables and statistics may not."""
 
 
 @runtime_checkable

@@ -15,6 +15,8 @@ import numpy as np
 from smalti.tokenizers.errors import SignalError
 
 Array = np.ndarray
+MAX_SIDE = 65535
+MAX_PIXELS = 2**28  # of a picture, whether it is read from a file or made from tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,13 @@ class Image:
             raise SignalError(f"an image has pixels of shape (H, W, 3) with H, W >= 1, found {self.pixels.shape}")
         if self.pixels.dtype not in (np.uint8, np.uint16):
             raise SignalError(f"an image has uint8 or uint16 pixels, found {self.pixels.dtype}")
+
+    @property
+    def eight_bits(self) -> Array:
+        """The pixels as uint8, rounded where they have 16 bits."""
+        if self.pixels.dtype == np.uint8:
+            return self.pixels
+        return ((self.pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
     @property
     def height(self) -> int:

@@ -11,16 +11,18 @@ from smalti.codecs.bitstream.chunked import Entry, write_chunked
 from smalti.codecs.bitstream.file import File, parse, write
 from smalti.codecs.bitstream.report import Report, StreamReport, inspect
 from smalti.codecs.bitstream.solo import write_solo
-from smalti.codecs.bitstream.streams import MODALITIES, Field, StreamInfo
+from smalti.codecs.bitstream.streams import MODALITIES, OWN_PRIOR, Field, StreamInfo, check_applied
 
 __all__ = [
     "MODALITIES",
+    "OWN_PRIOR",
     "Entry",
     "Field",
     "File",
     "Report",
     "StreamInfo",
     "StreamReport",
+    "check_applied",
     "inspect",
     "parse",
     "write",

@@ -65,7 +65,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Chunked:
-    """A chunked file taken apart. kept: skippable chunks that this release does not know. problems: empty in a whole file."""
+    """A chunked file taken apart. problems: empty in a whole file. side_bytes, unknown_bytes (skippable chunks that this release does not
+    know) and end_bytes: sizes of whole chunks."""
 
     version: tuple[int, int]
     streams: tuple[StreamInfo, ...]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from smalti.codecs.bitstream import parts
 from smalti.codecs.bitstream.chunked import Chunked, Entry, Part, assemble, read_chunked, write_chunked
 from smalti.codecs.bitstream.solo import MAX_PAYLOAD, SOLO, Solo, read_solo, write_solo
-from smalti.codecs.bitstream.streams import StreamInfo
-from smalti.codecs.bitstream.wire import check_header
+from smalti.codecs.bitstream.streams import OWN_PRIOR, StreamInfo
+from smalti.codecs.bitstream.wire import MAX_CHUNKS, check_header
 from smalti.tokenizers.contracts import Prior
-from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
+from smalti.tokenizers.errors import BitstreamError, ModelError, SmaltiError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
 
@@ -66,7 +66,7 @@ class File:
         """
         info = self.streams[stream]
         layout = _layout_of(info, layout)
-        if info.prior_id != bytes(4) and info.prior_id != prior.id:
+        if info.prior_id != OWN_PRIOR and info.prior_id != prior.id:
             raise ModelError(f"the file was written with prior {info.prior_id.hex()}, found {prior.id.hex()}: hand over the file's own")
         whole = self.stages(stream)
         wanted = stages if stages is not None else max((c for c in layout.cuts if c <= whole), default=0)
@@ -141,13 +141,18 @@ def _layout_of(info: StreamInfo, layout: Layout | None) -> Layout:
     if layout is None:
         raise UsageError(f"tokens of {info.modality} need the model's layout to be read")
     if info.stages > len(layout.stages):
-        raise ModelError(f"the file holds {info.stages} stages, the model has {len(layout.stages)}: it was written with another model")
+        raise _misfit(info, f"the file holds {info.stages} stages, the layout has {len(layout.stages)}")
     return layout
+
+
+def _misfit(info: StreamInfo, what: str) -> SmaltiError:
+    """The error for a file that does not fit its layout: raw tokens carry their own, so there it is the file that lies."""
+    return ModelError(f"{what}: it was written with another model") if info.layout is None else BitstreamError(f"{what}: a forged file")
 
 
 def _solo_tokens(content: Solo, layout: Layout, prior: Prior) -> Tokens:
     if content.info.stages not in layout.cuts:
-        raise ModelError(f"the file holds {content.info.stages} stages, the model decodes {layout.cuts}: it was written with another model")
+        raise _misfit(content.info, f"the file holds {content.info.stages} stages, of the layout {layout.cuts} decode")
     tokens = prior.decode(content.payload, layout.prefix(content.info.stages))
     if bytes.fromhex(tokens.digest()[:8]) != content.hash:
         raise BitstreamError("the decoded tokens are not those that were written: another model, prior or release")
@@ -159,8 +164,8 @@ def _still_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prio
     held: Tokens | None = None
     for k, stage in enumerate(layout.stages):
         borders = parts.stage_bounds(stage, info.unit)
-        if (k, len(borders) - 2) not in by_place or not by_place[k, len(borders) - 2].last:
-            raise ModelError(f"stage {stage.name} has other segments than the model's layout gives: it was written with another model")
+        if any((k, s) not in by_place or by_place[k, s].last != (s + 2 == len(borders)) for s in range(len(borders) - 1)):
+            raise _misfit(info, f"stage {stage.name} has other segments than the layout gives")
         pieces = []
         for s in range(len(borders) - 1):
             part_layout = parts.rows_layout(layout, k, borders[s], borders[s + 1])
@@ -176,10 +181,12 @@ def _still_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prio
 
 def _timed_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior, wanted: int) -> Tokens:
     if not parts.is_timed(layout):
-        raise ModelError("the file is ordered in time, the model's layout has no time axis: it was written with another model")
+        raise _misfit(info, "the file is ordered in time, the layout has no time axis")
+    segments = parts.time_segments(layout, info.unit)
+    # before any list: a forged unit makes one segment a step
+    if segments > MAX_CHUNKS or len(own) > segments or own[-1].last != (len(own) == segments):
+        raise _misfit(info, f"the file has {len(own)} segments, the layout gives {segments}")
     borders = parts.time_bounds(layout, info.unit)
-    if len(own) >= len(borders) or own[-1].last != (len(own) == len(borders) - 1):
-        raise ModelError(f"the file has {len(own)} segments, the model gives {len(borders) - 1}: it was written with another model")
     pieces = []
     for s, part in enumerate(own):
         piece: Tokens | None = None
@@ -188,7 +195,7 @@ def _timed_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prio
             piece = _decoded(part.blobs[k], Layout(whole.stages[: k + 1], (k + 1,), layout.signal), piece, prior)
         assert piece is not None
         pieces.append(piece)
-    there = layout if len(own) == len(borders) - 1 else parts.time_layout(layout, 0, borders[len(own)])
+    there = layout if len(own) == segments else parts.time_layout(layout, 0, borders[len(own)])
     return parts.join(there.prefix(wanted), pieces, "time")
 
 

@@ -24,21 +24,32 @@ def rows(stage: Stage) -> int:
     return stage.shape[0] if stage.axes else 1
 
 
-def bounds(count: int, per_segment: int) -> list[int]:
-    """Borders of the segments of `count` rows or steps: as many as fit with at least `per_segment` each, at least one."""
-    segments = max(1, count // max(per_segment, 1))
+def bounds(count: int, segments: int) -> list[int]:
+    """Borders of that many segments of `count` rows or steps."""
     return [count * s // segments for s in range(segments + 1)]
 
 
 def stage_bounds(stage: Stage, unit: int) -> list[int]:
-    """Row borders of a still stage's segments, at least 2^unit tokens each."""
+    """Row borders of a still stage's segments, at least 2^unit tokens each; at most MAX_SEGMENTS of them."""
     each = stage.count // max(rows(stage), 1)
-    return bounds(rows(stage), max(-(-(1 << unit) // max(each, 1)), -(-rows(stage) // MAX_SEGMENTS)))
+    least = max(-(-(1 << unit) // max(each, 1)), -(-rows(stage) // MAX_SEGMENTS), 1)
+    return bounds(rows(stage), max(1, rows(stage) // least))
+
+
+def time_steps(layout: Layout) -> int:
+    """Steps of the coarsest stage."""
+    return dict(layout.stages[0].axes)["time"]
+
+
+def time_segments(layout: Layout, unit: int) -> int:
+    """How many segments a timed stream has, at least 2^unit steps of the coarsest stage each. A reader compares it before `time_bounds`
+    makes a list of them."""
+    return max(1, time_steps(layout) >> unit)
 
 
 def time_bounds(layout: Layout, unit: int) -> list[int]:
-    """Step borders of a timed stream's segments, at least 2^unit steps of the coarsest stage each."""
-    return bounds(dict(layout.stages[0].axes)["time"], 1 << unit)
+    """Step borders of a timed stream's segments."""
+    return bounds(time_steps(layout), time_segments(layout, unit))
 
 
 def choose_unit(tokens: Tokens) -> int:
@@ -53,7 +64,7 @@ def choose_unit(tokens: Tokens) -> int:
 
 def choose_time_unit(tokens: Tokens) -> int:
     """The unit exponent that gives timed chunks of at least 1 KiB before entropy coding."""
-    steps = dict(tokens.layout.stages[0].axes)["time"]
+    steps = time_steps(tokens.layout)
     bits = sum(stage.count * (stage.vocab - 1).bit_length() for stage in tokens.layout.stages)
     return min((8 * 2048 * steps // max(bits, 1)).bit_length(), 28)
 
@@ -87,7 +98,7 @@ def _cut(stage: Stage, count: int) -> Stage:
 
 def time_layout(layout: Layout, start: int, stop: int) -> Layout:
     """As `Tokens.segment` makes it."""
-    steps = max(dict(layout.stages[0].axes)["time"], 1)
+    steps = max(time_steps(layout), 1)
     stages = []
     for stage in layout.stages:
         axes = tuple((name, (stop - start) * (size // steps) if name == "time" else size) for name, size in stage.axes)

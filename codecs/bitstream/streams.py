@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from smalti.codecs.bitstream.wire import SKIPPABLE, Cursor, uvarint
@@ -11,9 +12,11 @@ from smalti.tokenizers.tokens import MAX_STAGES, MAX_VOCAB, Layout, Stage
 
 MODALITIES = ("image", "video", "audio", "shape", "raw")
 MAX_TOKENS = 1 << 28
+MAX_FREE = 1 << 25  # raw tokens of codebooks with one entry: they cost no bytes, so bytes do not bound them
 MAX_SIDE = 65535
 MAX_UNIT = 28
 _U32 = 2**32 - 1
+OWN_PRIOR = bytes(4)  # how a file names its model's own default prior
 # (name, smallest, largest) in file order; the file stores value - smallest
 _SIZES: dict[str, tuple[tuple[str, int, int], ...]] = {
     "image": (("width", 1, MAX_SIDE), ("height", 1, MAX_SIDE)),
@@ -54,7 +57,7 @@ class Field:
 class StreamInfo:
     """What a file says about one signal.
 
-    modality: one of MODALITIES. fingerprint: the model's first 6 bytes. prior_id: 4 bytes, zeros for the model's own prior.
+    modality: one of MODALITIES. fingerprint: the model's first 6 bytes. prior_id: 4 bytes, OWN_PRIOR for the model's own prior.
     stages: how many the file was written with (the writer fills it in). signal: the size by name, as in `Layout.signal`.
     notes: bit set, see `codecs.notes`. layout: of raw tokens. fields: side fields, ascending ids.
     time_order, unit, mark: filled in by the writer of chunked files, see FORMAT.md.
@@ -62,7 +65,7 @@ class StreamInfo:
 
     modality: str
     fingerprint: bytes
-    prior_id: bytes = b"\0\0\0\0"
+    prior_id: bytes = OWN_PRIOR
     stages: int = 0
     signal: tuple[tuple[str, int], ...] = ()
     notes: int = 0
@@ -167,12 +170,16 @@ def read_layout(cursor: Cursor) -> Layout:
     # empty axes count as one: NumPy refuses the shape (0, 2^60)
     if sum(math.prod(max(size, 1) for size in stage.shape) for stage in stages) > MAX_TOKENS:
         raise BitstreamError(f"{cursor.what}: {layout.count} tokens, at most 2^28 are read")
+    if (free := sum(stage.count for stage in layout.stages if stage.vocab == 1)) > MAX_FREE:
+        raise BitstreamError(f"{cursor.what}: {free} tokens of codebooks with one entry, at most 2^25 are read")
     return layout
 
 
 def _read_stage(cursor: Cursor) -> Stage:
     name = cursor.text(64)
     axes = tuple((cursor.text(64), cursor.uvarint(MAX_TOKENS)) for _ in range(cursor.byte(8)))
+    if len({axis for axis, _ in axes}) < len(axes):
+        raise BitstreamError(f"{cursor.what}: two axes of stage {name} have one name")
     return Stage(name, axes, cursor.uvarint(MAX_VOCAB))
 
 
@@ -207,6 +214,15 @@ def read_fields(data: bytes) -> tuple[Field, ...]:
             raise BitstreamError(f"side field {name} has {len(content)} bytes, expected {least}..{most}")
         fields.append(Field(number, content, critical))
     return tuple(fields)
+
+
+def check_applied(info: StreamInfo, applied: Sequence[int] = ()) -> None:
+    """For whoever decodes to a signal and applies the side fields with these ids: BitstreamError where another one is critical."""
+    for field in info.fields:
+        if field.critical and field.id not in applied:
+            raise BitstreamError(
+                f"side field {field.name} must be applied to what is decoded, and this release does not: install a later one"
+            )
 
 
 def write_stream(info: StreamInfo, number: int) -> bytes:

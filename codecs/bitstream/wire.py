@@ -52,11 +52,14 @@ class Cursor:
         raise BitstreamError(f"{self.what}: a number at {self.place} has no end")
 
     def text(self, most: int) -> str:
-        """A length byte and that many bytes of UTF-8."""
+        """A length byte and that many bytes of UTF-8, printable on one line: names are shown to people."""
         try:
-            return self.take(self.byte(most)).decode("utf-8")
+            text = self.take(self.byte(most)).decode("utf-8")
         except UnicodeDecodeError as error:
             raise BitstreamError(f"{self.what}: a name is no UTF-8") from error
+        if not text.isprintable():
+            raise BitstreamError(f"{self.what}: the name {text!a} has characters that are not printable")
+        return text
 
     def close(self) -> None:
         if self.left:

@@ -22,10 +22,7 @@ from PIL import ImageCms
 from smalti.codecs import notes
 from smalti.codecs.media.files import MAX_FILE_BYTES, read_bytes, reason, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
-from smalti.tokenizers.signals import Array, Image
-
-MAX_SIDE = 65535
-MAX_PIXELS = 2**28
+from smalti.tokenizers.signals import MAX_PIXELS, MAX_SIDE, Array, Image
 
 # Pillow's other readers stay shut: one of them starts Ghostscript, none of them holds photos
 _READERS = {

@@ -1,4 +1,4 @@
-"""Probabilities over tokens. The registry names classes without importing them; others add theirs by the entry point `smalti.priors`."""
+"""Probabilities over tokens. The registry names classes without importing them."""
 
 PRIORS: dict[str, str] = {
     "uniform": "smalti.codecs.priors.uniform:UniformPrior",

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from smalti.codecs.media.images import read_image
+from smalti.recipes.bench.photo import sample_photo
 from smalti.tokenizers import zoo
 from smalti.tokenizers.signals import Image
 
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, help="another photo to repeat")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    picture = enlarged(read_image(arguments.photo or _sample()), arguments.megapixels)
+    picture = enlarged(read_image(arguments.photo or sample_photo()), arguments.megapixels)
     tokenizer = zoo.load(arguments.model)
     megapixels = picture.height * picture.width / 1e6
     before = _peak()
@@ -66,13 +67,6 @@ def enlarged(picture: Image, megapixels: float) -> Image:
 def _peak() -> float:
     """Largest resident size so far, in MiB (Linux counts in KiB, macOS in bytes)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def _sample() -> Path:
-    from importlib.util import find_spec
-
-    spec = find_spec("sklearn")
-    return Path((spec.submodule_search_locations or [""])[0] if spec else "") / "datasets" / "images" / "china.jpg"
 
 
 if __name__ == "__main__":

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
+import math
+import shlex
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smalti.tokenizers.configs import canonical_json, from_dict
+from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.network import ImageGridConfig
 
 RECIPES = Path(__file__).parent.parent
 SHORT = {"data": "data.folder"}  # `data=DIR` on the command line
+MIN_JUDGED = 32  # pixels a side below which AlexNet and VGG16 have nothing left in their last layers
+
+
+def _need(condition: bool, rule: str, found: Any) -> None:
+    if not condition:
+        raise UsageError(f"{rule} is needed, found {found!r}; change that key of the recipe")
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,11 @@ class DataConfig:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        if self.crop < 16 or not 0 < self.smallest_scale <= self.largest_scale or self.holdout < 1 or self.workers < 0:
-            raise UsageError(
-                f"data: crop >= 16, 0 < smallest_scale <= largest_scale, holdout >= 1 and workers >= 0 are needed, found {self}"
-            )
+        _need(self.crop >= 16, "data.crop >= 16", self.crop)
+        scales = (self.smallest_scale, self.largest_scale)
+        _need(0 < scales[0] <= scales[1] < math.inf, "0 < data.smallest_scale <= data.largest_scale", scales)
+        _need(self.holdout >= 1, "data.holdout >= 1", self.holdout)
+        _need(self.workers >= 0, "data.workers >= 0", self.workers)
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,14 @@ class LossConfig:
     lpips_shift: int = 0
     quantizer: float = 1.0
 
+    def __post_init__(self) -> None:
+        names = ("l1", "l2", "color", "lpips_alex", "lpips_vgg", "lpips_ramp", "quantizer")
+        for name in names:
+            _need(0 <= getattr(self, name) < math.inf, f"loss.{name} >= 0", getattr(self, name))
+        _need(self.lpips_shift >= 0, "loss.lpips_shift >= 0", self.lpips_shift)
+        pictures = {name: getattr(self, name) for name in names[:5]}
+        _need(any(pictures.values()), f"a weight above 0 among loss.{', '.join(pictures)}", pictures)
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -72,6 +90,13 @@ class OptimizerConfig:
     warmup_steps: int = 200
     clip: float = 1.0
     ema: float = 0.999
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "final_rate", "weight_decay", "warmup_steps"):
+            _need(0 <= getattr(self, name) < math.inf, f"optimizer.{name} >= 0", getattr(self, name))
+        _need(all(0 <= beta < 1 for beta in self.betas), "0 <= optimizer.betas < 1", self.betas)
+        _need(0 < self.clip < math.inf, "optimizer.clip > 0", self.clip)
+        _need(0 <= self.ema < 1, "0 <= optimizer.ema < 1", self.ema)
 
 
 @dataclass(frozen=True)
@@ -93,8 +118,17 @@ class TrainingConfig:
     log_every: int = 20
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.evaluate_every, self.checkpoint_every, self.log_every) < 1:
-            raise UsageError("steps, batch and the three intervals must be at least 1")
+        for name in ("steps", "batch", "evaluate_every", "checkpoint_every", "log_every"):
+            _need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
+        _need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
+        crop, stride = self.data.crop, self.tokenizer.stride
+        _need(crop % stride == 0, f"data.crop in multiples of {stride}, the tokenizer's stride,", crop)
+        judged = self.loss.lpips_alex or self.loss.lpips_vgg
+        _need(
+            not judged or crop - self.loss.lpips_shift >= MIN_JUDGED,
+            f"data.crop - loss.lpips_shift >= {MIN_JUDGED} with an LPIPS loss",
+            crop,
+        )
 
     @property
     def run_name(self) -> str:
@@ -117,6 +151,37 @@ def load(recipe: str, changes: Sequence[str] = ()) -> TrainingConfig:
             raise UsageError(f"changes to a recipe are key=value, found {change!r}")
         _set(table, SHORT.get(key, key), _value(text), change)
     return from_dict(TrainingConfig, table, "recipe")
+
+
+def changes_between(base: TrainingConfig, config: TrainingConfig) -> list[str]:
+    """The `key=value` that make `config` out of `base`, as `load` reads them."""
+    return _changes(to_dict(base), to_dict(config), "")
+
+
+def command(recipe: str, config: TrainingConfig) -> str:
+    """The `smalti train` that makes a run of `config` again from a recipe (a name or a file, given by its name); the data is DIR."""
+    found = [change for change in changes_between(load(recipe), config) if not change.startswith("data.folder=")]
+    name = recipe if recipe in recipes() else Path(recipe).name
+    return " ".join(["smalti train", shlex.quote(name), "data=DIR", *map(shlex.quote, found)])
+
+
+def _changes(base: dict[str, Any], table: dict[str, Any], prefix: str) -> list[str]:
+    out: list[str] = []
+    for key, value in table.items():
+        before = base.get(key)
+        if isinstance(value, dict) and isinstance(before, dict) and value.get("kind") == before.get("kind"):
+            out += _changes(before, value, f"{prefix}{key}.")
+        elif value != before:
+            out.append(f"{prefix}{key}={value if isinstance(value, str) and _value(value) == value else _toml(value)}")
+    return out
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
 
 
 def _read(recipe: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:

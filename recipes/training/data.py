@@ -19,19 +19,28 @@ from smalti.codecs.media.files import list_images
 from smalti.codecs.media.images import read_image
 from smalti.recipes.training.config import DataConfig
 from smalti.tokenizers.errors import SignalError, UsageError
+from smalti.tokenizers.signals import Image
 
 TRIES = 8  # unreadable files in a row before a run gives up
+
+# a uint8 (crop, crop, 3), None where `TRIES` files in a row cannot be read, and one line per file that was skipped
+Sample = tuple[np.ndarray | None, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """pixels: float32 (B, 3, crop, crop) in [-1, 1]. skipped: one line per unreadable file met on the way."""
+    """pixels: float32 (B, 3, crop, crop) in [-1, 1]. skipped: one line per unreadable file met on the way.
+
+    failure: why the batch could not be filled; there are no pixels then. An error raised in a worker process would reach the main
+    one as a whole traceback.
+    """
 
     pixels: torch.Tensor
     skipped: tuple[str, ...]
+    failure: str = ""
 
     def pin_memory(self) -> Batch:
-        return Batch(self.pixels.pin_memory(), self.skipped)
+        return Batch(self.pixels.pin_memory(), self.skipped, self.failure)
 
 
 def split(config: DataConfig) -> tuple[list[Path], list[Path]]:
@@ -47,13 +56,13 @@ def split(config: DataConfig) -> tuple[list[Path], list[Path]]:
     return files[: -config.holdout], files[-config.holdout :]
 
 
-class Crops(Dataset[tuple[np.ndarray, tuple[str, ...]]]):
+class Crops(Dataset[Sample]):
     """Sample n of an endless sequence of uint8 crops: epochs in random order, a random place, scale and mirroring each."""
 
     def __init__(self, files: list[Path], config: DataConfig, seed: int) -> None:
         self.files, self.config, self.seed = files, config, seed
 
-    def __getitem__(self, sample: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    def __getitem__(self, sample: int) -> Sample:
         epoch, place = divmod(sample, len(self.files))
         order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.files))
         random = np.random.default_rng((self.seed, 1, sample))
@@ -64,18 +73,16 @@ class Crops(Dataset[tuple[np.ndarray, tuple[str, ...]]]):
                 return random_crop(read_image(path).pixels, self.config, random), tuple(skipped)
             except SignalError as error:
                 skipped.append(str(error))
-        raise SignalError(f"{len(skipped)} pictures in a row cannot be used, the last: {skipped[-1]}")
+        return None, tuple(skipped)
 
 
 def random_crop(pixels: np.ndarray, config: DataConfig, random: np.random.Generator) -> np.ndarray:
     """uint8 (crop, crop, 3): a square of the picture at a random scale, perhaps mirrored."""
     height, width = pixels.shape[:2]
     scale = float(np.exp(random.uniform(np.log(config.smallest_scale), np.log(config.largest_scale))))
-    side = min(round(config.crop / scale), height, width)
+    side = max(1, min(round(config.crop / scale), height, width))
     top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
-    square = pixels[top : top + side, left : left + side]
-    if square.dtype == np.uint16:
-        square = (square >> 8).astype(np.uint8)
+    square = Image(pixels[top : top + side, left : left + side]).eight_bits
     if side != config.crop:
         resized = PIL.Image.fromarray(np.ascontiguousarray(square)).resize((config.crop, config.crop), PIL.Image.Resampling.BICUBIC)
         square = np.asarray(resized)
@@ -97,7 +104,7 @@ class StepSampler(Sampler[list[int]]):
         return max(0, self.stop - self.start)
 
 
-def loader(crops: Crops, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[tuple[np.ndarray, tuple[str, ...]]]:
+def loader(crops: Crops, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Sample]:
     """Batches in step order, decoded ahead by worker processes."""
     return DataLoader(
         crops,
@@ -111,7 +118,13 @@ def loader(crops: Crops, sampler: StepSampler, workers: int, pin_memory: bool) -
     )
 
 
-def collate(samples: list[tuple[np.ndarray, tuple[str, ...]]]) -> Batch:
+def collate(samples: list[Sample]) -> Batch:
     """Samples of `Crops` to a `Batch`."""
-    pixels = torch.from_numpy(np.stack([crop for crop, _ in samples])).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return Batch(pixels.contiguous(memory_format=torch.channels_last), tuple(line for _, lines in samples for line in lines))
+    skipped = tuple(line for _, lines in samples for line in lines)
+    crops = [crop for crop, _ in samples if crop is not None]
+    failed = [lines for crop, lines in samples if crop is None]
+    if failed:
+        why = f"{len(failed[0])} pictures in a row cannot be used, the last: {failed[0][-1]}"
+        return Batch(torch.empty(0), skipped, why)
+    pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return Batch(pixels.contiguous(memory_format=torch.channels_last), skipped)

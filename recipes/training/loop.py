@@ -1,7 +1,10 @@
 """The one training loop: accelerate for devices and processes, AdamW, cosine, moving average, checkpoints that resume to the same losses.
 
 A run folder holds config.json, log.jsonl (one JSON object per line), sheet-STEP.png and checkpoint.safetensors; `release` makes its
-model folder.
+model folder. Scores of held-out pictures are those of their middle, see `holdout`.
+
+Several processes (accelerate launch) each see their own samples of a step; the first alone writes, and its losses, and its statistics of
+codebooks, are the run's.
 """
 
 from __future__ import annotations
@@ -15,22 +18,20 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from smalti.codecs.media.images import read_image, write_image
-from smalti.metrics.image import LPIPS, PSNR
-from smalti.recipes.training import checkpoint, data
+from smalti.codecs.media.images import write_image
+from smalti.metrics.registry import resolve
+from smalti.recipes.training import checkpoint, data, holdout
 from smalti.recipes.training.config import OptimizerConfig, TrainingConfig
 from smalti.recipes.training.losses import PictureLoss
-from smalti.recipes.training.sheet import sheet
 from smalti.tokenizers import zoo
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.contracts import Metric
-from smalti.tokenizers.errors import ModelError, SignalError
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.network import ImageGridNet
 
@@ -53,12 +54,19 @@ class Run:
         self.folder = runs / config.run_name
         self.console = Console(stderr=True)
         cuda = torch.cuda.is_available() and device != "cpu"
-        self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no")
-        set_seed(config.seed)
+        if device == "cuda" and not cuda:
+            raise UsageError("no CUDA device is available; use --device cpu")
+        several = DistributedDataParallelKwargs()
+        self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no", kwargs_handlers=[several])
+        set_seed(config.seed, device_specific=True)  # the first process's weights are everybody's
         self.files, self.holdout = data.split(config.data)
         net = ImageGridNet(config.tokenizer)
         if config.init:
             _start_from(net, config.init)
+        if config.freeze_tokens:  # before several processes agree on whose gradients they wait for
+            net.freeze_tokens()
+        # a level that is dropped would leave its parameters without gradients
+        several.find_unused_parameters = any(parameter.requires_grad for parameter in net.quantizer.parameters())
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on CPU
         optimizer = torch.optim.AdamW(_groups(net, config.optimizer), lr=config.optimizer.learning_rate, betas=config.optimizer.betas)
         self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
@@ -70,12 +78,17 @@ class Run:
     def train(self) -> Result:
         """Resume if there is a checkpoint, and run to the last step."""
         started = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(json.dumps(to_dict(self.config), indent=1))
+        if self.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "config.json").write_text(json.dumps(to_dict(self.config), indent=1))
+        self.accelerator.wait_for_everyone()
         self._resume()
+        self.accelerator.wait_for_everyone()
         with self._progress() as progress:
             bar = progress.add_task(self.config.name, total=self.config.steps, completed=self.step, note="")
             self._loop(lambda note: progress.update(bar, completed=self.step, note=note))
+        if self.accelerator.num_processes > 1:
+            self._note_skipped(tuple(gather_object(list(self.skipped))))
         return Result(self.folder, self._tokenizer(), time.monotonic() - started, tuple(self.skipped))
 
     def _loop(self, report: Any) -> None:
@@ -83,11 +96,11 @@ class Run:
         sampler = data.StepSampler(self.step, config.steps, config.batch, self.accelerator.process_index, self.accelerator.num_processes)
         cuda = self.accelerator.device.type == "cuda"
         batches = data.loader(data.Crops(self.files, config.data, config.seed), sampler, config.data.workers, pin_memory=cuda)
-        self.net.train()
-        if config.freeze_tokens:
-            self._bare().freeze_tokens()
+        self._train_mode()
         clock = time.monotonic()
         for batch in batches:
+            if batch.failure:
+                raise SignalError(batch.failure)
             self._note_skipped(batch.skipped)
             terms, health = self._step(batch.pixels.to(self.accelerator.device, non_blocking=True))
             self.step += 1
@@ -99,11 +112,17 @@ class Run:
                 report(" ".join(f"{name} {values[name]:.3f}" for name in values if name != "total"))
             if self.step % config.evaluate_every == 0 or last:
                 self._evaluate()
-                self.net.train()
-                if config.freeze_tokens:
-                    self._bare().freeze_tokens()
-            if (self.step % config.checkpoint_every == 0 or last) and self.accelerator.is_main_process:
-                checkpoint.save(self._checkpoint, self.step, self._modules(), self.optimizer)
+                self.accelerator.wait_for_everyone()
+            if self.step % config.checkpoint_every == 0 or last:
+                random = checkpoint.random_states(self.accelerator)
+                if self.is_main:
+                    checkpoint.save(self._checkpoint, self.step, self._modules(), self.optimizer, random)
+                self.accelerator.wait_for_everyone()
+
+    def _train_mode(self) -> None:
+        self.net.train()
+        if self.config.freeze_tokens:
+            self._bare().freeze_tokens()
 
     def _step(self, pixels: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         config = self.config.optimizer
@@ -120,37 +139,36 @@ class Run:
         return terms, quantized.health
 
     def _evaluate(self) -> None:
-        """Scores of the averaged weights on held-out pictures at every prefix, and a sheet to look at."""
-        if not self.accelerator.is_main_process:
+        """Scores of the averaged weights on the middle of held-out pictures at every prefix, and a sheet to look at."""
+        if not self.is_main:
             return
-        images = []
-        for path in self.holdout:
-            try:
-                images.append(read_image(path))
-            except SignalError as error:
-                self._note_skipped((str(error),))
-        if not images:
+        judges = [
+            resolve(name, str(self.accelerator.device)) for name in ("psnr", *(["lpips-alex"] if self.config.loss.lpips_alex else []))
+        ]
+        found = holdout.measure(self._tokenizer(), self.holdout, judges)
+        self._note_skipped(found.skipped)
+        if found.sheet is None:
             return
-        tokenizer = self._tokenizer()
-        tokens = tokenizer.encode(images)
-        judges: list[Metric] = [PSNR(), *([LPIPS("alex", str(self.accelerator.device))] if self.config.loss.lpips_alex else [])]
-        scores = {}
-        for cut in tokens[0].layout.cuts:
-            decoded = tokenizer.decode([item.prefix(cut) for item in tokens])
-            for judge in judges:
-                values = [judge(a, b).value for a, b in zip(images, decoded, strict=True)]
-                scores[f"holdout_{judge.name}_{cut}"] = math.fsum(values) / len(values)
-        self._log({"step": self.step, **scores})
+        scores = {f"holdout_{name}": value for name, value in found.scores.items()}
+        self._log({"step": self.step, **scores, "holdout_largest_side": holdout.SCORED_SIDE})
         if not self.quiet:
-            self.console.print(
-                f"step {self.step}: " + ", ".join(f"{k.removeprefix('holdout_')} {v:.3f}" for k, v in scores.items()), highlight=False
-            )
-        write_image(sheet(tokenizer, images[:6]), self.folder / f"sheet-{self.step:06d}.png")
+            self.console.print(f"step {self.step}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.scores.items()), highlight=False)
+        write_image(found.sheet, self.folder / f"sheet-{self.step:06d}.png")
 
     def _tokenizer(self) -> ImageGrid:
         net = ImageGridNet(self.config.tokenizer)
         net.load_state_dict(self.average.module.state_dict())
         return ImageGrid(net, name=self.config.name, device=str(self.accelerator.device))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return bool(self.accelerator.is_main_process)
+
+    def close(self) -> None:
+        """Leave the group of processes, where there are several."""
+        if self.accelerator.num_processes > 1:
+            self.accelerator.end_training()
 
     def _bare(self) -> ImageGridNet:
         return self.accelerator.unwrap_model(self.net)
@@ -164,9 +182,12 @@ class Run:
 
     def _resume(self) -> None:
         if not self._checkpoint.exists():
-            (self.folder / "log.jsonl").unlink(missing_ok=True)
+            if self.is_main:
+                (self.folder / "log.jsonl").unlink(missing_ok=True)
             return
-        self.step = checkpoint.load(self._checkpoint, self._modules(), self.optimizer)
+        self.step = checkpoint.load(self._checkpoint, self._modules(), self.optimizer, self.accelerator.process_index)
+        if not self.is_main:
+            return
         log = self.folder / "log.jsonl"
         lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")] if log.exists() else []
         lines = [line for line in lines if line["step"] <= self.step]
@@ -176,7 +197,7 @@ class Run:
             self.console.print(f"resumed at step {self.step} of {self.config.steps} from {self.folder}", highlight=False)
 
     def _log(self, line: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
+        if self.is_main:
             with (self.folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
 
@@ -185,7 +206,8 @@ class Run:
             if line not in self.skipped:
                 self.skipped[line] = None
                 self._log({"step": self.step, "skipped": line})
-                self.console.print(f"skipped ({len(self.skipped)}): {line}", highlight=False, style="yellow")
+                if self.is_main:
+                    self.console.print(f"skipped ({len(self.skipped)}): {line}", highlight=False, style="yellow")
 
     def _progress(self) -> Progress:
         columns = (
@@ -196,7 +218,7 @@ class Run:
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        hidden = self.quiet or not self.console.is_terminal or not self.accelerator.is_main_process
+        hidden = self.quiet or not self.console.is_terminal or not self.is_main
         return Progress(*columns, console=self.console, disable=hidden)
 
 

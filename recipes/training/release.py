@@ -4,17 +4,19 @@ numbers."""
 from __future__ import annotations
 
 import json
+import os
 import platform
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from smalti.codecs.media.images import read_image
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors.static import StaticPrior
 from smalti.recipes.evaluation import evaluate
-from smalti.recipes.training.config import TrainingConfig
+from smalti.recipes.training.config import TrainingConfig, command, recipes
 from smalti.recipes.training.loop import Result
 from smalti.tokenizers import zoo
 from smalti.tokenizers.errors import SignalError
@@ -26,17 +28,22 @@ PRIOR_PICTURES = 1000  # about a million tokens for the shipped data: a table of
 LICENCE = "as the training data's"
 
 
-def release(result: Result, config: TrainingConfig, files: Sequence[Path], holdout: Sequence[Path], device: str = "cpu") -> ModelInfo:
-    """Write the model folder of a run and return what it says of itself."""
+def release(
+    result: Result, config: TrainingConfig, files: Sequence[Path], holdout: Sequence[Path], device: str = "cpu", made_by: str = ""
+) -> ModelInfo:
+    """Write the model folder of a run and return what it says of itself; made_by: the command line, by default that of a shipped recipe."""
     folder = result.folder / "model"
     zoo.save(result.tokenizer, folder)
     stored = zoo.load(str(folder), device)  # tokens of the weights as they are stored, not as they were trained
-    prior = fit_prior(stored, files[:PRIOR_PICTURES])
-    scores = evaluate(NeuralCodec(stored, prior, config.name), holdout, ["alex"] if config.loss.lpips_alex else [])
+    prior = fit_prior(stored, files[:: max(1, -(-len(files) // PRIOR_PICTURES))])  # of all folders alike: files are in order of names
+    metrics = ["psnr", *(["lpips-alex"] if config.loss.lpips_alex else [])]
+    scores = evaluate(NeuralCodec(stored, prior, config.name), holdout, metrics, device=device)
     rates = ", ".join(f"{rate['bits_per_pixel']:.3f}" for rate in scores["rates"])
     summary = f"pictures, {config.tokenizer.stride} x {config.tokenizer.stride} pixels a token, {rates} bits per pixel"
     prior.save(folder / "prior.safetensors")
-    card = _card(config, result, scores, summary, len(files))
+    if not made_by and config.name in recipes():
+        made_by = command(config.name, config)
+    card = _card(config, result, scores, summary, len(files), made_by, device)
     return zoo.save(result.tokenizer, folder, prior.id.hex(), card=card, about={"summary": summary, "licence": LICENCE})
 
 
@@ -54,7 +61,7 @@ def fit_prior(tokenizer: ImageGrid, files: Sequence[Path], batch: int = 8) -> St
     return StaticPrior.fit(tokens)
 
 
-def _card(config: TrainingConfig, result: Result, scores: dict[str, Any], summary: str, pictures: int) -> str:
+def _card(config: TrainingConfig, result: Result, scores: dict[str, Any], summary: str, pictures: int, made_by: str, device: str) -> str:
     names = list(scores["rates"][0]["scores"])
     table = [f"| stages | bits per pixel | {' | '.join(names)} |", "|" + "---|" * (len(names) + 2)]
     for rate in scores["rates"]:
@@ -67,10 +74,10 @@ def _card(config: TrainingConfig, result: Result, scores: dict[str, Any], summar
         "",
         f"{summary[0].upper()}{summary[1:]}.",
         "",
-        f"- Recipe: `smalti train {shlex.quote(config.name)} data=DIR steps={config.steps}`, seed {config.seed}, "
+        f"- Recipe: {f'`{made_by}`' if made_by else 'its own, see config.json of the run'}: {config.steps} steps, seed {config.seed}, "
         f"crops of {config.data.crop} pixels, batch {config.batch}.",
         f"- Data: {pictures} pictures of the folder given as `data`. The weights carry the licence of that data.",
-        f"- Time: {trained / 60:.0f} minutes of training on {platform.machine()}.",
+        f"- Time: {trained / 60:.0f} minutes of training on {_machine(device)}, torch {torch.__version__}.",
         f"- Codebooks on the held-out pictures: {'; '.join(use)}.",
         "",
         f"Measured on {scores['pictures']} held-out pictures of the same folder, means over pictures, whole files:",
@@ -80,6 +87,12 @@ def _card(config: TrainingConfig, result: Result, scores: dict[str, Any], summar
         "Limits: pictures only; a lossy model of what it was trained on, so text, faces and fine repeated patterns suffer first.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _machine(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} cores of {platform.machine()}"
 
 
 def _training_seconds(folder: Path) -> float:

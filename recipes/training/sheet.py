@@ -29,7 +29,6 @@ def side_by_side(rows: Sequence[Sequence[Image]]) -> Image:
     page = np.full(((height + GAP) * len(rows) - GAP, (width + GAP) * columns - GAP, 3), 255, np.uint8)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
-            pixels = image.pixels if image.pixels.dtype == np.uint8 else (image.pixels >> 8).astype(np.uint8)
             top, left = i * (height + GAP), j * (width + GAP)
-            page[top : top + image.height, left : left + image.width] = pixels
+            page[top : top + image.height, left : left + image.width] = image.eight_bits
     return Image(page)

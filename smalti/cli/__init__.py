@@ -76,6 +76,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the program and exit with its code; our own errors are one line on stderr and code 2."""
     from smalti.tokenizers.errors import SmaltiError
 
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # file names need not be UTF-8, and are to be named all the same
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = program.main(args=arguments, prog_name="smalti", standalone_mode=False)
     except SmaltiError as error:
@@ -90,6 +93,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(130)
     except OSError as error:  # of the surroundings, not of a file that we opened: those are ours by now; a broken pipe is click's
         _fail(str(error))
+    except MemoryError:
+        name = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in COMMANDS), "")
+        _fail(f"not enough memory for smalti {name}".rstrip() + "; give it smaller inputs, or fewer at a time")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import operator
+import tokenize
 from typing import Any
 
 import numpy as np
 
 from smalti.tokenizers.contracts import Tokenizer
 from smalti.tokenizers.errors import BitstreamError, UsageError
-from smalti.tokenizers.tokens import Layout, Stage, Tokens
+from smalti.tokenizers.tokens import MAX_VOCAB, Layout, Stage, Tokens
 
 FORMAT = "smalti.tokens.1"
 MAX_BYTES = 2**28
+# what NumPy and Python raise where a header is no header
+_NO_ARRAY = (ValueError, TypeError, OSError, EOFError, SyntaxError, OverflowError, RecursionError, MemoryError, tokenize.TokenError)
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def to_npy(tokens: Tokens) -> bytes:
@@ -53,10 +59,7 @@ def kind(data: bytes) -> str:
 def from_npy(data: bytes, tokenizer: Tokenizer) -> Tokens:
     """Tokens of a (stages, rows, columns) or (rows, columns) integer array; the picture has whole strides, for the array does not know
     better."""
-    try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BitstreamError(f"not a .npy array ({error})") from None
+    array = _array(data)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or 0 in array.shape or not np.issubdtype(array.dtype, np.integer):
         raise BitstreamError(f"expected integers (stages, rows, columns), found {array.dtype} {array.shape}")
@@ -70,15 +73,39 @@ def from_npy(data: bytes, tokenizer: Tokenizer) -> Tokens:
     return Tokens(layout, tuple(np.ascontiguousarray(a, dtype=np.int32) for a in array))
 
 
+def _array(data: bytes) -> np.ndarray:
+    """The array of a .npy file; its header is checked against the bytes that are there before anything is made of it."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            raise BitstreamError(f"a .npy file of version {version}; arrays of integers are written as 1.0 or 2.0")
+        shape, _, dtype = _HEADERS[version](file)
+        if dtype.hasobject or min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > len(data) - file.tell():
+            raise BitstreamError(f"the .npy header says {dtype} {shape}, the file has {len(data) - file.tell()} bytes of them")
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except _NO_ARRAY as error:
+        raise BitstreamError(f"not a .npy array ({error})") from None
+
+
+def _stage_tokens(values: Any) -> np.ndarray:
+    """JSON numbers as int32; what is no integer is refused, not rounded."""
+    array = np.asarray(values)
+    if array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > MAX_VOCAB):
+        raise ValueError(f"tokens are integers in 0..{MAX_VOCAB}, found {array.dtype}")
+    return array.astype(np.int32)
+
+
 def from_json(data: bytes) -> tuple[Tokens, bytes]:
     """(tokens, first 6 bytes of the model's fingerprint) of what `to_json` wrote; BitstreamError for anything else."""
     try:
         about: dict[str, Any] = json.loads(data)
         if about["format"] != FORMAT:
             raise BitstreamError(f"format {about['format']!r}, expected {FORMAT!r}")
-        stages = tuple(Stage(s["name"], tuple((str(n), int(size)) for n, size in s["axes"]), int(s["vocab"])) for s in about["stages"])
-        layout = Layout(stages, tuple(int(c) for c in about["cuts"]), tuple((str(k), int(v)) for k, v in about["signal"].items()))
-        arrays = tuple(np.asarray(s["tokens"], dtype=np.int32) for s in about["stages"])
+        whole = operator.index  # int() would take 3.9 for 3
+        stages = tuple(Stage(s["name"], tuple((str(n), whole(size)) for n, size in s["axes"]), whole(s["vocab"])) for s in about["stages"])
+        layout = Layout(stages, tuple(whole(c) for c in about["cuts"]), tuple((str(k), whole(v)) for k, v in about["signal"].items()))
+        arrays = tuple(_stage_tokens(s["tokens"]) for s in about["stages"])
         return Tokens(layout, arrays), bytes.fromhex(about["fingerprint"])[:6]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, UsageError, RecursionError) as error:
         raise BitstreamError(f"not a file of `smalti tokenize --format json` ({type(error).__name__}: {error})") from None

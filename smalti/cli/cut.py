@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     options.stages,
     click.option("-o", "--out", metavar="OUT", help="Result file, folder (ends in / or exists) or -.  [default: FILE.cut.smt]"),
     options.file_model,
+    options.file_prior,
     options.force,
     options.as_json,
     options.quiet,
 )
 def command(
-    file: str, limit_bytes: int | None, stages: int | None, out: str | None, model: str | None, force: bool, as_json: bool, quiet: bool
-) -> int:
+    file: str, limit_bytes: int | None, stages: int | None, out: str | None, model: str | None, prior: str,
+    force: bool, as_json: bool, quiet: bool,
+) -> int:  # fmt: skip
     """Make a shorter file of FILE's first stages, without running a network.
 
     Give --stages K, or --bytes N for as many stages as fit into N bytes. FILE may be - for standard input. The short form of a file (most
@@ -45,7 +47,7 @@ def command(
     (job,) = plan([file], out, ".cut.smt", (".smt",), force, as_json)
     data = read(file)
     parsed = api.with_name(name_of(file), lambda: parse(data))
-    shorter = api.with_name(name_of(file), lambda: _shorter(parsed, limit_bytes, stages, model))
+    shorter = api.with_name(name_of(file), lambda: _shorter(parsed, limit_bytes, stages, model, prior))
     write(job.target, shorter)
     held, kept = parsed.streams[0].stages, parse(shorter).streams[0].stages
     result = {"source": job.source, "target": job.target, "bytes": len(shorter), "stages": kept, "source_bytes": len(data)}
@@ -56,7 +58,7 @@ def command(
     return 0
 
 
-def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str | None) -> bytes:
+def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str | None, prior: str) -> bytes:
     from smalti import api
     from smalti.codecs.neural import write_within
     from smalti.tokenizers.contracts import Target
@@ -66,9 +68,8 @@ def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str
     if stages is not None and stages > held:
         raise UsageError(f"it holds {held} stages, asked for {stages}")
     if file.form == "solo":
-        info = api.the_stream(file)
-        prior = api.prior_for(info, None if info.layout is not None else api.model_of(info.fingerprint, model))
-        return write_within(api.tokens_of(file, model), prior, info, Target(bytes=limit_bytes, stages=stages))
+        found = api.opened(file, model, prior=prior)
+        return write_within(found.tokens(), found.prior, found.info, Target(bytes=limit_bytes, stages=stages))
     if stages is not None:
         return file.cut(stages)
     assert limit_bytes is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import click
 from smalti.cli import options
 
 FOLDER = "smalti-demo"
-PHOTO = "china.jpg"  # scikit-learn's sample; photo by danielbuechele, CC BY 2.0
 
 
 @click.command("demo")
@@ -25,6 +23,7 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
     from smalti.cli.files import write
     from smalti.codecs.media.images import encode_image
     from smalti.metrics.image import PSNR
+    from smalti.recipes.bench.photo import PHOTO, sample_photo
     from smalti.recipes.training.sheet import side_by_side
 
     options.set_threads(threads)
@@ -37,7 +36,7 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
     rates = []
     pictures = [picture]
     for cut in tokens.layout.cuts:
-        data = api.pack(tokens.prefix(cut), codec, picture.notes)
+        data = codec.pack(tokens.prefix(cut), picture.notes)
         file = f"{FOLDER}/china-{cut}.smt" if cut < tokens.layout.cuts[-1] else f"{FOLDER}/china.smt"
         write(file, data)
         decoded = api.decompress(file, model if model and Path(model).is_dir() else None, device=device)
@@ -67,17 +66,3 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
     click.echo(f"  {seconds:.1f} s in all, of which {coded:.1f} s encoding, writing, reading and decoding")
     click.echo(f"  original and reconstructions side by side: {side}")
     return 0
-
-
-def sample_photo() -> Path:
-    """scikit-learn's photo of a temple, found without importing scikit-learn; SignalError where it is missing."""
-    from smalti.tokenizers.errors import SignalError
-
-    spec = importlib.util.find_spec("sklearn")
-    for root in (spec.submodule_search_locations if spec else None) or []:
-        path = Path(root) / "datasets" / "images" / PHOTO
-        if path.is_file():
-            return path
-    raise SignalError(
-        f"{PHOTO}: scikit-learn's sample photos are missing; pip install scikit-learn, or smalti tokenize a photo of your own"
-    )

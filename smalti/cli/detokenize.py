@@ -21,6 +21,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @options.together(
     options.file_model,
+    options.file_prior,
     click.option("-o", "--out", metavar="OUT", help="Result .png, .jpg or .webp, folder (ends in / or exists) or -.  [default: FILE.png]"),
     click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
@@ -31,7 +32,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
     options.quiet,
 )
 def command(
-    files: tuple[str, ...], model: str | None, out: str | None, stages: int | None, limit_bytes: int | None,
+    files: tuple[str, ...], model: str | None, prior: str, out: str | None, stages: int | None, limit_bytes: int | None,
     device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures of exactly the size that went in.
@@ -54,7 +55,7 @@ def command(
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
         for job in jobs:
-            done = options.attempt(len(jobs) == 1, _one, job, model, stages, limit_bytes, device)
+            done = options.attempt(len(jobs) == 1, _one, job, model, prior, stages, limit_bytes, device)
             results += [done] if done else []
             bar.update(1)
     if as_json:
@@ -65,14 +66,14 @@ def command(
     return options.exit_code(len(results), len(jobs) - len(results))
 
 
-def _one(job: Job, model: str | None, stages: int | None, limit_bytes: int | None, device: str) -> dict[str, Any]:
+def _one(job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, device: str) -> dict[str, Any]:
     from smalti import api
     from smalti.cli.files import PIPE, name_of, read, write
     from smalti.codecs.media.images import encode_image
     from smalti.tokenizers.signals import Image
 
     data = read(job.source)
-    tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, stages, limit_bytes, device))
+    tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
     (picture,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
     assert isinstance(picture, Image)
     suffix = Path(job.target).suffix if job.target != PIPE else ".png"
@@ -87,34 +88,39 @@ def _one(job: Job, model: str | None, stages: int | None, limit_bytes: int | Non
     }
 
 
-def _tokens(data: bytes, model: str | None, stages: int | None, limit_bytes: int | None, device: str) -> tuple[Tokens, Tokenizer]:
+def _tokens(
+    data: bytes, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, device: str
+) -> tuple[Tokens, Tokenizer]:
     """Tokens and their tokenizer, from what the bytes are: an array, JSON or a `.smt` file. The file's ending does not matter."""
     from smalti.cli import arrays
     from smalti.tokenizers.errors import UsageError
 
     kind = arrays.kind(data)
     if kind == "smt":
-        return _from_smt(data, model, stages, limit_bytes, device)
+        return _from_smt(data, model, prior, stages, limit_bytes, device)
+    if prior:
+        raise UsageError(f"--prior is for .smt files, this is {kind}, which no prior coded; leave it out")
     if limit_bytes:
         raise UsageError(f"--bytes are sizes of .smt files, this is {kind}; give --stages")
     tokens, tokenizer = _from_array(data, kind, model, device)
     return tokens.prefix(stages) if stages else tokens, tokenizer
 
 
-def _from_smt(data: bytes, model: str | None, stages: int | None, limit_bytes: int | None, device: str) -> tuple[Tokens, Tokenizer]:
+def _from_smt(
+    data: bytes, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, device: str
+) -> tuple[Tokens, Tokenizer]:
     from smalti import api
     from smalti.codecs.bitstream import parse
     from smalti.codecs.neural import write_within
     from smalti.tokenizers.contracts import Target
 
-    file = parse(data)
-    info = api.the_stream(file)
-    made_by = api.model_of(info.fingerprint, model)
-    tokens = api.tokens_of(file, model, stages, device)
+    found = api.opened(parse(data), model, device, prior)
+    tokenizer = found.decoder()
+    tokens = found.tokens(stages)
     if limit_bytes and limit_bytes < len(data):
-        shorter = write_within(tokens, api.prior_for(info, made_by), info, Target(bytes=limit_bytes))
+        shorter = write_within(tokens, found.prior, found.info, Target(bytes=limit_bytes))
         tokens = tokens.prefix(parse(shorter).stages())
-    return tokens, api.load_info(made_by, device)
+    return tokens, tokenizer
 
 
 def _from_array(data: bytes, kind: str, model: str | None, device: str) -> tuple[Tokens, Tokenizer]:

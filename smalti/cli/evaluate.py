@@ -13,7 +13,10 @@ from smalti.cli import options
 @click.argument("model")
 @click.argument("data", metavar="DATA...", nargs=-1, required=True)
 @options.together(
-    click.option("--lpips", "nets", multiple=True, type=click.Choice(["alex", "vgg"]), help="Judge by LPIPS too; may be given twice."),
+    click.option(
+        "--lpips", "nets", multiple=True, type=click.Choice(["alex", "vgg"]), help="The same as --metric lpips-alex or lpips-vgg."
+    ),
+    click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides PSNR; may be given again."),
     options.prior,
     options.device,
     options.threads,
@@ -25,6 +28,7 @@ def command(
     model: str,
     data: tuple[str, ...],
     nets: tuple[str, ...],
+    names: tuple[str, ...],
     prior: str,
     device: str,
     threads: int | None,
@@ -35,7 +39,8 @@ def command(
     """Measure MODEL on DATA (pictures, or folders of them) at each of its rates.
 
     Bits per pixel are those of whole files, headers included. Codebook use is counted over all tokens: perplexity, entries used, entropy.
-    LPIPS networks are looked for below $SMALTI_JUDGES. Exit code 1: some pictures could not be read; stderr says which.
+    Metrics are psnr, lpips-alex, lpips-vgg and those of installed extensions; LPIPS networks are looked for below $SMALTI_JUDGES, and
+    run where the model runs. Exit code 1: some pictures could not be read; stderr says which.
     """
     from pathlib import Path
 
@@ -47,10 +52,11 @@ def command(
     files = [path for item in data for path in (list_images(item) if Path(item).is_dir() else [Path(item)])]
     if not files:
         raise UsageError(f"{', '.join(data)}: no pictures in there; name another folder")
+    metrics = list(dict.fromkeys(("psnr", *(f"lpips-{net}" for net in nets), *names)))
     options.set_threads(threads)
     codec = api.codec(model, device, prior)
     with options.progress(len(files), "evaluating", quiet or as_json) as bar:
-        result = evaluate(codec, files, nets, batch, bar.update)
+        result = evaluate(codec, files, metrics, batch, bar.update, str(getattr(codec.tokenizer, "device", "cpu")))
     for line in result["skipped"]:
         options.complain(line)
     if as_json:

@@ -74,14 +74,17 @@ def _stream(stream: Any, size: int) -> dict[str, Any]:
         "whole_stages": stream.stages,
         "stage_bytes": list(stream.stage_bytes),
         "notes": list(notes.from_bits(info.notes)),
+        "fields": [{"name": field.name, "bytes": len(field.data), "critical": field.critical} for field in info.fields],
     }
-    if {"height", "width"} <= about["size"].keys() and "frames" not in about["size"]:
+    if info.modality == "image":  # the names and values of raw tokens are whatever their file says
         about["bits_per_pixel"] = 8 * size / (about["size"]["height"] * about["size"]["width"])
     return about
 
 
 def _prior(id: bytes) -> str:
-    return "the model's own" if id == bytes(4) else "uniform" if id == b"UNIF" else id.hex()
+    from smalti.codecs.bitstream import OWN_PRIOR
+
+    return "the model's own" if id == OWN_PRIOR else "uniform" if id == b"UNIF" else id.hex()
 
 
 def _show(item: dict[str, Any]) -> None:
@@ -91,7 +94,8 @@ def _show(item: dict[str, Any]) -> None:
     for stream in item["streams"]:
         size = stream["size"]
         rate = f", {stream['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in stream else ""
-        dimensions = f"{size['width']} x {size['height']}" if "width" in size else ", ".join(f"{k} {v}" for k, v in size.items())
+        named = ", ".join(f"{name} {value}" for name, value in size.items())
+        dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" else named
         click.echo(f"  {stream['modality']:<12} {dimensions}{rate}")
         click.echo(f"  model        {stream['model'] or 'not installed'} ({stream['fingerprint']})")
         click.echo(f"  prior        {stream['prior']}")
@@ -103,5 +107,7 @@ def _show(item: dict[str, Any]) -> None:
             click.echo(f"  by stage     {', '.join(map(str, stream['stage_bytes']))} bytes")
         if stream["notes"]:
             click.echo(f"  source       {'; '.join(stream['notes'])}")
+        for field in stream["fields"]:
+            click.echo(f"  side field   {field['name']}, {field['bytes']} bytes{', critical' if field['critical'] else ''}")
     for part, count in item["parts"].items():
         click.echo(f"  {count:>8} bytes  {part}")

@@ -26,6 +26,9 @@ file_model = click.option("-m", "--model", metavar="MODEL", help="Model name or 
 prior = click.option(
     "--prior", default="", metavar="PRIOR", help="Probabilities to code with: 'uniform' or a file of tables.  [default: the model's own]"
 )
+file_prior = click.option(
+    "--prior", default="", metavar="FILE", help="Tables that the file was coded with, as given to tokenize.  [default: as the file says]"
+)
 stages = click.option("--stages", type=click.IntRange(1), metavar="K", help="Keep the first K stages.")
 limit_bytes = click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Files of at most N bytes.")
 

@@ -95,11 +95,10 @@ def _one(job: Job, picture: Image, tokens: Tokens, codec: NeuralCodec, target: T
 
 
 def _written(tokens: Tokens, picture: Image, codec: NeuralCodec, target: Target, form: str) -> bytes:
-    from smalti import api
     from smalti.cli import arrays
 
     if form == "smt":
-        return api.pack(tokens, codec, picture.notes, target)
+        return codec.pack(tokens, picture.notes, target)
     tokens = tokens.prefix(target.stages) if target.stages else tokens
     return arrays.to_npy(tokens) if form == "npy" else arrays.to_json(tokens, codec.name, codec.tokenizer.fingerprint)
 

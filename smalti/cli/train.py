@@ -26,17 +26,23 @@ def command(recipe: str, changes: tuple[str, ...], runs: str, device: str, threa
     model's weights (fine-tuning). The same call again resumes an interrupted run. LPIPS losses need their network: see $SMALTI_JUDGES.
 
     A run leaves config.json, log.jsonl, sheets of reconstructions and, at the end, a model folder to be used with -m.
+    Several processes: accelerate launch -m smalti train ...; a batch is then that of each.
     """
-    from smalti.recipes.training.config import load
+    from smalti.recipes.training import config as recipes
 
-    config = load(recipe, changes)
+    config = recipes.load(recipe, changes)
+    made_by = recipes.command(recipe, config)  # now: the file may have changed when the run ends
     options.set_threads(threads)
     from smalti.recipes.training.loop import Run
     from smalti.recipes.training.release import release
 
     run = Run(config, Path(runs), device, quiet or as_json)
     result = run.train()
-    info = release(result, config, run.files, run.holdout, run.accelerator.device.type)
+    if not run.is_main:
+        run.close()
+        return 0
+    info = release(result, config, run.files, run.holdout, str(run.accelerator.device), made_by)
+    run.close()
     if as_json:
         options.print_json(
             {"run": str(result.folder), "model": str(info.folder), "seconds": result.seconds, "skipped": list(result.skipped)}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 MODEL = "image-grid-16"
@@ -141,3 +142,15 @@ def _save_tiny(folder: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         zoo.save(ImageGrid.from_config(config), folder)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of six pictures of 40 x 48 pixels to train on."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        small = rng.integers(0, 256, (5, 6, 3), np.uint8)
+        PIL.Image.fromarray(small).resize((48, 40), PIL.Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder

@@ -3,6 +3,8 @@
 import contextlib
 import tracemalloc
 import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smalti.codecs.bitstream import Entry, Field, StreamInfo, inspect, parse, write_chunked, write_solo
+from smalti.codecs.bitstream.chunked import Part, assemble
 from smalti.codecs.bitstream.streams import write_stream
 from smalti.codecs.bitstream.wire import SIDE, STREAM, TOKENS, chunk, crc
 from smalti.codecs.priors.uniform import UniformPrior
@@ -117,24 +120,111 @@ def test_forged_coder_bytes_raise_ours_only() -> None:
                 UNIFORM.decode(rng.bytes(int(rng.integers(0, 60))), SMALL.layout, known)
 
 
-@pytest.mark.parametrize("form", ["solo", "chunked"])
-def test_declared_huge_sizes_take_no_memory(form: str) -> None:
-    signal = (("height", 65535), ("width", 65535 if form == "chunked" else 16384))
-    info = StreamInfo("image", b"model!", UNIFORM.id, 1, signal)
-    tokens = Tokens(Layout((Stage("s", (("row", 3),), 9),), (1,), signal), (np.arange(3, dtype=np.int32),))
-    data = write_solo(tokens, UNIFORM, info) if form == "solo" else write_chunked([Entry(tokens, UNIFORM, info)])
+@contextlib.contextmanager
+def _little_memory(megabytes: int = 16) -> Iterator[None]:
     tracemalloc.start()
-    for vocab in (2, 1024, 2**31 - 1):
-        huge = Layout((Stage("s", (("row", 16384), ("col", 16384)), vocab),), (1,), signal)
-        with pytest.raises((BitstreamError, ModelError)):
-            parse(data).tokens(huge, UNIFORM)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 256 << 20
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < megabytes << 20
+    finally:
+        tracemalloc.stop()
+
+
+def _huge(vocab: int) -> Layout:
+    return Layout((Stage("s", (("row", 16384), ("col", 16384)), vocab),), (1,), (("height", 65535), ("width", 16384)))
+
+
+def _chunks(info: StreamInfo, segments: int, blob: bytes, levels: int = 1) -> bytes:
+    """A chunked file of that many equal TOKENS chunks, the last of them marked as such."""
+    return assemble([info], [Part(0, s, 0, s + 1 == segments, ((b"\0\0", blob),) * levels) for s in range(segments)])
+
+
+@pytest.mark.parametrize("vocab", [1, 2, 1024, 2**31 - 1])
+@pytest.mark.parametrize("blob", [b"", b"\1", b"\1" + bytes(range(60))])
+def test_declared_huge_sizes_take_no_memory(vocab: int, blob: bytes) -> None:
+    """Files whose structure fits a huge layout, so that the coder is what must refuse them; the messages say that it did."""
+    layout = _huge(vocab)
+    info = StreamInfo("image", b"model!", UNIFORM.id, 1, layout.signal)
+    tiny = Tokens(Layout((Stage("s", (("row", 3),), 9),), (1,), layout.signal), (np.arange(3, dtype=np.int32),))
+    solo = write_solo(tiny, UNIFORM, info)[:-5]
+    files = [solo + blob + crc(solo + blob).to_bytes(4, "little")]
+    for unit in (20, 24, 28):
+        files.append(_chunks(replace(info, unit=unit), 2 ** (28 - unit), blob))
+    for data in files:
+        # 2^25 tokens that cost no bytes are allowed
+        with _little_memory(160 if vocab == 1 else 16), pytest.raises(BitstreamError, match=r"coder stream|come from|one entry|not those"):
+            parse(data).tokens(layout, UNIFORM)
+
+
+@pytest.mark.parametrize("steps", [2**21, 2**28])
+@pytest.mark.parametrize("vocab", [2, 1024])
+@pytest.mark.parametrize("segments", [1, 3])
+def test_a_forged_unit_of_time_takes_no_memory(steps: int, vocab: int, segments: int) -> None:
+    layout = Layout((Stage("s", (("time", steps),), vocab),), (1,))
+    for unit in (0, 1, 8, 28):
+        data = _chunks(StreamInfo("raw", bytes(6), UNIFORM.id, 1, layout=layout, time_order=True, unit=unit), segments, b"")
+        assert len(data) < 120
+        with _little_memory(80), pytest.raises(BitstreamError, match=r"segments|come from"):
+            parse(data).tokens(None, UNIFORM)
+
+
+def test_raw_files_that_do_not_fit_their_own_layout() -> None:
+    """No model is to blame there."""
+    rows = Layout((Stage("s", (("row", 64), ("col", 64)), 4),) * 2, (2,))
+    steps = Layout((Stage("s", (("time", 4096),), 4),) * 2, (2,))
+    for layout, timed, more, expected in (
+        (rows, False, {"segments": 5}, "other segments"),
+        (rows, True, {"segments": 4, "levels": 2}, "no time axis"),
+        (steps, True, {"segments": 5, "levels": 2}, "5 segments"),
+    ):
+        info = StreamInfo("raw", bytes(6), UNIFORM.id, 2 if timed else 1, layout=replace(layout, cuts=(1, 2)), time_order=timed, unit=10)
+        with pytest.raises(BitstreamError, match=expected):
+            parse(_chunks(info, blob=b"", **more)).tokens(None, UNIFORM)  # type: ignore[arg-type]
+    whole = Layout(rows.stages, (2,))
+    body = write_solo(_zeros(whole), UNIFORM, StreamInfo("raw", bytes(6), layout=whole))[:-4]
+    forged = body[:16] + b"\0" + body[17:]  # one stage of two, and the layout says that one does not decode
+    with pytest.raises(BitstreamError):
+        parse(forged + crc(forged).to_bytes(4, "little")).tokens(None, UNIFORM)
+
+
+def test_a_segment_missing_between_others_of_a_damaged_file() -> None:
+    """A stage of which an early segment claims to be the last one and later ones follow: not strict, all of them are kept."""
+    tokens = _tokens(64, 64)
+    info = replace(parse(write_chunked([Entry(tokens, UNIFORM, _info())])).streams[0], unit=10, stages=1)
+    held = [Part(0, s, 0, last, ((b"\0\0", b""),)) for s, last in ((0, True), (3, True))]
+    file = inspect(assemble([info], held)).file
+    assert file is not None
+    with pytest.raises(ModelError, match="other segments"):
+        file.tokens(tokens.layout.prefix(1), UNIFORM)
+
+
+def test_names_in_raw_layouts() -> None:
+    """They are shown to people, one line each, and pieces are put together by them."""
+    good = Layout((Stage("s", (("row", 2), ("Spalte ü", 2)), 4),), (1,), (("x", 3),))
+    data = write_solo(_zeros(good), UNIFORM, StreamInfo("raw", bytes(6), layout=good))
+    assert parse(data).streams[0].layout == good
+    for bad in ("a\nb", "\x1b[2J", "\u202e", "\x00"):
+        for layout in (
+            replace(good, signal=((bad, 3),)),
+            replace(good, stages=(replace(good.stages[0], name=bad),)),
+            replace(good, stages=(replace(good.stages[0], axes=((bad, 2), ("col", 2))),)),
+        ):
+            with pytest.raises(UsageError, match="not printable"):
+                StreamInfo("raw", bytes(6), stages=1, layout=layout).checked()
+    twice = replace(good, stages=(replace(good.stages[0], axes=(("time", 2), ("time", 2))),))
+    with pytest.raises(UsageError, match="one name"):
+        StreamInfo("raw", bytes(6), stages=1, layout=twice).checked()
+    start = data.index(b"row")
+    forged = data[:start] + b"r\nw" + data[start + 3 : -4]
+    _refused(forged + crc(forged).to_bytes(4, "little"))
+
+
+def _zeros(layout: Layout) -> Tokens:
+    return Tokens(layout, tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages))
 
 
 def test_raw_layouts_are_bounded() -> None:
-    for axes in ((("a", 2**14), ("b", 2**14), ("c", 2)), (("a", 0), ("b", 2**28), ("c", 2**28))):
+    for axes in ((("a", 2**14), ("b", 2**14), ("c", 2)), (("a", 0), ("b", 2**28), ("c", 2**28)), (("a", 2**26),)):
         layout = Layout((Stage("s", axes, 1),), (1,))
         with pytest.raises(UsageError):
             StreamInfo("raw", bytes(6), stages=1, layout=layout).checked()

@@ -11,6 +11,7 @@ import pytest
 
 import smalti
 from smalti.codecs.bitstream import inspect
+from smalti.tokenizers.contracts import Score
 from smalti.tokenizers.errors import BitstreamError
 
 
@@ -125,7 +126,7 @@ def test_evaluate(cli: Any, samples: Any, tmp_path: Path) -> None:
 
 
 def test_json_has_no_infinities(cli: Any, samples: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smalti.recipes.evaluation.PSNR.__call__", lambda self, a, b: type("Score", (), {"value": float("inf")}))
+    monkeypatch.setattr("smalti.metrics.image.PSNR.__call__", lambda self, a, b: Score(float("inf"), "dB", "higher", "all equal"))
     ran = cli("evaluate", samples.tiny, samples.photo, "--json")
     assert ran.json["rates"][0]["scores"] == {"psnr": None}
 

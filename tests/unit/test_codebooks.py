@@ -37,6 +37,12 @@ def step(vq: VQ, z: torch.Tensor) -> float:
     return float((vq.lookup(vq.assign(z)) - z).square().mean())
 
 
+def test_of_equal_entries_the_lowest_index_is_taken() -> None:
+    vq = VQ(VQConfig(64, 3))
+    vq.table.copy_(vq.table[torch.arange(64) // 2 * 2])
+    assert torch.all(vq.assign(torch.randn(500, 3, generator=torch.Generator().manual_seed(0))) % 2 == 0)
+
+
 def test_entries_move_to_the_average_of_what_they_code() -> None:
     vq = corners(decay=0.9)
     z = torch.tensor([[0.5, 0.0], [0.5, 1.0], [0.2, 0.2], [3.0, 2.0]])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from smalti.codecs.media.images import read_image
-from smalti.metrics import judges
+from smalti.metrics import judges, registry
 from smalti.metrics.image import LPIPS, PSNR, lpips_network
-from smalti.tokenizers.errors import ModelError, SignalError
+from smalti.metrics.registry import resolve
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.signals import Audio, Image
 
 
@@ -98,6 +102,42 @@ def test_judges_do_not_learn_but_let_gradients_through(alex: LPIPS) -> None:
     a, b = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64, requires_grad=True)
     (gradient,) = torch.autograd.grad(alex.net(a, b).sum(), b)
     assert float(gradient.abs().sum()) > 0
+
+
+# --- by name ------------------------------------------------------------------------------------------------------------------------
+
+
+class Elsewhere:
+    """A metric of another distribution that runs on a device."""
+
+    name = "elsewhere"
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+
+
+def test_metrics_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(resolve("psnr", "cuda"), PSNR)
+    with pytest.raises(UsageError, match=r"no metric 'pnsr'; did you mean 'psnr'\?"):
+        resolve("pnsr")
+    with pytest.raises(UsageError, match=r"no metric 'xyzzy'; known: .*psnr, lpips-alex, lpips-vgg"):
+        resolve("xyzzy")
+    group = {"elsewhere": f"{__name__}:Elsewhere", "psnr": "other:PSNR", "broken": "smalti.none:X"}
+    points = [EntryPoint(name, value, "smalti.metrics") for name, value in group.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "smalti.metrics" else [])
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or types.SimpleNamespace(Elsewhere=Elsewhere))
+    assert resolve("elsewhere", "cuda").device == "cuda"  # type: ignore[attr-defined]
+    assert isinstance(resolve("psnr"), PSNR), "ours stay ours"
+    with pytest.raises(ModelError, match=r"metric 'broken' cannot be imported from smalti\.none:X: No module"):
+        resolve("broken")
+
+
+def test_lpips_runs_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(LPIPS, "__init__", lambda self, net, device="cpu": made.append(f"{net} {device}"))
+    resolve("lpips-alex", "cuda")
+    resolve("lpips-vgg")
+    assert made == ["alex cuda", "vgg cpu"]
 
 
 # --- judges -------------------------------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.errors import SignalError, UsageError
-from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.image.grid import BATCH_PIXELS, ImageGrid
 from smalti.tokenizers.image.network import HAAR_LEVELS, ImageGridConfig, ImageGridNet, pad_to_stride
-from smalti.tokenizers.image.tiles import spans
+from smalti.tokenizers.image.tiles import spans, tiles
 from smalti.tokenizers.nets.convolution import ChannelNorm, ResidualBlock, Upsample, WideBlock
 from smalti.tokenizers.nets.haar import haar, inverse_haar
 from smalti.tokenizers.nets.whitening import Whitening
@@ -209,6 +209,35 @@ def test_tiles_equal_the_whole(config: ImageGridConfig) -> None:
     for span in spans(count, 5, net.decoder_margin):
         fine = span.scaled(stride)
         assert torch.allclose(net.decode(latents[..., span.outer])[..., fine.trim], whole[..., fine.inner], atol=1e-4)
+
+
+def test_tiles_equal_the_whole_in_two_dimensions_at_the_shipped_depths() -> None:
+    net = random_net(CONFIGS[0])
+    margin = net.decoder_margin
+    rows, columns = margin + 4, margin + 6
+    latents = torch.randn(1, net.quantizer.dim, rows, columns, generator=torch.Generator().manual_seed(2))
+    whole = net.decode(latents)
+    for tile in tiles([(rows, columns)], 7, margin):
+        part = net.decode(latents[..., tile.rows.outer, tile.columns.outer])
+        fine = tile.rows.scaled(16), tile.columns.scaled(16)
+        assert torch.allclose(part[..., fine[0].trim, fine[1].trim], whole[..., fine[0].inner, fine[1].inner], atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_pixels", [BATCH_PIXELS, 2**20])
+def test_no_batch_holds_more_pixels_than_allowed(batch_pixels: int) -> None:
+    tokenizer = ImageGrid(random_net(CONFIGS[0]))
+    tokenizer.batch_pixels = batch_pixels
+    layouts = [tokenizer.layout((("height", 5000), ("width", 8000))), tokenizer.layout((("height", 300), ("width", 400)))] * 3
+    for margin in (tokenizer.net.encoder_margin, tokenizer.net.decoder_margin):
+        for batch in tokenizer._batches(layouts, margin):
+            assert sum(math.prod(tile.outer_shape) for tile in batch) * tokenizer.config.stride**2 <= batch_pixels
+
+
+def test_pictures_that_no_reader_accepts_are_not_decoded() -> None:
+    tokenizer = ImageGrid(random_net(SMALL))
+    for size in ((65536, 1), (65535, 65535)):
+        with pytest.raises(UsageError, match="pixels at most"):
+            tokenizer.layout((("height", size[0]), ("width", size[1])))
 
 
 def noise(height: int, width: int, seed: int = 0) -> Image:

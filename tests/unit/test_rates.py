@@ -31,7 +31,7 @@ def pictures(codec: NeuralCodec, data_folder: Path) -> dict[str, tuple[Image, To
 @pytest.mark.parametrize("name", PHOTOS)
 def test_solo_overhead(codec: NeuralCodec, pictures: dict[str, tuple[Image, Tokens]], name: str) -> None:
     picture, tokens = pictures[name]
-    data = api.pack(tokens, codec, picture.notes)
+    data = codec.pack(tokens, picture.notes)
     report = inspect(data)
     assert report.form == "solo"
     assert len(data) - dict(report.bytes)["payload"] <= 32
@@ -41,7 +41,7 @@ def test_solo_overhead(codec: NeuralCodec, pictures: dict[str, tuple[Image, Toke
 def test_payload_is_worth_its_price(codec: NeuralCodec, pictures: dict[str, tuple[Image, Tokens]], name: str) -> None:
     for cut in pictures[name][1].layout.cuts:
         tokens = pictures[name][1].prefix(cut)
-        payload = dict(inspect(api.pack(tokens, codec)).bytes)["payload"]
+        payload = dict(inspect(codec.pack(tokens)).bytes)["payload"]
         price = sum(codec.prior.price(tokens)) / 8
         assert price - 8 <= payload <= 1.005 * price + 8  # an honest price is not above what the coder needs, either
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -105,14 +106,57 @@ def test_changes_on_the_command_line(write: Callable[[str, str], str], change: s
         (["steps=many"], "recipe.steps must be int, found 'many'"),
         (["steps"], "changes to a recipe are key=value, found 'steps'"),
         (["steps.x=1"], "'steps.x=1': 'steps' is a value, not a table of keys"),
-        (["steps=0"], "must be at least 1"),
-        (["data.crop=8"], "crop >= 16"),
-        (["data.holdout=0"], "holdout >= 1"),
+        (["steps=0"], "steps >= 1 is needed, found 0"),
+        (["log_every=0"], "log_every >= 1 is needed, found 0"),
+        (["data.crop=8"], "data.crop >= 16 is needed, found 8"),
+        (["data.crop=100"], r"data.crop in multiples of 16, the tokenizer's stride, is needed, found 100"),
+        (["data.crop=16"], "data.crop - loss.lpips_shift >= 32 with an LPIPS loss is needed, found 16"),
+        (["data.crop=32", "loss.lpips_shift=1"], "data.crop - loss.lpips_shift >= 32"),
+        (["data.holdout=0"], "data.holdout >= 1"),
+        (["data.workers=-1"], "data.workers >= 0"),
+        (["data.smallest_scale=0"], "0 < data.smallest_scale <= data.largest_scale"),
+        (["data.largest_scale=inf"], "0 < data.smallest_scale <= data.largest_scale"),
+        (["optimizer.betas=[0.9, 1.0]"], r"0 <= optimizer.betas < 1 is needed, found \(0.9, 1.0\)"),
+        (["optimizer.betas=[-0.1, 0.9]"], "optimizer.betas"),
+        (["optimizer.learning_rate=-1e-3"], "optimizer.learning_rate >= 0 is needed, found -0.001"),
+        (["optimizer.learning_rate=nan"], "optimizer.learning_rate >= 0 is needed, found nan"),
+        (["optimizer.weight_decay=-1"], "optimizer.weight_decay >= 0"),
+        (["optimizer.ema=1"], "0 <= optimizer.ema < 1 is needed, found 1.0"),
+        (["optimizer.clip=0"], "optimizer.clip > 0 is needed, found 0.0"),
+        (["optimizer.warmup_steps=-1"], "optimizer.warmup_steps >= 0"),
+        (["seed=-1"], "0 <= seed < 2.32 is needed, found -1"),
+        (["seed=4294967296"], "0 <= seed"),
+        (["loss.l1=-1"], "loss.l1 >= 0 is needed, found -1.0"),
+        (["loss.lpips_shift=-1"], "loss.lpips_shift >= 0"),
+        (["loss.l1=0", "loss.color=0", "loss.lpips_alex=0"], "a weight above 0 among loss.l1, l2, color, lpips_alex, lpips_vgg"),
     ],
 )
 def test_wrong_changes_are_named(write: Callable[[str, str], str], changes: Sequence[str], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as caught:
         recipe.load(write("base.toml", BASE), changes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        ["steps=7", "seed=3", "optimizer.learning_rate=1e-05", "optimizer.betas=[0.5, 0.6]", "freeze_tokens=true", "init=2024-01-01"],
+        ['name="1"', "loss.lpips_alex=0", "data.crop=16", 'init="true"'],
+        ['tokenizer.quantizer.codebook={kind="fsq", levels=[8, 5]}', "tokenizer.quantizer.levels=5"],
+        ['tokenizer.quantizer={kind="single", codebook={kind="fsq", levels=[8, 5]}}'],
+    ],
+)
+def test_a_run_can_be_made_again_from_its_differences(write: Callable[[str, str], str], changes: list[str]) -> None:
+    file = write("my base.toml", BASE)
+    config = recipe.load(file, ["data=some where", *changes])
+    found = recipe.changes_between(recipe.load(file), config)
+    assert recipe.load(file, found) == config
+    assert len(found) == 1 + len(changes)
+    command = shlex.split(recipe.command(file, config))
+    assert command[:4] == ["smalti", "train", "my base.toml", "data=DIR"]
+    assert recipe.load(file, ["data=some where", *command[4:]]) == config
+    assert recipe.command("image-grid-16", recipe.load("image-grid-16", ["data=x"])) == "smalti train image-grid-16 data=DIR"
 
 
 def test_unknown_recipes_are_named(write: Callable[[str, str], str], tmp_path: Path) -> None:

@@ -3,56 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import math
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import PIL.Image
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from safetensors.torch import load_file, save_file
 
 from smalti.codecs.media.images import read_image
-from smalti.codecs.neural import NeuralCodec
-from smalti.codecs.priors.static import StaticPrior
-from smalti.recipes.evaluation import evaluate
 from smalti.recipes.training import config as recipe
 from smalti.recipes.training import data
 from smalti.recipes.training.config import DataConfig, LossConfig, OptimizerConfig, TrainingConfig
-from smalti.recipes.training.loop import Run, _averager, learning_rate
-from smalti.recipes.training.losses import PictureLoss
-from smalti.recipes.training.release import release
-from smalti.recipes.training.sheet import GAP, sheet
+from smalti.recipes.training.loop import Run
 from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import VQConfig
-from smalti.tokenizers.contracts import Quantized
+from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import ResidualConfig
-from smalti.tokenizers.signals import Image
 
 TINY = ImageGridConfig(ResidualConfig(VQConfig(16, 4), levels=2), (8, 8, 8), (0, 0, 1), (0, 0, 1), 8)
 LOSS = LossConfig(lpips_alex=0.0)
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Six pictures of 40 x 48 pixels."""
-    return paint(tmp_path / "pictures", 6)
-
-
-def paint(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(count):
-        small = rng.integers(0, 256, (5, 6, 3), np.uint8)
-        PIL.Image.fromarray(small).resize((48, 40), PIL.Image.Resampling.BICUBIC).save(folder / f"{i}.png")
-    return folder
 
 
 def tiny(folder: Path, **changes: Any) -> TrainingConfig:
@@ -139,7 +118,7 @@ def test_what_a_run_leaves(pictures: Path, tmp_path: Path) -> None:
     assert all(math.isfinite(line["total"]) for line in losses)
     assert {"l1", "color", "commitment", "perplexity0", "usage1"} <= losses[0].keys()
     scores = [line for line in log(result.folder) if "total" not in line]
-    assert [set(line) for line in scores] == [{"step", "holdout_psnr_1", "holdout_psnr_2"}] * 2
+    assert [set(line) for line in scores] == [{"step", "holdout_psnr_1", "holdout_psnr_2", "holdout_largest_side"}] * 2
     assert result.seconds > 0
     assert result.skipped == ()
 
@@ -173,11 +152,98 @@ def test_a_folder_of_nothing_readable_ends_the_run(pictures: Path, tmp_path: Pat
         train(tiny(pictures), tmp_path / "runs")
 
 
+def test_a_failure_in_a_worker_process_is_one_line(pictures: Path, tmp_path: Path) -> None:
+    for path in pictures.iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(SignalError, match=r"^4 pictures in a row cannot be used, the last: .*\.png") as caught:
+        train(tiny(pictures, data=DataConfig(str(pictures), crop=32, holdout=2, workers=1)), tmp_path / "runs")
+    assert "\n" not in str(caught.value)
+
+
+def test_cuda_is_not_asked_for_in_vain(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="no CUDA device is available; use --device cpu"):
+        Run(tiny(pictures), tmp_path / "runs", device="cuda")
+
+
+def test_checkpoints_with_one_random_state_are_readable(pictures: Path, tmp_path: Path) -> None:
+    """Those of before: `random/cpu`, without a number."""
+    config = tiny(pictures, steps=3)
+    whole = train(config, tmp_path / "runs")
+    path = whole.folder / "checkpoint.safetensors"
+    tensors = load_file(path)
+    assert {key for key in tensors if key.startswith("random/cpu")} == {"random/cpu/0"}
+    tensors["random/cpu"] = tensors.pop("random/cpu/0")
+    save_file(tensors, path, metadata={"step": "3"})
+    run = Run(config, tmp_path / "runs", device="cpu", quiet=True)
+    torch.rand(100)
+    run._resume()
+    assert run.step == 3
+    assert torch.equal(torch.get_rng_state(), tensors["random/cpu"])
+
+
+SEVERAL = """
+import sys
+from pathlib import Path
+from smalti.recipes.training import config as recipe
+from smalti.recipes.training.loop import Run
+
+config, runs = recipe.load(sys.argv[1], [f"data={sys.argv[2]}"]), Path(sys.argv[3])
+whole = Run(config, runs / "whole", "cpu", quiet=True)
+assert whole.accelerator.num_processes == 2
+whole.train()
+killed, step = Run(config, runs / "killed", "cpu", quiet=True), Run._step
+def until_three(run, pixels):
+    if run.step == 3:
+        raise KeyboardInterrupt
+    return step(run, pixels)
+Run._step = until_three
+try:
+    killed.train()
+except KeyboardInterrupt:
+    Run._step = step
+result = Run(config, runs / "killed", "cpu", quiet=True).train()
+print(*result.skipped)
+whole.close()
+"""
+
+
+def test_two_processes_make_one_run_that_resumes(pictures: Path, tmp_path: Path) -> None:
+    """Over gloo, the tokens frozen: the first process writes, each has its own random state, and frozen parts are not waited for."""
+    (pictures / "2.png").write_bytes(b"no picture")
+    shown = {key: value for key, value in to_dict(tiny(pictures, steps=5, batch=1, freeze_tokens=True)).items() if key != "name"}
+    recipe_file = tmp_path / "several.toml"
+    recipe_file.write_text("".join(f"{key} = {recipe._toml(value)}\n" for key, value in shown.items()))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SEVERAL, str(recipe_file), str(pictures), str(tmp_path)]
+    processes = [
+        subprocess.Popen(
+            command, env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for rank in "01"
+    ]
+    ended = [(*process.communicate(timeout=300), process.returncode) for process in processes]
+    assert [code for _, _, code in ended] == [0, 0], ended
+    (whole,), (killed,) = (list((tmp_path / name).iterdir()) for name in ("whole", "killed"))
+    assert [line["step"] for line in log(whole) if "total" in line] == [1, 2, 3, 4, 5]
+    assert [line for line in log(whole) if "total" in line] == [line for line in log(killed) if "total" in line]
+    assert sum("skipped" in line for line in log(whole)) == 1
+    assert str(pictures / "2.png") in ended[0][0]
+    a, b = (load_file(folder / "checkpoint.safetensors") for folder in (whole, killed))
+    assert equal(a, b)
+    assert {key for key in a if key.startswith("random/cpu")} == {"random/cpu/0", "random/cpu/1"}
+    assert not torch.equal(a["random/cpu/0"], a["random/cpu/1"])
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_too_few_pictures_are_refused(tmp_path: Path, count: int) -> None:
-    folder = paint(tmp_path / "few", count)
-    with pytest.raises(UsageError, match=rf"few: {count} pictures, at least 3 are needed: 2 are kept for evaluation"):
-        Run(tiny(folder), tmp_path / "runs", device="cpu")
+def test_too_few_pictures_are_refused(pictures: Path, tmp_path: Path, count: int) -> None:
+    for path in sorted(pictures.iterdir())[count:]:
+        path.unlink()
+    with pytest.raises(UsageError, match=rf"pictures: {count} pictures, at least 3 are needed: 2 are kept for evaluation"):
+        Run(tiny(pictures), tmp_path / "runs", device="cpu")
 
 
 def test_no_folder_is_refused(tmp_path: Path) -> None:
@@ -243,108 +309,6 @@ def test_the_random_state_before_a_run_does_not_matter(pictures: Path, tmp_path:
     assert log(first.folder) != log(other.folder)
 
 
-# --- parts --------------------------------------------------------------------------------------------------------------------------
-
-
-def test_the_learning_rate_warms_up_and_falls() -> None:
-    config = OptimizerConfig(learning_rate=1.0, final_rate=0.1, warmup_steps=10)
-    rates = [learning_rate(config, step, 1000) for step in range(1000)]
-    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
-    assert rates[10] == 1
-    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
-    assert rates[505] == pytest.approx(0.55)
-    assert rates[-1] == pytest.approx(0.1, abs=1e-4)
-    short = [learning_rate(config, step, 20) for step in range(20)]
-    assert short[:3] == pytest.approx([0.5, 1.0, 1.0]), "a short run warms up over a tenth of it"
-    assert learning_rate(config, 0, 1) == 1
-
-
-def test_averages_follow_the_weights() -> None:
-    average = nn.Linear(1, 1, bias=False)
-    averaged = torch.optim.swa_utils.AveragedModel(average, multi_avg_fn=_averager(0.9))
-    values = []
-    for step in range(300):
-        nn.init.constant_(average.weight, 1.0 if step < 100 else 2.0)
-        averaged.update_parameters(average)
-        values.append(float(averaged.module.weight.detach()))
-    assert values[:100] == pytest.approx([1.0] * 100)
-    assert values[100] < values[110] < values[150]
-    assert values[110] == pytest.approx(2 - 0.9**11, abs=0.01), "by then an average over about ten steps"
-    assert values[-1] == pytest.approx(2, abs=1e-3)
-
-
-def test_crops_are_a_function_of_seed_and_number(pictures: Path) -> None:
-    config = DataConfig(str(pictures), crop=32, holdout=2, workers=0)
-    files, held_out = data.split(config)
-    assert [path.name for path in files] == ["0.png", "1.png", "2.png", "3.png"]
-    assert [path.name for path in held_out] == ["4.png", "5.png"]
-    a, b = data.Crops(files, config, seed=0), data.Crops(files, config, seed=1)
-    assert all(np.array_equal(a[n][0], a[n][0]) for n in range(8))
-    assert not np.array_equal(a[0][0], a[4][0]), "another epoch, another place"
-    assert any(not np.array_equal(a[n][0], b[n][0]) for n in range(4))
-    assert all(a[n][0].shape == (32, 32, 3) and a[n][0].dtype == np.uint8 for n in range(8))
-
-
-def test_an_epoch_shows_every_picture_once(tmp_path: Path) -> None:
-    folder = tmp_path / "flat"
-    folder.mkdir()
-    for i in range(8):
-        PIL.Image.new("RGB", (40, 40), (i * 10, 0, 0)).save(folder / f"{i}.png")
-    config = DataConfig(str(folder), crop=16, holdout=1)
-    crops = data.Crops(data.split(config)[0], config, seed=0)
-    for epoch in range(3):
-        seen = {int(crops[7 * epoch + n][0][0, 0, 0]) for n in range(7)}
-        assert seen == {0, 10, 20, 30, 40, 50, 60}
-
-
-@pytest.mark.parametrize("shape", [(10, 300), (32, 32), (500, 20), (1, 1)])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_crops_of_pictures_of_any_size(shape: tuple[int, int], dtype: type) -> None:
-    top = np.iinfo(dtype).max
-    crop = data.random_crop(np.full((*shape, 3), top, dtype), DataConfig("x", crop=32), np.random.default_rng(0))
-    assert crop.shape == (32, 32, 3)
-    assert crop.dtype == np.uint8
-    assert crop.min() == 255
-
-
-def test_processes_share_the_samples_of_a_step() -> None:
-    together = [data.StepSampler(2, 4, 3, process, 2) for process in range(2)]
-    assert [list(sampler) for sampler in together] == [[[12, 13, 14], [18, 19, 20]], [[15, 16, 17], [21, 22, 23]]]
-    assert len(together[0]) == 2
-    assert len(data.StepSampler(5, 4, 3)) == 0
-
-
-def test_losses_are_weighted_and_named() -> None:
-    picture, other = torch.zeros(2, 3, 32, 32), torch.full((2, 3, 32, 32), 0.5)
-    quantized = Quantized(picture, (), {"commitment": torch.tensor(3.0)})
-    terms = PictureLoss(LossConfig(l1=2.0, l2=4.0, color=0.0, lpips_alex=0.0, quantizer=0.1))(picture, other, quantized, 0.5)
-    assert {key: float(value) for key, value in terms.items()} == pytest.approx(
-        {"l1": 0.5, "l2": 0.25, "commitment": 3.0, "total": 2 * 0.5 + 4 * 0.25 + 0.1 * 3}
-    )
-
-
-def test_the_color_loss_sees_hues_and_not_texture() -> None:
-    loss = PictureLoss(LossConfig(l1=0.0, color=1.0, lpips_alex=0.0))
-    grey = torch.zeros(1, 3, 32, 32)
-    quantized = Quantized(grey, ())
-    checks = grey.clone()
-    checks[..., ::2, ::2] = checks[..., 1::2, 1::2] = 0.5
-    checks[..., ::2, 1::2] = checks[..., 1::2, ::2] = -0.5
-    tinted = grey + torch.tensor([0.5, 0.0, 0.0])[:, None, None]
-    assert float(loss(grey, checks, quantized, 1.0)["color"]) == pytest.approx(0, abs=1e-6)
-    assert float(loss(grey, tinted, quantized, 1.0)["color"]) > 0.1
-
-
-def test_a_sheet_has_a_row_per_picture_and_a_column_per_rate() -> None:
-    torch.manual_seed(0)
-    images = [Image(np.zeros((20, 30, 3), np.uint8)), Image(np.zeros((40, 10, 3), np.uint16))]
-    page = sheet(ImageGrid.from_config(TINY), images).pixels
-    assert page.shape == (2 * 40 + GAP, 3 * 30 + 2 * GAP, 3)
-    assert page.dtype == np.uint8
-    assert np.all(page[:20, :30] == 0)
-    assert np.all(page[20:44, :] == 255)
-
-
 def test_a_run_is_named_by_all_of_its_config(pictures: Path) -> None:
     configs = [
         tiny(pictures),
@@ -357,41 +321,3 @@ def test_a_run_is_named_by_all_of_its_config(pictures: Path) -> None:
     ]
     assert len({config.run_name for config in configs}) == len(configs)
     assert tiny(pictures).run_name == configs[0].run_name
-
-
-# --- release ------------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_release_is_a_whole_model(pictures: Path, tmp_path: Path) -> None:
-    config = tiny(pictures, steps=2)
-    result = train(config, tmp_path / "runs")
-    files, held_out = data.split(config.data)
-    info = release(result, config, files, held_out)
-    assert info.folder == result.folder / "model"
-    assert sorted(path.name for path in info.folder.iterdir()) == ["card.md", "config.json", "model.safetensors", "prior.safetensors"]
-    prior = StaticPrior.load(info.folder / "prior.safetensors")
-    assert info.prior == prior.id.hex()
-    assert info.summary.startswith("pictures, 16 x 16 pixels a token, ")
-    assert "steps=2" in info.card
-    assert "4 pictures" in info.card
-    loaded = zoo.load(str(info.folder))
-    assert loaded.fingerprint == zoo.fingerprint_of(info)
-    picture = read_image(held_out[0])
-    codec = NeuralCodec(loaded, prior, default_prior=True)
-    assert codec.decompress(codec.compress(picture)).pixels.shape == picture.pixels.shape
-    measured = evaluate(codec, held_out)
-    assert measured["pictures"] == 2
-    for rate in measured["rates"]:
-        assert f"| {rate['stages']} | {rate['bits_per_pixel']:.4f} | {rate['scores']['psnr']:.3f} |" in info.card
-
-
-def test_an_evaluation_of_nothing_readable_is_refused(pictures: Path) -> None:
-    torch.manual_seed(0)
-    tokenizer = ImageGrid.from_config(TINY)
-    prior = StaticPrior.fit(tokenizer.encode([read_image(pictures / "0.png")]))
-    (pictures / "1.png").write_bytes(b"no picture")
-    found = evaluate(NeuralCodec(tokenizer, prior), sorted(pictures.iterdir())[:3])
-    assert found["pictures"] == 2
-    assert [line.split(":")[0] for line in found["skipped"]] == [str(pictures / "1.png")]
-    with pytest.raises(SignalError, match=r"no picture to evaluate on among 1 files; .*1\.png"):
-        evaluate(NeuralCodec(tokenizer, prior), [pictures / "1.png"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from smalti import api
 from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.configs import to_dict
@@ -176,6 +178,25 @@ def test_a_folder_is_a_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert zoo.load("./tiny").config == CONFIG
 
 
+def test_of_two_models_of_one_name_the_one_that_made_the_file_decodes_it(
+    models: Path, folder: Path, tokenizer: ImageGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = copy.deepcopy(tokenizer)
+    for parameter in other.net.parameters():
+        parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    other._fingerprint = None
+    roots = [tmp_path / "first", tmp_path / "second"]
+    for root, own in zip(roots, (tokenizer, other), strict=True):
+        zoo.save(own, root / "twin" / "1")
+    monkeypatch.setenv("SMALTI_MODELS", os.pathsep.join(map(str, roots)))
+    for root in roots:
+        maker = zoo.load(str(root / "twin" / "1"))
+        (tokens,) = maker.encode([picture()])
+        api.save(tokens, tmp_path / "a.smt", model=maker)
+        (expected,) = maker.decode([tokens])
+        assert np.array_equal(api.decompress(tmp_path / "a.smt").pixels, expected.pixels)
+
+
 def test_a_broken_config_does_not_stand_in_the_way(models: Path) -> None:
     (models / "aaa" / "1").mkdir(parents=True)
     (models / "aaa" / "1" / "config.json").write_text("{")
@@ -231,10 +252,19 @@ def test_an_unknown_tokenizer_is_named(folder: Path) -> None:
     assert "tokenizer 'xyzzy' is not installed; known: image-grid" in refused(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"config": {}}', '{"tokenizer": "image-grid"}', "\ud800"], ids=ascii)
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"config": {}}', '{"tokenizer": "image-grid"}', "\ud800", "[" * 5000, '{"tokenizer": ["a"], "config": {}}'],
+    ids=lambda text: ascii(text)[:40],
+)
 def test_a_config_that_is_none_is_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     assert "config.json: not a model's config" in refused(folder)
+
+
+def test_a_card_in_another_encoding_is_shown_as_far_as_it_can_be(folder: Path) -> None:
+    (folder / "card.md").write_bytes(b"caf\xe9")
+    assert zoo.find(str(folder)).card == "caf\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_config_that_is_too_large_is_refused(folder: Path) -> None:

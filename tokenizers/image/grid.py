@@ -6,7 +6,10 @@ receptive field as overlap: memory is bounded, and the result equals the whole p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,27 +19,30 @@ from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet, pad_to_stride
 from smalti.tokenizers.image.tiles import Tile, batches, tiles
-from smalti.tokenizers.signals import Image, Signal
+from smalti.tokenizers.nets.precision import full_precision
+from smalti.tokenizers.signals import MAX_PIXELS, MAX_SIDE, Image, Signal
 from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 TILE_PIXELS = 1024  # side of a tile's inner part
-BATCH_PIXELS = 2**21  # pixels in flight: about 400 MB of activations for the shipped widths
+BATCH_PIXELS = 3 * 2**20  # pixels in flight, margins included: about 700 MB of activations for the shipped widths
 
 
 class ImageGrid:
     """Fulfils `contracts.Tokenizer` for `Image` signals of 1 x 1 pixel and more.
 
-    batch_pixels bounds the memory: how many pixels (margins included) the network sees at a time.
+    tile_pixels: side of a tile without its margin. batch_pixels bounds the memory: how many pixels, margins included, the network sees at a
+    time; tiles shrink to fit it.
     """
 
-    config_class = ImageGridConfig
+    config_class: Any = ImageGridConfig
 
     def __init__(self, net: ImageGridNet, fingerprint_of: str | None = None, name: str = "image-grid", device: str = "cpu") -> None:
         self.net = net.eval().requires_grad_(False).to(device)
         self.config: ImageGridConfig = net.config
         self.name = name
         self.device = torch.device(device)
+        self.folder: Path | None = None  # of the model it was loaded from, for the prior that lies there
         self.tile_pixels = TILE_PIXELS
         self.batch_pixels = BATCH_PIXELS
         self._fingerprint = fingerprint_of
@@ -66,6 +72,10 @@ class ImageGrid:
         """All weights and tables by name: what is saved and fingerprinted."""
         return {key: value.cpu().numpy() for key, value in self.net.state_dict().items()}
 
+    def parameter_names(self) -> set[str]:
+        """Tensors that may be stored in half precision."""
+        return {name for name, _ in self.net.named_parameters()}
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of config and weights."""
@@ -78,6 +88,10 @@ class ImageGrid:
         size = dict(signal)
         if set(size) != {"height", "width"} or min(size.values()) < 1:
             raise UsageError(f"{self.name} tokenizes pictures: its signal size is height and width, found {signal}")
+        if max(size.values()) > MAX_SIDE or size["height"] * size["width"] > MAX_PIXELS:
+            raise UsageError(
+                f"pictures have sides up to {MAX_SIDE} and {MAX_PIXELS} pixels at most, found {size['width']} x {size['height']}"
+            )
         stride = self.config.stride
         grid = (-(-size["height"] // stride), -(-size["width"] // stride))
         return self.net.quantizer.layout(grid, ("row", "col"), (("height", size["height"]), ("width", size["width"])))
@@ -90,7 +104,9 @@ class ImageGrid:
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
         for batch in self._batches(layouts, self.net.encoder_margin):
             pixels = torch.stack([self._cut(images[tile.item], tile) for tile in batch])
-            for stage, indices in enumerate(self.net.tokenize(pixels.to(self.device))):
+            with full_precision(self.device):
+                stages = self.net.tokenize(pixels.to(self.device))
+            for stage, indices in enumerate(stages):
                 for tile, found in zip(batch, indices.cpu().numpy(), strict=True):
                     arrays[tile.item][stage][tile.rows.inner, tile.columns.inner] = found[tile.rows.trim, tile.columns.trim]
         return [Tokens(layout, array) for layout, array in zip(layouts, arrays, strict=True)]
@@ -114,7 +130,8 @@ class ImageGrid:
         for stage in range(len(batch[0][1].arrays)):
             cut = [item.arrays[stage][tile.rows.outer, tile.columns.outer] for tile, item, _ in batch]
             indices.append(torch.from_numpy(np.stack(cut).astype(np.int64)).to(self.device))
-        decoded = self.net.detokenize(indices)
+        with full_precision(self.device):
+            decoded = self.net.detokenize(indices)
         decoded8 = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         for (tile, _, picture), pixels in zip(batch, decoded8, strict=True):
             rows, columns = tile.rows.scaled(self.config.stride), tile.columns.scaled(self.config.stride)
@@ -124,8 +141,9 @@ class ImageGrid:
     def _batches(self, layouts: Sequence[Layout], margin: int) -> list[list[Tile]]:
         stride = self.config.stride
         grids = [(layout.stages[0].shape[0], layout.stages[0].shape[1]) for layout in layouts]
-        found = tiles(grids, max(1, self.tile_pixels // stride), margin)
-        return list(batches(found, self.batch_pixels // stride**2))
+        positions = self.batch_pixels // stride**2
+        step = max(1, min(self.tile_pixels // stride, math.isqrt(positions) - 2 * margin))
+        return list(batches(tiles(grids, step, margin), positions))
 
     def _cut(self, image: Image, tile: Tile) -> Tensor:
         """The tile's outer pixels, float32 (3, h, w) in [-1, 1], padded to whole strides at the picture's far edges."""

@@ -34,18 +34,18 @@ class Single(nn.Module):
     def __init__(self, config: SingleConfig) -> None:
         super().__init__()
         self.config = config
-        self.levels = Residual(ResidualConfig(config.codebook, levels=1, dropout=0.0, warmup_steps=config.warmup_steps))
-        self.dim = self.levels.dim
+        self.residual = Residual(ResidualConfig(config.codebook, levels=1, dropout=0.0, warmup_steps=config.warmup_steps))
+        self.dim = self.residual.dim
 
     def layout(self, grid: tuple[int, ...], axes: tuple[str, ...], signal: tuple[tuple[str, int], ...] = ()) -> Layout:
-        (stage,) = self.levels.layout(grid, axes, signal).stages
+        (stage,) = self.residual.layout(grid, axes, signal).stages
         return Layout((Stage("grid", stage.axes, stage.vocab),), self.cuts, signal)
 
     def forward(self, z: Tensor) -> Quantized:
-        return self.levels(z)
+        return self.residual(z)
 
     def dequantize(self, indices: Sequence[Tensor]) -> Tensor:
-        return self.levels.dequantize(indices)
+        return self.residual.dequantize(indices)
 
     def decode_soft(self, logits: Sequence[Tensor]) -> Tensor:
-        return self.levels.decode_soft(logits)
+        return self.residual.decode_soft(logits)

@@ -21,7 +21,7 @@ from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from smalti.tokenizers.image.grid import ImageGrid
+    from smalti.tokenizers.contracts import StoredTokenizer
 
 ZOO = Path(__file__).parent
 TOKENIZERS = {"image-grid": "smalti.tokenizers.image.grid:ImageGrid"}  # kind -> "module:Class"; others by entry points `smalti.tokenizers`
@@ -66,7 +66,7 @@ def problems() -> list[str]:
 
 def _scan() -> list[ModelInfo | ModelError]:
     roots = [ZOO, *(Path(root) for root in os.environ.get("SMALTI_MODELS", "").split(os.pathsep) if root)]
-    folders = [path.parent for root in roots for path in root.glob("*/*/config.json") if path.parent.name.isdigit()]
+    folders = [path.parent for root in roots for path in root.glob("*/*/config.json") if path.parent.name.isdecimal()]
     ordered = sorted(folders, key=lambda folder: (folder.parent.name, int(folder.name)))
     found: list[ModelInfo | ModelError] = []
     for folder in ordered:
@@ -95,16 +95,22 @@ def find(name: str) -> ModelInfo:
     )
 
 
-def load(name: str, device: str = "cpu") -> ImageGrid:
-    """The tokenizer of a model, weights in float32 on `device`, its fingerprint that of the stored weights."""
-    info = find(name)
+def load(name: str, device: str = "cpu") -> Any:
+    """The tokenizer (a `StoredTokenizer`) of a model by name, name@number or folder, weights in float32 on `device`."""
+    return load_model(find(name), device)
+
+
+def load_model(info: ModelInfo, device: str = "cpu") -> Any:
+    """The tokenizer of that very folder, its fingerprint that of the stored weights."""
     tokenizer_class = _tokenizer_class(info)
     try:
         config = from_dict(tokenizer_class.config_class, info.config, f"{info.folder / 'config.json'}: config")
     except UsageError as error:
         raise ModelError(str(error)) from None
     tensors = _tensors(info)
-    return tokenizer_class.from_tensors(config, tensors, fingerprint(info.config, tensors, info.prior), info.name, device)
+    tokenizer = tokenizer_class.from_tensors(config, tensors, fingerprint(info.config, tensors, info.prior), info.name, device)
+    tokenizer.folder = info.folder
+    return tokenizer
 
 
 def fingerprint_of(info: ModelInfo) -> str:
@@ -128,7 +134,7 @@ def by_fingerprint(first_bytes: bytes) -> ModelInfo | None:
 
 
 def save(
-    tokenizer: ImageGrid, folder: Path, prior: str = "", half: bool = True, card: str = "", about: Mapping[str, str] = {}
+    tokenizer: StoredTokenizer, folder: Path, prior: str = "", half: bool = True, card: str = "", about: Mapping[str, str] = {}
 ) -> ModelInfo:
     """Write a model folder, weights in float16 unless `half` is False; fingerprints are those of what was written.
 
@@ -139,17 +145,17 @@ def save(
 
     tensors = tokenizer.tensors()
     if half:
-        weights = {name for name, _ in tokenizer.net.named_parameters()}
+        weights = tokenizer.parameter_names()
         tensors = {key: value.astype(np.float16) if key in weights else value for key, value in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
     content = {"tokenizer": tokenizer.config.kind, "config": to_dict(tokenizer.config), "prior": prior, **about}
     with tempfile.TemporaryDirectory(dir=folder) as part:
         save_file({key: np.asarray(value, order="C") for key, value in tensors.items()}, Path(part) / "model.safetensors")
         (Path(part) / "config.json").write_text(json.dumps(content, indent=1) + "\n")
-        if card:
-            (Path(part) / "card.md").write_text(card)
-        for path in sorted(Path(part).iterdir(), reverse=True):  # config.json last: a folder without it is no model
-            os.replace(path, folder / path.name)
+        (Path(part) / "card.md").write_text(card)
+        (folder / "config.json").unlink(missing_ok=True)  # a folder without it is no model, so nothing is ever half of two
+        for name in ("model.safetensors", "card.md", "config.json"):
+            os.replace(Path(part) / name, folder / name)
     return _info(folder, folder.name)
 
 
@@ -172,12 +178,14 @@ def _info(folder: Path, name: str) -> ModelInfo:
             raise ModelError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; this is no model's config")
         about = json.loads(path.read_text(encoding="utf-8"))
         kind, config, prior = about["tokenizer"], about["config"], about.get("prior", "")
+        if not (isinstance(kind, str) and isinstance(config, dict) and isinstance(prior, str)):
+            raise TypeError("tokenizer and prior are names, config is a table")
         summary, licence = str(about.get("summary", "")), str(about.get("licence", ""))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
+        card = folder / "card.md"
+        text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: not a model's config ({type(error).__name__}: {error})") from None
-    size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
-    card = folder / "card.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
     return ModelInfo(name, kind, folder, config, prior, size, text, summary, licence)
 
 

@@ -144,7 +144,7 @@ def test_a_prefix_is_the_sum_of_its_levels() -> None:
 def test_even_logits_decode_to_the_mean_entry(config: QuantizerConfig) -> None:
     quantizer = seeded(config)
     stages = quantizer.layout((5, 7), ("row", "col")).stages
-    residual = quantizer if isinstance(quantizer, Residual) else quantizer.levels
+    residual = quantizer if isinstance(quantizer, Residual) else quantizer.residual
     means = [book.vectors().mean(0) * book.residual_scale(k) for k, book in enumerate(residual.codebooks)]
     soft = quantizer.decode_soft([torch.zeros(2, stage.vocab, *stage.shape) for stage in stages])
     assert torch.allclose(soft, torch.stack(means).sum(0)[:, None, None].expand_as(soft), atol=1e-5)

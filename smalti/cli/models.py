@@ -34,21 +34,29 @@ def command(name: str | None, as_json: bool) -> int:
         return 0
     for item in map(_describe, found):
         click.echo(
-            f"{item['name']:<18} {item['tokenizer']:<12} {item['bytes'] / 1e6:5.1f} MB  {item['fingerprint'][:12]}  {item['summary']}"
+            f"{item['name']:<18} {item['tokenizer']:<12} {item['bytes'] / 1e6:5.1f} MB  "
+            f"{(item['fingerprint'] or 'damaged')[:12]:<12}  {item['summary']}"
         )
     click.echo("\nsmalti models NAME shows a card: recipe, data, licence, rates, metrics, limits.")
     return 0
 
 
 def _describe(info: Any) -> dict[str, Any]:
+    """A model as a plain dictionary; one whose weights are missing or damaged is named on stderr and has no fingerprint."""
     from smalti.tokenizers import zoo
+    from smalti.tokenizers.errors import ModelError
 
+    fingerprint: str | None = None
+    try:
+        fingerprint = zoo.fingerprint_of(info)
+    except ModelError as error:
+        options.say(f"smalti: {error}")
     return {
         "name": info.name,
         "tokenizer": info.kind,
         "folder": str(info.folder),
         "bytes": info.bytes,
-        "fingerprint": zoo.fingerprint_of(info),
+        "fingerprint": fingerprint,
         "prior": info.prior or "uniform",
         "summary": info.summary,
         "licence": info.licence,

@@ -115,6 +115,12 @@ def test_broken_models(cli: Any, samples: Any, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("SMALTI_MODELS", f"{zoo.find('image-grid-16').folder.parents[1]}:{tmp_path / 'models'}")
     assert cli("detokenize", samples.solo, "-o", tmp_path / "a.png").code == 0
     assert "image-grid-16@" in cli("info", samples.solo).out
+    (broken / "model.safetensors").unlink()
+    listed = cli("models")
+    assert listed.code == 0
+    assert "image-grid-16@" in listed.out
+    assert "zebra@1" in listed.out
+    assert "model.safetensors: not found" in listed.err
 
 
 def test_cuda_without_cuda(cli: Any, place: Path, samples: Any) -> None:

@@ -3,7 +3,7 @@
 Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple" (arXiv 2309.15505). Deviations: levels are symmetric, linspace(-1, 1, L),
 for even L too (the paper shifts even ones by half a step), and the default bound is the normal distribution's own function instead of
 tanh: with latents of unit variance every level is then equally likely from the first step (with tanh the encoder starts in the middle
-cells and stays there: 7 % of 1000 codes used after 500 steps, against 61 %). The first dimension counts fastest, as in the paper's code.
+cells and tends to stay there). The first dimension counts fastest, as in the paper's code.
 Indices are exact: integer arithmetic in int64.
 """
 

@@ -2,7 +2,7 @@
 
 Two Haar levels turn the picture into 48 bands at a quarter of its size; residual 3x3 blocks work down to 1/8 or 1/16, where wide ConvNeXt
 blocks hold most of the capacity. The decoder has twice the encoder's work (ViTok, arXiv 2501.09755: encoder size buys nothing). Its last
-steps run at half size before one Haar level back to pixels: 4 x 4 blocks straight from the quarter grid leave a fine regular pattern.
+steps run at half size before one Haar level back to pixels, so that what one step of the quarter grid draws overlaps its neighbours.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from typing import ClassVar
 
@@ -176,11 +177,11 @@ class MultiScale(nn.Module):
             return wide.lerp(self._phi(scale)(wide), self.config.phi_ratio)
 
     def _phi(self, scale: int) -> nn.Module:
-        """The convolution whose place among K in (0, 1) is nearest to the scale's, as in VAR."""
-        count, place = len(self.phis), scale / max(1, self.config.scales - 1)
-        first = 1 / (3 * count)
+        """The convolution whose place among K in (0, 1) is nearest to the scale's; the finer of two equally near. For 4 as in VAR."""
+        count, place = len(self.phis), Fraction(scale, max(1, self.config.scales - 1))
+        first = Fraction(1, 12) if count == 4 else Fraction(1, 2 * count)
         places = [first + i * (1 - 2 * first) / max(1, count - 1) for i in range(count)]
-        return self.phis[min(range(count), key=lambda i: abs(places[i] - place))]
+        return self.phis[min(range(count), key=lambda i: (abs(places[i] - place), -i))]
 
     def _update(self, rows: list[Tensor], found: list[tuple[Tensor, ...]]) -> None:
         if self.config.shared:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import vector_quantize_pytorch as theirs
 
 from smalti.tokenizers import quantizers
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.quantizers import GroupedConfig, MultiScaleConfig, ResidualConfig, SingleConfig
-
-theirs = pytest.importorskip("vector_quantize_pytorch")
 
 
 def latents(*shape: int) -> torch.Tensor:

@@ -117,17 +117,16 @@ class MultiScale(nn.Module):
         shapes = self.config.shapes(grid)
         rows, found, steps = [], [], []
         commitment = interpolation = z.new_zeros(())
-        total: Tensor | None = None
+        total = torch.zeros_like(z)
         for scale, shape in enumerate(shapes):
             group = self._group(scale)
-            rows.append(to_rows(schedule.down(z if total is None else z - total.detach(), shape)))
+            rows.append(to_rows(schedule.down(z - total.detach(), shape)))
             found.append(group.assign(rows[-1]))
             entries = group.lookup(found[-1])
             commitment = commitment + group.loss(rows[-1], entries) / len(shapes)
             steps.append(self._spread(scale, to_grid(entries, batch, shape), grid))
-            total = steps[0] if total is None else total + steps[-1]
+            total = total + steps[-1]
             interpolation = interpolation + F.mse_loss(total, z.detach()) / len(shapes)
-        assert total is not None
         losses = {"commitment": commitment, "interpolation": interpolation} if self.phis else {"commitment": commitment}
         indices = tuple(i.reshape(batch, *shape) for indices, shape in zip(found, shapes, strict=True) for i in indices)
         if not self.training:

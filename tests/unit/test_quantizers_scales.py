@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from smalti.tokenizers import quantizers
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.quantizers import GroupedConfig, LineConfig, MultiScaleConfig, QuantizerConfig
+from smalti.tokenizers.quantizers import DualConfig, FactorizedConfig, GroupedConfig, LineConfig, MultiScaleConfig, QuantizerConfig
 from smalti.tokenizers.quantizers.schedule import down, fraction_shapes, up
 
 SCALES = MultiScaleConfig(VQConfig(64, 6), (0.25, 0.5, 1.0), phis=2)
@@ -138,6 +138,29 @@ def test_samples_keep_prefixes_of_scales_in_training() -> None:
     prefixes = [frozen.dequantize(result.indices[:cut], (8, 8)) for cut in (1, 2, 3)]
     kept = [[torch.allclose(result.z_q[i], part[i], atol=1e-4) for part in prefixes].index(True) + 1 for i in range(64)]
     assert set(kept) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SCALES,
+        LineConfig(VQConfig(64, 6), (3, 5)),
+        FactorizedConfig((VQConfig(32, 3), VQConfig(16, 3)), adapter_width=8),
+        MultiScaleConfig(DualConfig(VQConfig(64, 6), 4), (0.5, 1.0)),
+    ],
+    ids=str,
+)
+def test_halved_latents_and_autocast_change_no_index(config: QuantizerConfig) -> None:
+    quantizer = seeded(config, (8, 8))
+    z = latents(2, 6, 8, 8).bfloat16()
+    expected = quantizer(z.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = quantizer(z.float())
+    for found in (quantizer(z), cast):
+        assert all(torch.equal(a, b) for a, b in zip(found.indices, expected.indices, strict=True))
+        assert torch.equal(found.z_q, expected.z_q)
+    quantizer.train()(z.requires_grad_()).z_q.sum().backward()
+    assert torch.isfinite(z.grad).all()
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,9 @@ class Group:
         self.sizes = tuple(codebook.size for codebook in self.codebooks)
 
     def bound(self, z: Tensor) -> Tensor:
-        """Latents (B, D, *grid) brought to where the entries live."""
-        parts = z.movedim(1, -1).split(self.dims, -1)
+        """Latents (B, D, *grid) brought to where the entries live; float32 at least."""
+        wide = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+        parts = wide.movedim(1, -1).split(self.dims, -1)
         return torch.cat([book.bound(part) for book, part in zip(self.codebooks, parts, strict=True)], -1).movedim(-1, 1)
 
     def residual_scale(self, level: int) -> Tensor:

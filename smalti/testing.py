@@ -136,11 +136,14 @@ def check_quantizer(quantizer: Any, grid: tuple[int, ...] = (5, 7), axes: tuple[
     layout = own.layout(grid, axes, (("height", 1), ("width", 2)))
     assert layout.cuts == own.cuts, "the layout's cuts are the quantizer's"
     assert layout.size == {"height": 1, "width": 2}, "the layout carries the signal's size"
+    stored = json.loads(configs.canonical_json(own.config))
+    assert configs.from_dict(type(own.config), stored) == own.config, "config JSON round trip"
     before = {key: value.clone() for key, value in own.state_dict().items()}
     result = own(z)
     assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items()), "evaluation changes no state"
     _check_result(own, z, layout, result)
     _check_dequantize(own, layout, result)
+    _check_refusals(own, z, result)
     _check_training(own, z)
 
 
@@ -163,15 +166,29 @@ def _check_result(quantizer: Any, z: Any, layout: Layout, result: Any) -> None:
 def _check_dequantize(quantizer: Any, layout: Layout, result: Any) -> None:
     import torch
 
+    grid = tuple(result.z_q.shape[2:])
     assert torch.equal(quantizer.dequantize(result.indices), result.z_q), "dequantize equals __call__ bit for bit"
-    errors = [float((quantizer.dequantize(result.indices[:cut]) - result.z_q).square().mean()) for cut in quantizer.cuts]
+    errors = [float((quantizer.dequantize(result.indices[:cut], grid) - result.z_q).detach().square().mean()) for cut in quantizer.cuts]
     assert errors == sorted(errors, reverse=True), f"longer prefixes come nearer, found squared errors {errors}"
     hot = [
         torch.nn.functional.one_hot(i, stage.vocab).movedim(-1, 1) * 200.0 for i, stage in zip(result.indices, layout.stages, strict=True)
     ]
     for cut in quantizer.cuts:
-        soft, hard = quantizer.decode_soft(hot[:cut]), quantizer.dequantize(result.indices[:cut])
+        soft, hard = quantizer.decode_soft(hot[:cut], grid), quantizer.dequantize(result.indices[:cut], grid)
         assert torch.allclose(soft, hard, atol=1e-4), f"certain logits decode to the entries, {cut} stages"
+
+
+def _check_refusals(quantizer: Any, z: Any, result: Any) -> None:
+    import torch
+
+    grid = tuple(z.shape[2:])
+    for count in set(range(len(result.indices) + 1)) - set(quantizer.cuts):
+        _check_raises(UsageError, f"{count} stages decode, cuts are {quantizer.cuts}", quantizer.dequantize, result.indices[:count], grid)
+    _check_raises(UsageError, "latents of another dimension", quantizer, torch.cat([z, z[:, :1]], 1))
+    _check_raises(SignalError, "an empty batch", quantizer, z[:0])
+    poisoned = z.clone()
+    poisoned[1].view(-1)[-1] = torch.nan
+    _check_raises(SignalError, "latents that are not a number", quantizer, poisoned)
 
 
 def _check_training(quantizer: Any, z: Any) -> None:

@@ -76,13 +76,16 @@ class Quantizer(Protocol):
         """The layout of a latent grid of that size with axes of those names."""
 
     def __call__(self, z: Tensor) -> Quantized:
-        """Quantize z (B, D, *grid)."""
+        """Quantize z (B, D, *grid). One whose loss needs more takes it as a further, optional argument."""
 
-    def dequantize(self, indices: Sequence[Tensor]) -> Tensor:
-        """z_q (B, D, *grid) from all stages or a prefix in `cuts`; in eval mode bit for bit what `__call__` gives."""
+    def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
+        """z_q (B, D, *grid) from all stages or a prefix in `cuts`; in eval mode bit for bit what `__call__` gives.
 
-    def decode_soft(self, logits: Sequence[Tensor]) -> Tensor:
-        """Expected z_q under softmax(logits), per stage (B, K, *grid)."""
+        grid: size of the latents, to be given where a prefix does not show it: coarse scales of a multi-scale quantizer.
+        """
+
+    def decode_soft(self, logits: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
+        """Expected z_q under softmax(logits), per stage (B, K, *stage shape); `grid` as in `dequantize`."""
 
 
 @runtime_checkable

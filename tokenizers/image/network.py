@@ -21,7 +21,7 @@ from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, WideBlock
 from smalti.tokenizers.nets.haar import haar, inverse_haar
 from smalti.tokenizers.nets.whitening import Whitening
-from smalti.tokenizers.quantizers import QuantizerConfig
+from smalti.tokenizers.quantizers import FactorizedConfig, QuantizerConfig, ResidualConfig, SingleConfig
 
 HAAR_LEVELS = 2
 
@@ -41,6 +41,8 @@ class ImageGridConfig:
     head_width: int = 24
 
     def __post_init__(self) -> None:
+        if not isinstance(self.quantizer, SingleConfig | ResidualConfig | FactorizedConfig):
+            raise UsageError(f"image-grid works in tiles, so each position needs tokens of its own; {self.quantizer.kind} has others")
         if not len(self.widths) == len(self.encoder_depths) == len(self.decoder_depths) in (2, 3):
             raise UsageError(
                 f"widths, encoder_depths and decoder_depths need 2 (stride 8) or 3 (stride 16) entries each, found {self.widths}"

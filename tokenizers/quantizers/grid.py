@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smalti.tokenizers.errors import SignalError
+from smalti.tokenizers.errors import SignalError, UsageError
 
 
 def to_rows(z: Tensor) -> Tensor:
@@ -24,6 +24,15 @@ def to_grid(rows: Tensor, batch: int, grid: tuple[int, ...]) -> Tensor:
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
     """z_q in the forward pass, the gradient of z in the backward pass (Bengio et al., arXiv 1308.3432)."""
     return z + (z_q - z).detach()
+
+
+def check_latents(z: Tensor, dim: int) -> None:
+    """UsageError where z is not (B, dim, *grid); SignalError where it is empty or not finite."""
+    if z.ndim < 2 or z.shape[1] != dim:
+        raise UsageError(f"latents must have {dim} channels as their second axis, found shape {tuple(z.shape)}")
+    if z.numel() == 0:
+        raise SignalError(f"there are no latents to quantize: shape {tuple(z.shape)}")
+    check_finite(z)
 
 
 def check_finite(z: Tensor) -> None:

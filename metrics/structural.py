@@ -1,4 +1,4 @@
-"""Picture metrics of structure: SSIM and MS-SSIM, by the package pytorch-msssim in float64.
+"""Picture metrics of structure: SSIM and MS-SSIM, by the package pytorch-msssim, in float64.
 
 SSIM: Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity" (2004): Gaussian window of 11 x 11 with
 sigma 1.5, K = (0.01, 0.03), on luma, averaged where the window lies inside the picture; no scaling down before.
@@ -41,7 +41,7 @@ class SSIM:
         pair = eight_bits(reference, decoded)
         _check_sides(self.name, pair[0], WINDOW, "psnr-y takes any")
         a, b = (_to_network(luma(pixels)[..., None]) for pixels in pair)
-        value = float(_package().ssim(a, b, data_range=255))
+        value = float(_package().ssim(a, b, data_range=255, win=_window(1)))
         return Score(value, "", "higher", f"Gaussian 11 x 11, sigma 1.5, inside borders, {LUMA}")
 
 
@@ -54,7 +54,7 @@ class MultiScaleSSIM:
         pair = eight_bits(reference, decoded)
         _check_sides(self.name, pair[0], MIN_MS_SSIM_SIDE, "ssim takes smaller ones")
         a, b = (_to_network(pixels) for pixels in pair)
-        return Score(float(_package().ms_ssim(a, b, data_range=255)), "", "higher", MS_SSIM)
+        return Score(float(_package().ms_ssim(a, b, data_range=255, win=_window(3))), "", "higher", MS_SSIM)
 
 
 class MultiScaleSSIMDecibels:
@@ -86,7 +86,15 @@ def _check_sides(name: str, pixels: np.ndarray, least: int, way_out: str) -> Non
 
 
 def _to_network(planes: np.ndarray) -> torch.Tensor:
-    """(H, W, C) -> float64 (1, C, H, W) in [0, 255]: in float32 a flat area's variance is lost to rounding."""
+    """(H, W, C) -> float64 (1, C, H, W) in [0, 255]."""
     import torch
 
     return torch.from_numpy(planes.astype(np.float64)).permute(2, 0, 1)[None]
+
+
+def _window(channels: int) -> torch.Tensor:
+    """The Gaussian, float64 (C, 1, 1, 11). The package's own has float32's sum, so that a flat area gets a variance: 3e-6 of the score."""
+    import torch
+
+    weights = torch.exp(-((torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) ** 2) / (2 * 1.5**2))
+    return (weights / weights.sum()).repeat(channels, 1, 1, 1)

@@ -23,6 +23,7 @@ COMMANDS = {
     "recipes": "List the training recipes.",
     "train": "Train, resume or fine-tune a model by its recipe.",
     "evaluate": "Measure a model on pictures: rates, metrics, codebook use.",
+    "export": "Write a model's decoder or encoder as an ONNX file.",
 }
 
 

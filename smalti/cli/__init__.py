@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Train, resume or fine-tune a model by its recipe.",
     "evaluate": "Measure a model on pictures: rates, metrics, codebook use.",
     "fetch-judges": "Bring the networks that metrics and losses need.",
+    "export": "Write a model's decoder or encoder as an ONNX file.",
 }
 
 

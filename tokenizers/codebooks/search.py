@@ -18,6 +18,8 @@ def nearest(z: Tensor, table: Tensor) -> Tensor:
     entries = (table - centre).float()
     offsets = entries.square().sum(1) * 0.5
     rows = max(1, CHUNK_ELEMENTS // len(table))
+    if torch.compiler.is_compiling():  # in a traced graph the number of parts would be a constant
+        return _nearest_of((z - centre).float(), entries, offsets)
     with torch.autocast(z.device.type, enabled=False):
         found = [_nearest_of(part, entries, offsets) for part in (z - centre).float().split(rows)]
     return torch.cat(found) if found else torch.empty(0, dtype=torch.int64, device=z.device)

@@ -2,9 +2,9 @@
 
 - JPEG: libjpeg-turbo, progressive with Huffman tables made for the picture, which always wins; chroma 4:2:0 or 4:4:4.
 - WebP: libwebp, method 6, the slowest; lossy WebP is 4:2:0 alone.
-- AVIF: libavif with libaom at speed 4, of 0 to 10. Speed 0 takes six times as long; at quality 10 on two half-size Kodak photos it gave .2 and
-  .5 dB for 5 and 4 % more bytes. `tune=ssim`: libavif's own choice, `iq`, was worse on Kodak photos at .04 to .16 bits per pixel (LPIPS AlexNet
-  by .01 to .05, PSNR by .1 to 1 dB), and `psnr` about equal. Chroma 4:2:0 or 4:4:4; one thread, so that bytes repeat.
+- AVIF: libavif with libaom at speed 4, of 0 to 10. Speed 0 takes six times as long; at quality 10 on two half-size Kodak photos it gave
+  .2 and .5 dB for 5 and 4 % more bytes. `tune=ssim`: libavif's own choice, `iq`, was worse on Kodak photos at .04 to .16 bits per pixel
+  (LPIPS AlexNet by .01 to .05, PSNR by .1 to 1 dB), and `psnr` about equal. Chroma 4:2:0 or 4:4:4; one thread, so that bytes repeat.
 
 No EXIF, no colour profile, no comments. Quality is Pillow's: 1..100 for JPEG, 0..100 for the others (`Target` wants it above 0; fractions
 count for WebP alone).

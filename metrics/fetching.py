@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,8 +122,8 @@ def _torchvision(weights: str) -> Source:
         except ImportError:
             raise ModelError("torchvision is not installed") from None
         try:
-            quiet = nullcontext() if progress else redirect_stderr(io.StringIO())  # it names the address in any case
-            with tempfile.TemporaryDirectory() as folder, _impatience(), quiet:
+            # the downloader names the address on standard output, which is for results
+            with tempfile.TemporaryDirectory() as folder, _impatience(), redirect_stdout(sys.stderr if progress else io.StringIO()):
                 state = torch.hub.load_state_dict_from_url(
                     get_weight(weights).url, folder, map_location="cpu", progress=progress, check_hash=True, weights_only=True
                 )

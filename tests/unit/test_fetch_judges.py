@@ -128,11 +128,12 @@ def test_every_judge_has_a_source() -> None:
 # --- torchvision --------------------------------------------------------------------------------------------------------------------
 
 
-def test_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_torchvision(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[tuple[str, dict[str, Any]]] = []
 
     def load(url: str, folder: str, **options: Any) -> dict[str, torch.Tensor]:
         asked.append((url, options))
+        print("Downloading")
         return {**RIGHT, "classifier.6.weight": torch.ones(3)}
 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", load)
@@ -140,6 +141,9 @@ def test_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     (url, options) = asked[0]
     assert "alexnet" in url
     assert (options["weights_only"], options["check_hash"], options["progress"]) == (True, True, False)
+    assert capsys.readouterr() == ("", "")
+    fetching.SOURCES["alex"][0].bring(True)
+    assert capsys.readouterr() == ("", "Downloading\n")
 
 
 @pytest.mark.parametrize("error", [urllib.error.URLError("name unknown"), TimeoutError("name unknown"), RuntimeError("name unknown")])

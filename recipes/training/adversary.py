@@ -81,8 +81,7 @@ class Adversary:
         real, fake = both.chunk(2)
         hinge = 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
         net = self.bare
-        # clones: the averages move below, before their backward pass
-        lecam = (real - net.fake_mean.clone()).square().mean() + (fake - net.real_mean.clone()).square().mean()
+        lecam = (real - net.fake_mean).square().mean() + (fake - net.real_mean).square().mean()
         self.accelerator.backward(hinge + self.config.lecam * lecam)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

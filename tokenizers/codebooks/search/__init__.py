@@ -6,8 +6,7 @@ decide in float64 between entries that float32 can't tell apart. So they give wh
 for any chunk, batch and thread count; float32 alone, uncentred, picks a wrong entry for 17 of 512 rows where table and rows have mean
 3 and spread .015.
 
-FAISS's flat index was measured and left out: the kernel is faster at every shape of `recipes.bench.quantizers`, and an index that
-returns the best entry alone can't tell that another was as near.
+FAISS's flat index has no part in it: an index that returns the best entry alone can't tell that another was as near.
 """
 
 from __future__ import annotations

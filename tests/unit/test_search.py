@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -143,6 +144,20 @@ def test_threads_share_the_rows(monkeypatch: pytest.MonkeyPatch, threads: int) -
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr(kernel, "THREAD_FROM", 1)
     assert torch.equal(kernel.nearest(z, table), brute_force(z, table))
+
+
+def test_numba_is_loaded_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[Tensor] = []
+    monkeypatch.setattr(kernel, "nearest", lambda z, table: used.append(z))
+    monkeypatch.delitem(sys.modules, "numba")
+    table = normal(2**10, 2**5)
+    assert search.nearest(table[:1023], table).shape == (1023,)
+    assert not used
+    search.nearest(table[:1024], table)
+    monkeypatch.undo()
+    monkeypatch.setattr(kernel, "nearest", lambda z, table: used.append(z))
+    search.nearest(table[:1], table)
+    assert [len(z) for z in used] == [1024, 1]
 
 
 class Largest(TorchDispatchMode):

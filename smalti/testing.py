@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from smalti.tokenizers import configs
-from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, Target, Tokenizer
+from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, Target, Task, Tokenizer
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Layout, Tokens
@@ -82,7 +82,7 @@ def _with_absent(tokens: Tokens, rng: np.random.Generator) -> Tokens:
     return Tokens(tokens.layout, (*tokens.arrays[:-1], array), (*tokens.present[:-1], mask))
 
 
-# --- codebooks, quantizers, tokenizers, codecs, metrics -----------------------------------------------------------------------------
+# --- codebooks, quantizers, tokenizers, codecs, metrics, tasks ----------------------------------------------------------------------
 
 
 def check_codebook(codebook: Any, seed: int = 0) -> None:
@@ -136,11 +136,14 @@ def check_quantizer(quantizer: Any, grid: tuple[int, ...] = (5, 7), axes: tuple[
     layout = own.layout(grid, axes, (("height", 1), ("width", 2)))
     assert layout.cuts == own.cuts, "the layout's cuts are the quantizer's"
     assert layout.size == {"height": 1, "width": 2}, "the layout carries the signal's size"
+    stored = json.loads(configs.canonical_json(own.config))
+    assert configs.from_dict(type(own.config), stored) == own.config, "config JSON round trip"
     before = {key: value.clone() for key, value in own.state_dict().items()}
     result = own(z)
     assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items()), "evaluation changes no state"
     _check_result(own, z, layout, result)
     _check_dequantize(own, layout, result)
+    _check_refusals(own, z, result)
     _check_training(own, z)
 
 
@@ -163,15 +166,29 @@ def _check_result(quantizer: Any, z: Any, layout: Layout, result: Any) -> None:
 def _check_dequantize(quantizer: Any, layout: Layout, result: Any) -> None:
     import torch
 
+    grid = tuple(result.z_q.shape[2:])
     assert torch.equal(quantizer.dequantize(result.indices), result.z_q), "dequantize equals __call__ bit for bit"
-    errors = [float((quantizer.dequantize(result.indices[:cut]) - result.z_q).square().mean()) for cut in quantizer.cuts]
+    errors = [float((quantizer.dequantize(result.indices[:cut], grid) - result.z_q).detach().square().mean()) for cut in quantizer.cuts]
     assert errors == sorted(errors, reverse=True), f"longer prefixes come nearer, found squared errors {errors}"
     hot = [
         torch.nn.functional.one_hot(i, stage.vocab).movedim(-1, 1) * 200.0 for i, stage in zip(result.indices, layout.stages, strict=True)
     ]
     for cut in quantizer.cuts:
-        soft, hard = quantizer.decode_soft(hot[:cut]), quantizer.dequantize(result.indices[:cut])
+        soft, hard = quantizer.decode_soft(hot[:cut], grid), quantizer.dequantize(result.indices[:cut], grid)
         assert torch.allclose(soft, hard, atol=1e-4), f"certain logits decode to the entries, {cut} stages"
+
+
+def _check_refusals(quantizer: Any, z: Any, result: Any) -> None:
+    import torch
+
+    grid = tuple(z.shape[2:])
+    for count in set(range(len(result.indices) + 1)) - set(quantizer.cuts):
+        _check_raises(UsageError, f"{count} stages decode, cuts are {quantizer.cuts}", quantizer.dequantize, result.indices[:count], grid)
+    _check_raises(UsageError, "latents of another dimension", quantizer, torch.cat([z, z[:, :1]], 1))
+    _check_raises(SignalError, "an empty batch", quantizer, z[:0])
+    poisoned = z.clone()
+    poisoned[1].view(-1)[-1] = torch.nan
+    _check_raises(SignalError, "latents that are not a number", quantizer, poisoned)
 
 
 def _check_training(quantizer: Any, z: Any) -> None:
@@ -275,6 +292,28 @@ def check_metric(metric: Any, signals: Sequence[Any]) -> None:
         assert values == ordered, f"equal, near and inverted signals score worse and worse, found {values}"
         assert len(set(values)) == 3, f"equal, near and inverted signals score differently, found {values}"
         _check_raises(SignalError, "signals of different sizes compare", metric, signal, _widened(signal))
+
+
+def check_task(task: Any, signals: Sequence[Any]) -> None:
+    """The conformance list of `contracts.Task`, on at least three signals that the task tells from their inverse."""
+    assert isinstance(task, Task), "a task has a name, can be called and has a ceiling"
+    ceiling, same = task.ceiling(signals), task(signals, tuple(signals))
+    far = task(signals, [_blended(signal, 1.0) for signal in signals])
+    for score in (ceiling, same, far):
+        assert score.better in ("higher", "lower"), f"better is 'higher' or 'lower', found {score.better!r}"
+        assert score.convention, "the convention says what another must know to repeat the number"
+        assert isinstance(score.value, float), f"values are plain floats, found {type(score.value).__name__}"
+        assert np.isfinite(score.value), f"values are finite, found {score.value}"
+        kind, expected = ((s.unit, s.better, s.convention) for s in (score, ceiling))
+        assert kind == expected, f"score and ceiling are of one kind, found {kind} and {expected}"
+    # the same signals may pass a network in other batches
+    assert abs(same.value - ceiling.value) <= 1e-6 * max(1.0, abs(ceiling.value)), (
+        f"undamaged signals reach the ceiling, found {same.value}"
+    )
+    lost = ceiling.value - far.value if ceiling.better == "higher" else far.value - ceiling.value
+    assert lost > 0, f"inverted signals stay behind the ceiling, found {far.value} and {ceiling.value}"
+    _check_raises(SignalError, "sets of different length compare", task, signals, signals[:-1])
+    _check_raises(SignalError, "empty sets compare", task, [], [])
 
 
 def _size(signal: Any) -> dict[str, int]:

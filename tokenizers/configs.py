@@ -22,9 +22,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     """Plain dictionary of a config, nested configs and their `kind` included; tuples become lists."""
     out: dict[str, Any] = {"kind": config.kind} if hasattr(config, "kind") else {}
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        out[field.name] = to_dict(value) if dataclasses.is_dataclass(value) else list(value) if isinstance(value, tuple) else value
+        out[field.name] = _plain(getattr(config, field.name))
     return out
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return to_dict(value) if dataclasses.is_dataclass(value) else value
 
 
 def canonical_json(config: Any) -> str:
@@ -85,6 +90,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 def _convert_union(members: list[Any], value: Any, where: str) -> Any:
     if any(dataclasses.is_dataclass(m) and isinstance(value, m) for m in members):  # type: ignore[arg-type]
         return value
+    lists = [m for m in members if typing.get_origin(m) is tuple]
+    if lists and isinstance(value, list | tuple):
+        return _convert(lists[0], value, where)
     kinds = {m.kind: m for m in members if hasattr(m, "kind")}
     if not kinds:
         return _convert(members[0], value, where) if len(members) == 1 else value

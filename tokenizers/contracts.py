@@ -1,8 +1,8 @@
 """The contracts that Smalti's parts meet each other by.
 
 They are structural: a class fulfils one by having its attributes, not by inheriting. Each has a conformance list in
-`smalti.testing` (`check_codebook`, `check_quantizer`, `check_tokenizer`, `check_prior`, `check_codec`). Tensors are torch tensors; they are
-typed `Any` here since the ground floor imports NumPy alone.
+`smalti.testing` (`check_codebook`, `check_quantizer`, `check_tokenizer`, `check_prior`, `check_codec`, `check_metric`, `check_task`).
+Tensors are torch tensors; they are typed `Any` here since the ground floor imports NumPy alone.
 """
 
 from __future__ import annotations
@@ -76,13 +76,16 @@ class Quantizer(Protocol):
         """The layout of a latent grid of that size with axes of those names."""
 
     def __call__(self, z: Tensor) -> Quantized:
-        """Quantize z (B, D, *grid)."""
+        """Quantize z (B, D, *grid). One whose loss needs more takes it as a further, optional argument."""
 
-    def dequantize(self, indices: Sequence[Tensor]) -> Tensor:
-        """z_q (B, D, *grid) from all stages or a prefix in `cuts`; in eval mode bit for bit what `__call__` gives."""
+    def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
+        """z_q (B, D, *grid) from all stages or a prefix in `cuts`; in eval mode bit for bit what `__call__` gives.
 
-    def decode_soft(self, logits: Sequence[Tensor]) -> Tensor:
-        """Expected z_q under softmax(logits), per stage (B, K, *grid)."""
+        grid: size of the latents, to be given where a prefix does not show it: coarse scales of a multi-scale quantizer.
+        """
+
+    def decode_soft(self, logits: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
+        """Expected z_q under softmax(logits), per stage (B, K, *stage shape); `grid` as in `dequantize`."""
 
 
 @runtime_checkable
@@ -203,12 +206,12 @@ class Metric(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """What a machine still perceives."""
+    """A score of a whole set at once: what a machine still perceives, or how far two sets lie apart."""
 
     name: str
 
     def __call__(self, references: Sequence[Signal], decoded: Sequence[Signal]) -> Score:
-        """Score on the decoded signals."""
+        """Score on the decoded signals, one for each reference, in the same order."""
 
     def ceiling(self, references: Sequence[Signal]) -> Score:
-        """Score on the uncompressed signals."""
+        """Score on the uncompressed signals: what no codec is asked to exceed."""

@@ -14,7 +14,7 @@ from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.network import ImageGridConfig
-from smalti.tokenizers.quantizers import ResidualConfig, SingleConfig
+from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, ResidualConfig, SingleConfig
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
 
@@ -37,6 +37,8 @@ INSTANCES: dict[str, list[Callable[[], ImageGrid]]] = {
         lambda: image_grid(ImageGridConfig(ResidualConfig(VQConfig(64, 4), levels=3), **SMALL)),
         lambda: image_grid(ImageGridConfig(SingleConfig(FSQConfig((8, 5, 5))), **SMALL)),
         lambda: image_grid(ImageGridConfig(SingleConfig(VQConfig(64, 4)), **LARGE_STEPS)),
+        lambda: image_grid(ImageGridConfig(FactorizedConfig((VQConfig(64, 2), VQConfig(32, 2)), adapter_width=8), **LARGE_STEPS)),
+        lambda: image_grid(ImageGridConfig(ResidualConfig(GroupedConfig((VQConfig(64, 2), FSQConfig((5, 3))))), **LARGE_STEPS)),
     ],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]

@@ -150,14 +150,14 @@ def test_numba_is_loaded_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Tensor] = []
     monkeypatch.setattr(kernel, "nearest", lambda z, table: used.append(z))
     monkeypatch.delitem(sys.modules, "numba")
-    table = normal(2**10, 2**5)
-    assert search.nearest(table[:1023], table).shape == (1023,)
+    z = normal(2**11, 2**5)
+    assert search.nearest(z[:2047], z[:1024]).shape == (2047,)
     assert not used
-    search.nearest(table[:1024], table)
+    search.nearest(z, z[:1024])
     monkeypatch.undo()
     monkeypatch.setattr(kernel, "nearest", lambda z, table: used.append(z))
-    search.nearest(table[:1], table)
-    assert [len(z) for z in used] == [1024, 1]
+    search.nearest(z[:1], z)
+    assert [len(rows) for rows in used] == [2048, 1]
 
 
 class Largest(TorchDispatchMode):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smalti.tokenizers.errors import SignalError
+from smalti.tokenizers.errors import SignalError, UsageError
 
 
 def to_rows(z: Tensor) -> Tensor:
@@ -26,9 +26,18 @@ def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
     return z + (z_q - z).detach()
 
 
+def check_latents(z: Tensor, dim: int) -> None:
+    """UsageError where z is not (B, dim, *grid); SignalError where it is empty or not finite."""
+    if z.ndim < 2 or z.shape[1] != dim:
+        raise UsageError(f"latents must have {dim} channels as their second axis, found shape {tuple(z.shape)}")
+    if z.numel() == 0:
+        raise SignalError(f"there are no latents to quantize: shape {tuple(z.shape)}")
+    check_finite(z)
+
+
 def check_finite(z: Tensor) -> None:
     """Raise SignalError naming the batch item whose latents are not finite: one NaN would poison a whole table."""
-    if torch.isfinite(z).all():
+    if torch.compiler.is_compiling() or torch.isfinite(z).all():  # a traced graph cannot raise
         return
     item = int(torch.nonzero(~torch.isfinite(z).flatten(1).all(1))[0])
     raise SignalError(f"encoder output is not finite at batch item {item}; lower the learning rate or check the input")

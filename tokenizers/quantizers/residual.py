@@ -1,7 +1,7 @@
 """Residual quantization: each level codes what the levels before it left over; any number of levels decodes.
 
 Zeghidour et al., "SoundStream" (arXiv 2107.03312), with quantizer dropout drawn per sample as in DAC (arXiv 2306.06546), not per batch.
-Dropped levels still see their residuals, so their tables learn from every sample.
+Dropped levels still see their residuals, so their tables learn from every sample. A level may be a group of codebooks.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from smalti.tokenizers import codebooks
-from smalti.tokenizers.codebooks import CodebookConfig
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.quantizers.grid import check_finite, straight_through, to_grid, to_rows, use
-from smalti.tokenizers.tokens import Layout, Stage
+from smalti.tokenizers.quantizers import grouped
+from smalti.tokenizers.quantizers.dropout import keep
+from smalti.tokenizers.quantizers.grid import check_latents, straight_through, to_grid, to_rows
+from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
+from smalti.tokenizers.tokens import Layout
 
 
 @dataclass(frozen=True)
 class ResidualConfig:
-    """levels: how many codebooks of one kind. dropout: probability, in training, that a sample keeps only 1..levels-1 of them.
+    """codebook: of every level, or one per level, all of one dimension. levels: how many.
 
-    warmup_steps: training steps in which latents pass unquantized, so that the tables are seeded on an encoder that has begun to see.
+    dropout: probability, in training, that a sample keeps only 1..levels-1 of them. warmup_steps: training steps in which latents pass
+    unquantized, so that the tables are seeded on an encoder that has begun to see.
     """
 
     kind: ClassVar[str] = "residual"
-    codebook: CodebookConfig
+    codebook: CodeConfig | tuple[CodeConfig, ...]
     levels: int = 2
     dropout: float = 0.5
     warmup_steps: int = 0
@@ -38,6 +39,13 @@ class ResidualConfig:
     def __post_init__(self) -> None:
         if self.levels < 1 or not 0 <= self.dropout <= 1:
             raise UsageError(f"a residual quantizer needs levels >= 1 and dropout in [0, 1], found {self.levels} and {self.dropout}")
+        if isinstance(self.codebook, tuple) and len(self.codebook) != self.levels:
+            raise UsageError(f"one codebook per level: {self.levels} levels, {len(self.codebook)} codebooks")
+
+    @property
+    def codebooks(self) -> tuple[CodeConfig, ...]:
+        """One per level."""
+        return self.codebook if isinstance(self.codebook, tuple) else (self.codebook,) * self.levels
 
 
 class Residual(nn.Module):
@@ -48,19 +56,22 @@ class Residual(nn.Module):
     def __init__(self, config: ResidualConfig) -> None:
         super().__init__()
         self.config = config
-        self.codebooks = nn.ModuleList(codebooks.build(config.codebook) for _ in range(config.levels))
-        self.dim = self._codebook(0).dim
-        self.cuts = tuple(range(1, config.levels + 1))
+        self.codebooks = nn.ModuleList(grouped.build(codebook) for codebook in config.codebooks)
+        groups = [Group(module) for module in self.codebooks]
+        if len({group.dim for group in groups}) > 1:
+            raise UsageError(f"all levels of a residual quantizer have one dimension, found {[group.dim for group in groups]}")
+        self.dim = groups[0].dim
+        self.cuts = tuple(sum(len(group.sizes) for group in groups[: i + 1]) for i in range(config.levels))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def layout(self, grid: tuple[int, ...], axes: tuple[str, ...], signal: tuple[tuple[str, int], ...] = ()) -> Layout:
         sized = tuple(zip(axes, grid, strict=True))
-        vocab = self._codebook(0).size
-        return Layout(tuple(Stage(f"level{i}", sized, vocab) for i in range(self.config.levels)), self.cuts, signal)
+        stages = [stage for i in range(self.config.levels) for stage in self._group(i).stages(f"level{i}", sized)]
+        return Layout(tuple(stages), self.cuts, signal)
 
     def forward(self, z: Tensor) -> Quantized:
-        check_finite(z)
-        z = self._bound(z)
+        check_latents(z, self.dim)
+        z = self._group(0).bound(z)
         batch, grid = z.shape[0], tuple(z.shape[2:])
         indices, parts = [], []
         losses: dict[str, Tensor] = {}
@@ -68,56 +79,50 @@ class Residual(nn.Module):
         rows = residual = to_rows(z)
         commitment = z.new_zeros(())
         for level in range(self.config.levels):
-            codebook, scale = self._codebook(level), self._codebook(level).residual_scale(level)
+            group = self._group(level)
+            scale = group.residual_scale(level)
             scaled = residual / scale
-            index = codebook.assign(scaled)
-            entries = codebook.lookup(index)
+            found = group.assign(scaled)
+            entries = group.lookup(found)
             if self.training:
-                codebook.update(scaled, index)
-            commitment = commitment + codebook.loss(scaled, entries)
+                group.update(scaled, found)
+                health |= group.health(str(level), found)
+            commitment = commitment + group.loss(scaled, entries)
             parts.append(entries * scale)
             residual = residual - parts[-1].detach()
-            indices.append(index.reshape(batch, *grid))
-            if self.training:
-                health[f"perplexity{level}"], health[f"usage{level}"] = use(index, codebook.size)
+            indices += [index.reshape(batch, *grid) for index in found]
         losses["commitment"] = commitment / self.config.levels
         if not self.training:
             return Quantized(to_grid(_add(parts), batch, grid), tuple(indices), losses, health)
         self.steps += 1
         if int(self.steps) <= self.config.warmup_steps:
             return Quantized(z, tuple(indices), losses, health)
-        kept = self._keep(batch, z.device).repeat_interleave(len(rows) // batch, 1)
-        z_q = to_grid(_add([part * keep[:, None] for part, keep in zip(parts, kept, strict=True)]), batch, grid)
+        kept = keep(batch, self.config.levels, self.config.dropout, z.device).repeat_interleave(len(rows) // batch, 1)
+        z_q = to_grid(_add([part * held[:, None] for part, held in zip(parts, kept, strict=True)]), batch, grid)
         return Quantized(straight_through(z, z_q), tuple(indices), losses, health)
 
-    def dequantize(self, indices: Sequence[Tensor]) -> Tensor:
-        """z_q (B, D, *grid) from the first len(indices) levels, each int64 (B, *grid)."""
-        parts = []
-        for level, index in enumerate(indices):
-            codebook = self._codebook(level)
-            parts.append(codebook.lookup(index.flatten()) * codebook.residual_scale(level))
+    def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
+        parts = [
+            group.lookup([index.flatten() for index in found]) * group.residual_scale(level)
+            for level, (group, found) in enumerate(self._levels(indices, grid))
+        ]
         return to_grid(_add(parts), indices[0].shape[0], tuple(indices[0].shape[1:]))
 
-    def decode_soft(self, logits: Sequence[Tensor]) -> Tensor:
-        """Expected z_q from per-level logits (B, K, *grid)."""
-        parts = []
-        for level, logit in enumerate(logits):
-            codebook = self._codebook(level)
-            parts.append(F.softmax(to_rows(logit), -1) @ codebook.vectors() * codebook.residual_scale(level))
+    def decode_soft(self, logits: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
+        shown = [logit[:, 0] for logit in logits]
+        found = zip(self._levels(shown, grid), self._levels(logits), strict=True)
+        parts = [group.expect(logit) * group.residual_scale(level) for level, (_, (group, logit)) in enumerate(found)]
         return to_grid(_add(parts), logits[0].shape[0], tuple(logits[0].shape[2:]))
 
-    def _codebook(self, level: int) -> codebooks.VQ | codebooks.FSQ:
-        return self.codebooks[level]  # type: ignore[return-value]
+    def _group(self, level: int) -> Group:
+        return Group(self.codebooks[level])
 
-    def _bound(self, z: Tensor) -> Tensor:
-        return self._codebook(0).bound(z.movedim(1, -1)).movedim(-1, 1)
-
-    def _keep(self, batch: int, device: torch.device) -> Tensor:
-        """(levels, B) of 0 and 1: which levels each sample keeps in this step."""
-        levels = self.config.levels
-        fewer = torch.randint(1, max(levels, 2), (batch,), device=device)
-        kept = torch.where(torch.rand(batch, device=device) < self.config.dropout, fewer, levels)
-        return (torch.arange(levels, device=device)[:, None] < kept).float()
+    def _levels(self, stages: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> list[tuple[Group, Sequence[Tensor]]]:
+        """Each level's group with its stages, for as many levels as the stages make."""
+        check_prefix(stages, self.cuts)
+        check_grid(tuple(stages[0].shape[1:]), grid)
+        starts = (0, *self.cuts)
+        return [(self._group(i), stages[starts[i] : cut]) for i, cut in enumerate(self.cuts) if cut <= len(stages)]
 
 
 def _add(parts: list[Tensor]) -> Tensor:

@@ -20,6 +20,7 @@ from smalti.tokenizers.codebooks.search.lanes import GROUP, LANES, scan
 
 BLOCKS = 8  # of queries that go through a tile one after the other
 TILE_BYTES = 2**14
+PIECE = 4 * BLOCKS * LANES  # queries that a thread takes at a time
 THREAD_FROM = 2**21  # products of a search from which starting a thread (50 microseconds) pays
 
 Array = np.ndarray
@@ -34,13 +35,17 @@ def nearest(z: Tensor, table: Tensor) -> Tensor:
     offsets = np.empty(len(entries), np.float32)
     centre = rows.mean(0, dtype=np.float64)
     bound = _prepare(rows, centre, entries, offsets)
-    threads = max(1, min(torch.get_num_threads(), len(queries) // LANES, len(queries) * rows.size // THREAD_FROM))
-    cuts = [len(queries) * i // threads for i in range(threads + 1)]
-    parts = [(queries, rows, centre, entries, offsets, bound, found, cuts[i], cuts[i + 1]) for i in range(threads)]
-    others = [threading.Thread(target=_search, args=part) for part in parts[1:]]
+    threads = max(1, min(torch.get_num_threads(), -(-len(queries) // PIECE), len(queries) * rows.size // THREAD_FROM))
+    rest = iter(range(0, len(queries), PIECE))  # a thread takes the next piece when it is done with one: cores are seldom equally free
+
+    def work() -> None:
+        for start in rest:
+            _search(queries, rows, centre, entries, offsets, bound, found, start, min(start + PIECE, len(queries)))
+
+    others = [threading.Thread(target=work) for _ in range(threads - 1)]
     for other in others:
         other.start()
-    _search(*parts[0])
+    work()
     for other in others:
         other.join()
     return torch.from_numpy(found)

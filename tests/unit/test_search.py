@@ -142,8 +142,7 @@ def test_one_at_a_time_equals_all_at_once(nearest: Nearest) -> None:
 def test_threads_share_the_rows(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     z, table = normal(500, 4), normal(200, 4, seed=1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(kernel, "THREAD_FROM", 1)
-    monkeypatch.setattr(kernel, "PIECE", 17)
+    monkeypatch.setattr(kernel, "PIECE_PRODUCTS", 1)
     assert torch.equal(kernel.nearest(z, table), brute_force(z, table))
 
 

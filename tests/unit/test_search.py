@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -141,8 +142,22 @@ def test_one_at_a_time_equals_all_at_once(nearest: Nearest) -> None:
 def test_threads_share_the_rows(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     z, table = normal(500, 4), normal(200, 4, seed=1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(kernel, "THREAD_FROM", 1)
+    monkeypatch.setattr(kernel, "PIECE_PRODUCTS", 1)
     assert torch.equal(kernel.nearest(z, table), brute_force(z, table))
+
+
+def test_numba_is_loaded_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[Tensor] = []
+    monkeypatch.setattr(kernel, "nearest", lambda z, table: used.append(z))
+    monkeypatch.delitem(sys.modules, "numba")
+    z = normal(2**11, 2**5)
+    assert search.nearest(z[:2047], z[:1024]).shape == (2047,)
+    assert not used
+    search.nearest(z, z[:1024])
+    monkeypatch.undo()
+    monkeypatch.setattr(kernel, "nearest", lambda z, table: used.append(z))
+    search.nearest(z[:1], z)
+    assert [len(rows) for rows in used] == [2048, 1]
 
 
 class Largest(TorchDispatchMode):

@@ -7,8 +7,10 @@ half a second to load.
 
 from __future__ import annotations
 
-import threading
+import functools
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -20,7 +22,8 @@ from smalti.tokenizers.codebooks.search.lanes import GROUP, LANES, scan
 
 BLOCKS = 8  # of queries that go through a tile one after the other
 TILE_BYTES = 2**14
-THREAD_FROM = 2**21  # products of a search from which starting a thread (50 microseconds) pays
+ROWS = BLOCKS * LANES
+PIECE_PRODUCTS = 2**24  # N x K x D that a thread takes at a time: half a millisecond, against 50 microseconds to wake it
 
 Array = np.ndarray
 
@@ -32,18 +35,28 @@ def nearest(z: Tensor, table: Tensor) -> Tensor:
     found = np.zeros(len(queries), np.int64)
     entries = np.empty((-(-len(rows) // GROUP) * GROUP, rows.shape[1]), np.float32)
     offsets = np.empty(len(entries), np.float32)
-    centre = rows.mean(0, dtype=np.float64)
+    centre = np.zeros(rows.shape[1])
     bound = _prepare(rows, centre, entries, offsets)
-    threads = max(1, min(torch.get_num_threads(), len(queries) // LANES, len(queries) * rows.size // THREAD_FROM))
-    cuts = [len(queries) * i // threads for i in range(threads + 1)]
-    parts = [(queries, rows, centre, entries, offsets, bound, found, cuts[i], cuts[i + 1]) for i in range(threads)]
-    others = [threading.Thread(target=_search, args=part) for part in parts[1:]]
+    piece = max(1, PIECE_PRODUCTS // (rows.size * ROWS)) * ROWS
+    rest = iter(range(0, len(queries), piece))  # a thread takes the next piece when it is done with one: cores are seldom equally free
+
+    def work() -> None:
+        for start in rest:
+            _search(queries, rows, centre, entries, offsets, bound, found, start, min(start + piece, len(queries)))
+
+    pieces = -(-len(queries) // piece)
+    others = [_pool(os.getpid()).submit(work) for _ in range(min(torch.get_num_threads(), pieces) - 1)]
+    work()
     for other in others:
-        other.start()
-    _search(*parts[0])
-    for other in others:
-        other.join()
+        if not other.cancel():
+            other.result()
     return torch.from_numpy(found)
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Threads that wait for work: a new one may have to wait long for a busy core. Those of `process`: a fork has none of its parent's."""
+    return ThreadPoolExecutor(os.cpu_count(), "smalti-search")
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,7 +69,12 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def _prepare(table: Array, centre: Array, entries: Array, offsets: Array) -> float:
-    """Fill the centred entries and half their squared lengths, in whole groups; returns the greatest length."""
+    """Fill the mean, the centred entries and half their squared lengths, in whole groups; returns the greatest length."""
+    for k in range(len(table)):
+        for d in range(table.shape[1]):
+            centre[d] += table[k, d]
+    for d in range(table.shape[1]):
+        centre[d] /= len(table)
     greatest = 0.0
     for k in range(len(entries)):
         square = 0.0
@@ -85,8 +103,8 @@ def _search(
     least = np.empty((tiles, BLOCKS, LANES), np.float32)
     other = np.empty(LANES, np.float32)
     place = np.empty(LANES, np.int32)
-    for base in range(start, stop, BLOCKS * LANES):
-        count = min(stop - base, BLOCKS * LANES)
+    for base in range(start, stop, ROWS):
+        count = min(stop - base, ROWS)
         blocks = -(-count // LANES)
         for b in range(blocks):
             _load(queries[base + b * LANES : base + min((b + 1) * LANES, count)], centre, z[b], lengths[b])

@@ -1,0 +1,54 @@
+"""The table as curves: bits per pixel, on a logarithmic axis, against each LPIPS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smalti.recipes.rate_table.table import TITLES, Row
+from smalti.tokenizers.errors import ModelError, UsageError
+
+COLORS = {"AVIF": "#c2571a", "WebP": "#2a7f62", "JPEG": "#6b6b6b"}
+OURS = ("#1f4e9c", "#8a2be2", "#00838f")
+
+
+def draw(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> None:
+    """Write the figure as PNG: per LPIPS (or, without one, per metric) a panel; rivals only where they fit on every picture.
+
+    Raises ModelError without matplotlib, UsageError where the file cannot be written.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ModelError("the figure needs the package matplotlib: pip install 'smalti[report]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    shown = [name for name in metrics if name.startswith("lpips")] or list(metrics)
+    lines: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.fits == row.pictures:
+            lines.setdefault(row.codec.partition(",")[0], []).append(row)
+    figure, axes = pyplot.subplots(1, len(shown), figsize=(4.2 * len(shown), 3.4), squeeze=False)
+    ours = [name for name in lines if name not in COLORS]
+    for axis, metric in zip(axes[0], shown, strict=True):
+        for name, found in lines.items():
+            points = sorted((row.bits_per_pixel, row.scores[metric]) for row in found)
+            color = COLORS.get(name) or OURS[ours.index(name) % len(OURS)]
+            axis.plot(*zip(*points, strict=True), marker="o", markersize=4, color=color, linewidth=2 if name in ours else 1.2, label=name)
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(FixedLocator([0.02, 0.04, 0.08, 0.16, 0.32]))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set(xlabel="bits per pixel, whole files", ylabel=TITLES.get(metric, metric))
+        axis.grid(alpha=0.3, linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    try:
+        figure.savefig(path, dpi=100)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be written ({error}); name a .png file in a folder that exists") from None
+    finally:
+        pyplot.close(figure)

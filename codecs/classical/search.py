@@ -7,12 +7,13 @@ from collections.abc import Callable
 from smalti.tokenizers.errors import UsageError
 
 LOOK_AHEAD = 2  # sizes of neighbouring qualities change places by a few bytes: seen with all three picture codecs at their low end
+NEAR = 1.1  # and by no more than this factor
 
 
 def best_quality(size: Callable[[int], int | None], qualities: range, room: float) -> int:
     """The highest quality whose file has at most `room` bytes.
 
-    size: quality -> bytes of the file, None where it cannot be written. qualities: ascending. Where the worst does not fit, the next
+    size: quality -> bytes of the file, None where it cannot be written. qualities: ascending. Where the worst nearly fits, the next
     `LOOK_AHEAD` are tried too, and so are those above the one that bisection finds. Raises UsageError, naming the smallest size
     found, where none of them fits.
     """
@@ -21,7 +22,9 @@ def best_quality(size: Callable[[int], int | None], qualities: range, room: floa
         found = size(qualities[place])
         return found is not None and found <= room
 
-    tried = range(min(1 + LOOK_AHEAD, len(qualities)))
+    lowest = size(qualities[0])
+    near = lowest is None or lowest <= NEAR * room
+    tried = range(min(1 + LOOK_AHEAD if near else 1, len(qualities)))
     low = next((place for place in tried if fits(place)), None)
     if low is None:
         sizes = [found for place in tried if (found := size(qualities[place])) is not None]

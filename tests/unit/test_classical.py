@@ -26,7 +26,9 @@ def test_the_search_finds_the_best_that_fits() -> None:
 
 
 def test_the_search_looks_past_a_worst_quality_that_is_not_the_smallest() -> None:
-    assert best_quality([12, 10, 11, 20].__getitem__, range(4), 10) == 1
+    assert best_quality([105, 100, 101, 120].__getitem__, range(4), 100) == 1
+    with pytest.raises(UsageError, match="has 111 bytes"):
+        best_quality([111, 100, 101, 120].__getitem__, range(4), 100)
 
 
 def test_what_cannot_be_written_counts_as_too_large() -> None:

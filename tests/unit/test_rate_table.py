@@ -66,7 +66,7 @@ def test_where_nothing_fits_the_smallest_file_is_named() -> None:
     bench = Bench(picture(), Judges(["psnr"]), Ledger())
     answer = bench.answer(CHEAP[1], 50)
     assert not answer.chosen
-    assert answer.smallest == min(len(resolve("jpeg-420").compress(picture(), Target(quality=q))) for q in (1, 2, 3))
+    assert answer.smallest == len(resolve("jpeg-420").compress(picture(), Target(quality=1)))
     row = rival_row(0.1, "JPEG", [answer], [48 * 64], ["psnr"])
     assert row.fits == 0
     assert f"none fits; its smallest files have {8 * answer.smallest / (48 * 64):.4f}" in markdown([row], ["psnr"])

@@ -3,10 +3,10 @@
     python -m smalti.recipes.wild_photos [PICTURE...] [--model image-grid-16] [--megapixels 12] [--json]
 
 Without pictures: the photos that scikit-image brings, and scikit-learn's, mirrored until it is that large. Errors are decoded minus
-original, in steps of 255. `color` is their mean per channel: at most 1 either way is asked for (exit code 1 else). A join is the mean
-absolute gradient of the error across joins, over the same elsewhere: `token` compares borders of tokens with the pixels within, `tile`
-compares borders of tiles with the other borders of tokens, since each is one. 1 is invisible. Pictures no larger than a tile are cut into
-smaller ones.
+original, in steps of 255. `color` is their mean per channel: at most 1 either way is asked for (exit code 1 else). Joins are ratios of the
+error's mean absolute gradient, and 1 is invisible: `token` is that across borders of tokens over that within tokens; `tile` is that across
+borders of tiles over that at the same places when the picture is coded in tiles three quarters as large, so that the picture's own
+edges cancel. Pictures no larger than a tile are cut into smaller ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,34 +62,38 @@ class Found:
 
 
 def check(tokenizer: Any, name: str, picture: Image) -> Found:
-    """Encode and decode; tokenizer: one of `image-grid`'s."""
+    """Encode and decode twice, in tiles of two sizes; tokenizer: one of `image-grid`'s."""
     usual = tokenizer.tile_pixels
-    if max(picture.height, picture.width) <= usual:
-        tokenizer.tile_pixels = SMALL_TILE_PIXELS
+    tile = SMALL_TILE_PIXELS if max(picture.height, picture.width) <= usual else usual
     try:
-        (decoded,) = tokenizer.decode(tokenizer.encode([picture]))
-        tile = tokenizer.tile_pixels
+        error, other = (_error(tokenizer, picture, pixels) for pixels in (tile, 3 * tile // 4))
     finally:
         tokenizer.tile_pixels = usual
-    error = decoded.pixels.astype(np.float32) - picture.eight_bits
     red, green, blue = (float(error[..., c].mean(dtype=np.float64)) for c in range(3))
     stride = tokenizer.config.stride
-    within, at_tokens, at_tiles = _gradients(error, stride, tile)
+    border = _ratio(_gradients(error, lambda place: place % stride == 0), _gradients(error, lambda place: place % stride != 0))
+
+    def joins(place: int) -> bool:
+        return place % tile == 0 and place % (3 * tile) != 0  # there the smaller tiles join too
+
     return Found(
-        name, picture.width, picture.height, (red, green, blue), _ratio([*at_tokens, *at_tiles], within), _ratio(at_tiles, at_tokens)
+        name, picture.width, picture.height, (red, green, blue), border, _ratio(_gradients(error, joins), _gradients(other, joins))
     )
 
 
-def _gradients(error: np.ndarray, stride: int, tile: int) -> tuple[list[float], list[float], list[float]]:
-    """Mean absolute gradients of each step along both axes: within tokens, across borders of tokens alone, across borders of tiles."""
-    within: list[float] = []
-    at_tokens: list[float] = []
-    at_tiles: list[float] = []
-    for axis in (0, 1):
-        other = tuple({0, 1, 2} - {axis})
-        for place, value in enumerate(np.abs(np.diff(error, axis=axis)).mean(other, dtype=np.float64).tolist(), 1):
-            (at_tiles if place % tile == 0 else at_tokens if place % stride == 0 else within).append(value)
-    return within, at_tokens, at_tiles
+def _error(tokenizer: Any, picture: Image, tile: int) -> np.ndarray:
+    """Decoded minus original, float32 (H, W, 3)."""
+    tokenizer.tile_pixels = tile
+    (decoded,) = tokenizer.decode(tokenizer.encode([picture]))
+    return decoded.pixels.astype(np.float32) - picture.eight_bits
+
+
+def _gradients(error: np.ndarray, chosen: Callable[[int], bool]) -> list[float]:
+    """Mean absolute steps from pixel place - 1 to place, along rows and columns, at the chosen places."""
+    found: list[float] = []
+    for turned in (error, error.swapaxes(0, 1)):
+        found += [float(np.abs(turned[i] - turned[i - 1]).mean(dtype=np.float64)) for i in range(1, len(turned)) if chosen(i)]
+    return found
 
 
 def _ratio(above: Sequence[float], below: Sequence[float]) -> float | None:

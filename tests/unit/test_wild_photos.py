@@ -43,7 +43,7 @@ def test_noise_has_no_joins_and_no_colour() -> None:
     found = check(Stub(noise), "x", gray(600, 500))
     assert not found.drifts
     assert found.token_join == pytest.approx(1, abs=0.01)
-    assert found.tile_join == pytest.approx(1, abs=0.05)
+    assert found.tile_join == 1
 
 
 def test_colour_drifts() -> None:
@@ -60,14 +60,14 @@ def test_tokens_show() -> None:
     found = check(Stub(blocks), "x", gray(600, 500))
     assert found.token_join is not None
     assert found.token_join > 2
-    assert found.tile_join == pytest.approx(1, abs=0.25)  # one border of 30, of random height
+    assert found.tile_join == 1
 
 
 @pytest.mark.parametrize(("size", "tile"), [((600, 500), 256), ((64, 1300), 1024)])
 def test_tiles_show(size: tuple[int, int], tile: int) -> None:
     def tiles(height: int, width: int, found: int) -> np.ndarray:
-        assert found == tile
-        odd = np.add.outer(np.arange(height) // tile, np.arange(width) // tile) % 2
+        assert found in (tile, 3 * tile // 4)
+        odd = np.add.outer(np.arange(height) // found, np.arange(width) // found) % 2
         return noise(height, width, tile) + 20 * odd[..., None]
 
     stub = Stub(tiles)

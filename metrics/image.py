@@ -20,6 +20,7 @@ from smalti.tokenizers.signals import Image, Signal
 if TYPE_CHECKING:
     import torch
 
+MAX_KEPT_PIXELS = 2**20  # VGG's features of that many are .5 GB
 MIN_LPIPS_SIDE = 64  # below it AlexNet's last layer has no positions left; smaller pictures are padded by reflection of their edge
 
 
@@ -36,19 +37,30 @@ class PSNR:
 
 
 class LPIPS:
-    """Learned perceptual distance, 0 for equal pictures. net: "alex" or "vgg"."""
+    """Learned perceptual distance, 0 for equal pictures. net: "alex" or "vgg".
+
+    The features of the last reference are kept, up to `MAX_KEPT_PIXELS`: many files of one picture cost half as much to judge.
+    """
 
     def __init__(self, net: str = "alex", device: str = "cpu") -> None:
         self.name = f"lpips-{net}"
         self.net = lpips_network(net).to(device)
         self.device = device
+        self._kept: tuple[Signal, list[torch.Tensor]] | None = None
 
     def __call__(self, reference: Signal, decoded: Signal) -> Score:
         import torch
 
-        a, b = (_to_network(pixels).to(self.device) for pixels in _pair(reference, decoded))
+        a, b = _pair(reference, decoded)
         with torch.inference_mode():
-            value = float(self.net(a, b).mean())
+            if self._kept is not None and self._kept[0] is reference:
+                features = self._kept[1]
+            else:
+                self._kept = None  # before the next are computed, so that memory holds one reference's
+                features = lpips_features(self.net, _to_network(a).to(self.device))
+                if a.shape[0] * a.shape[1] <= MAX_KEPT_PIXELS:
+                    self._kept = (reference, features)
+            value = float(lpips_distance(self.net, features, lpips_features(self.net, _to_network(b).to(self.device))).mean())
         return Score(value, "", "lower", f"{self.name}, heads v0.1, [-1, 1], full size")
 
 
@@ -77,6 +89,19 @@ def lpips_network(net: str) -> torch.nn.Module:
     state = {name: features["features." + name.split(".", 1)[1]] for name in judge.net.state_dict()}
     judge.net.load_state_dict(state)
     return judge.eval().requires_grad_(False)
+
+
+def lpips_features(net: Any, pictures: torch.Tensor) -> list[torch.Tensor]:
+    """What an LPIPS network compares: per layer unit vectors over channels, for pictures (B, 3, H, W) in [-1, 1]."""
+    import lpips
+
+    return [lpips.normalize_tensor(layer) for layer in net.net.forward(net.scaling_layer(pictures))]
+
+
+def lpips_distance(net: Any, features: list[torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+    """(B, 1, 1, 1): the same operations in the same order as the network's own `forward`, so the same bits."""
+    layers = [head((a - b) ** 2).mean([2, 3], keepdim=True) for head, a, b in zip(net.lins, features, others, strict=True)]
+    return sum(layers[1:], layers[0])
 
 
 def _pair(reference: Signal, decoded: Signal) -> tuple[np.ndarray, np.ndarray]:

@@ -21,8 +21,8 @@ from smalti.tokenizers.signals import Image
 
 SHRUNK = ("", "/2", "/4")
 QUALITIES = range(1, 101)
-# LPIPS by VGG costs six times AlexNet's: it judges only the settings that are best by PSNR and the two best by AlexNet
-SCREENED, SCREEN = "lpips-vgg", (("psnr", 1), ("lpips-alex", 2))
+# LPIPS by VGG costs six times AlexNet's: of each size it judges only the setting (the chroma subsampling) that AlexNet likes best
+SCREENED, SCREEN = "lpips-vgg", "lpips-alex"
 
 
 @dataclass(frozen=True)
@@ -118,10 +118,12 @@ class Bench:
     def _worth_judging(
         self, name: str, fitting: list[tuple[str, int]], scores: dict[str, dict[tuple[str, int], float]]
     ) -> list[tuple[str, int]]:
-        if name != SCREENED or any(screen not in scores for screen, _ in SCREEN):
+        if name != SCREENED or SCREEN not in scores:
             return fitting
-        best = [file for screen, count in SCREEN for file in self._sorted(screen, scores[screen])[:count]]
-        return list(dict.fromkeys(best))
+        best: dict[str, tuple[str, int]] = {}
+        for setting, quality in self._sorted(SCREEN, scores[SCREEN]):
+            best.setdefault(setting.partition("/")[2], (setting, quality))
+        return list(best.values())
 
     def _sorted(self, name: str, scores: dict[tuple[str, int], float]) -> list[tuple[str, int]]:
         return sorted(scores, key=lambda file: self.judges.order(name, scores[file]))

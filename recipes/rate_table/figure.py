@@ -9,6 +9,7 @@ from smalti.recipes.rate_table.table import TITLES, Row
 from smalti.tokenizers.errors import ModelError, UsageError
 
 COLORS = {"AVIF": "#c2571a", "WebP": "#2a7f62", "JPEG": "#6b6b6b"}
+TICKS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.16, 0.24, 0.32, 0.48, 0.64, 1, 1.5, 2, 3, 4)
 OURS = ("#1f4e9c", "#8a2be2", "#00838f")
 
 
@@ -38,16 +39,16 @@ def draw(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> None:
             color = COLORS.get(name) or OURS[ours.index(name) % len(OURS)]
             axis.plot(*zip(*points, strict=True), marker="o", markersize=4, color=color, linewidth=2 if name in ours else 1.2, label=name)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(FixedLocator([0.02, 0.04, 0.08, 0.16, 0.32]))
+        axis.xaxis.set_major_locator(FixedLocator(TICKS))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set(xlabel="bits per pixel, whole files", ylabel=TITLES.get(metric, metric))
         axis.grid(alpha=0.3, linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0][0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="upper center", ncols=len(lines), frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0, 1, 0.93))
     try:
-        figure.savefig(path, dpi=100)
+        figure.savefig(path, dpi=90)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be written ({error}); name a .png file in a folder that exists") from None
     finally:

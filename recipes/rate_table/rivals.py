@@ -21,7 +21,8 @@ from smalti.tokenizers.signals import Image
 
 SHRUNK = ("", "/2", "/4")
 QUALITIES = range(1, 101)
-# LPIPS by VGG costs six times AlexNet's: of each size it judges only the setting (the chroma subsampling) that AlexNet likes best
+# LPIPS by VGG costs six times AlexNet's: of each size it judges only the setting (the chroma subsampling) that AlexNet likes best.
+# On two Kodak photos at two rates this cost AVIF and WebP nothing, and JPEG at most .008
 SCREENED, SCREEN = "lpips-vgg", "lpips-alex"
 
 

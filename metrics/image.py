@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 LUMA = "luma Y of BT.601, full range, not rounded"  # what JPEG codes; studio range (16 to 235) would give 1.3 dB more
+MAX_KEPT_PIXELS = 2**20  # VGG's features of that many are .5 GB
 MIN_LPIPS_SIDE = 64  # below it AlexNet's last layer has no positions left; smaller pictures are padded by reflection of their edge
 
 
@@ -48,19 +49,30 @@ class LumaPSNR:
 
 
 class LPIPS:
-    """Learned perceptual distance, 0 for equal pictures. net: "alex" or "vgg"."""
+    """Learned perceptual distance, 0 for equal pictures. net: "alex" or "vgg".
+
+    The features of the last reference are kept, up to `MAX_KEPT_PIXELS`: many files of one picture cost half as much to judge.
+    """
 
     def __init__(self, net: str = "alex", device: str = "cpu") -> None:
         self.name = f"lpips-{net}"
         self.net = lpips_network(net).to(device)
         self.device = device
+        self._kept: tuple[Signal, list[torch.Tensor]] | None = None
 
     def __call__(self, reference: Signal, decoded: Signal) -> Score:
         import torch
 
-        a, b = (_to_network(pixels).to(self.device) for pixels in eight_bits(reference, decoded))
+        a, b = eight_bits(reference, decoded)
         with torch.inference_mode():
-            value = float(self.net(a, b).mean())
+            if self._kept is not None and self._kept[0] is reference:
+                features = self._kept[1]
+            else:
+                self._kept = None  # before the next are computed, so that memory holds one reference's
+                features = lpips_features(self.net, _to_network(a).to(self.device))
+                if a.shape[0] * a.shape[1] <= MAX_KEPT_PIXELS:
+                    self._kept = (reference, features)
+            value = float(lpips_distance(self.net, features, lpips_features(self.net, _to_network(b).to(self.device))).mean())
         return Score(value, "", "lower", f"{self.name}, heads v0.1, [-1, 1], full size")
 
 
@@ -99,6 +111,19 @@ def luma(pixels: np.ndarray) -> np.ndarray:
 def _decibels(difference: np.ndarray) -> float:
     error = float(np.mean(np.square(difference)))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def lpips_features(net: Any, pictures: torch.Tensor) -> list[torch.Tensor]:
+    """What an LPIPS network compares: per layer unit vectors over channels, for pictures (B, 3, H, W) in [-1, 1]."""
+    import lpips
+
+    return [lpips.normalize_tensor(layer) for layer in net.net.forward(net.scaling_layer(pictures))]
+
+
+def lpips_distance(net: Any, features: list[torch.Tensor], others: list[torch.Tensor]) -> torch.Tensor:
+    """(B, 1, 1, 1): the same operations in the same order as the network's own `forward`, so the same bits."""
+    layers = [head((a - b) ** 2).mean([2, 3], keepdim=True) for head, a, b in zip(net.lins, features, others, strict=True)]
+    return sum(layers[1:], layers[0])
 
 
 def _to_network(pixels: np.ndarray) -> torch.Tensor:

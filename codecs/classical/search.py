@@ -7,43 +7,34 @@ from collections.abc import Callable
 from smalti.tokenizers.errors import UsageError
 
 LOOK_AHEAD = 2  # sizes of neighbouring qualities change places by a few bytes: seen with all three picture codecs at their low end
+NEAR = 1.1  # and by no more than this factor
 
 
-def best_within(encode: Callable[[int], bytes], qualities: range, room: float) -> bytes:
-    """The file of the highest quality with at most `room` bytes.
+def best_quality(size: Callable[[int], int | None], qualities: range, room: float) -> int:
+    """The highest quality whose file has at most `room` bytes.
 
-    encode: quality -> file. qualities: ascending. Where the worst does not fit, the next `LOOK_AHEAD` are tried too, and so are those above
-    the one that bisection finds. Raises UsageError, naming the smallest size found, where none of them fits. What `encode` refuses above
-    the lowest quality counts as too large.
+    size: quality -> bytes of the file, None where it cannot be written. qualities: ascending. Where the worst nearly fits, the next
+    `LOOK_AHEAD` are tried too, and so are those above the one that bisection finds. Raises UsageError, naming the smallest size
+    found, where none of them fits.
     """
-    lowest = encode(qualities[0])
-    sizes = [len(lowest)]
-    best, found = (lowest, 0) if len(lowest) <= room else (b"", -1)
-    for step in range(1, 1 + LOOK_AHEAD if not best else 1):
-        data = _attempt(encode, qualities[step])
-        if data:
-            sizes.append(len(data))
-            if len(data) <= room:
-                best, found = data, step
-    if not best:
-        raise UsageError(f"the smallest file of this signal has {min(sizes)} bytes, the target allows {int(room)}")
-    low, high = found, len(qualities) - 1
+
+    def fits(place: int) -> bool:
+        found = size(qualities[place])
+        return found is not None and found <= room
+
+    lowest = size(qualities[0])
+    near = lowest is None or lowest <= NEAR * room
+    tried = range(min(1 + LOOK_AHEAD if near else 1, len(qualities)))
+    low = next((place for place in tried if fits(place)), None)
+    if low is None:
+        sizes = [found for place in tried if (found := size(qualities[place])) is not None]
+        raise UsageError(f"the smallest file of this signal has {min(sizes, default=0)} bytes, the target allows {int(room)}")
+    high = len(qualities) - 1
     while low < high:
         middle = (low + high + 1) // 2
-        data = _attempt(encode, qualities[middle])
-        if data and len(data) <= room:
-            best, low = data, middle
+        if fits(middle):
+            low = middle
         else:
             high = middle - 1
-    for place in range(low + 2, min(low + 2 + LOOK_AHEAD, len(qualities))):  # low + 1 is known to be too large
-        data = _attempt(encode, qualities[place])
-        if data and len(data) <= room:
-            best = data
-    return best
-
-
-def _attempt(encode: Callable[[int], bytes], quality: int) -> bytes:
-    try:
-        return encode(quality)
-    except UsageError:
-        return b""
+    above = range(low + 2, min(low + 2 + LOOK_AHEAD, len(qualities)))  # low + 1 is known to be too large
+    return qualities[max((place for place in above if fits(place)), default=low)]

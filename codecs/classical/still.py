@@ -6,8 +6,8 @@
   .2 and .5 dB for 5 and 4 % more bytes. `tune=ssim`: libavif's own choice, `iq`, was worse on Kodak photos at .04 to .16 bits per pixel
   (LPIPS AlexNet by .01 to .05, PSNR by .1 to 1 dB), and `psnr` about equal. Chroma 4:2:0 or 4:4:4; one thread, so that bytes repeat.
 
-No EXIF, no colour profile, no comments. Quality is Pillow's: 1..100 for JPEG, 0..100 for the others (`Target` wants it above 0; fractions
-count for WebP alone).
+No EXIF, no colour profile, no comments. Quality is Pillow's, 1..100, and 0..100 for WebP, where fractions count too (`Target` wants it
+above 0: .001 gives 0's file).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pil
 
-from smalti.codecs.classical.search import best_within
+from smalti.codecs.classical.search import best_quality
 from smalti.codecs.media.files import reason
 from smalti.codecs.media.images import read_image
 from smalti.tokenizers.contracts import Target
@@ -45,7 +45,7 @@ class StillCodec:
         pixels = Pil.fromarray(np.ascontiguousarray(picture.eight_bits))
         room = room_of(target, picture)
         if room is not None:
-            return best_within(lambda quality: self._encode(pixels, quality), self.qualities, room)
+            return self._within(pixels, room)
         quality = self.qualities[-1] if target.quality is None else target.quality
         if not self.qualities[0] <= quality <= self.qualities[-1]:
             raise UsageError(f"{self.name}: quality {quality}, expected {self.qualities[0]} to {self.qualities[-1]}")
@@ -60,6 +60,20 @@ class StillCodec:
             return Image(read_image(data, f"{self.format} file").pixels)
         except SignalError as error:
             raise BitstreamError(str(error)) from None
+
+    def _within(self, pixels: Any, room: float) -> bytes:
+        lowest = self.qualities[0]
+        files = {lowest: self._encode(pixels, lowest)}  # refused here: what the format cannot hold at all
+
+        def size(quality: int) -> int | None:
+            if quality not in files:
+                try:
+                    files[quality] = self._encode(pixels, quality)
+                except UsageError:  # noise at high quality may overflow Pillow's buffer: too large in any case
+                    return None
+            return len(files[quality])
+
+        return files[best_quality(size, self.qualities, room)]
 
     def _encode(self, pixels: Any, quality: float) -> bytes:
         buffer = io.BytesIO()
@@ -119,4 +133,4 @@ def _jpeg(subsampling: str) -> StillCodec:
 
 def _avif(subsampling: str) -> StillCodec:
     options = {"subsampling": subsampling, "codec": "aom", "speed": 4, "max_threads": 1, "advanced": {"tune": "ssim"}}
-    return StillCodec(f"avif-{subsampling.replace(':', '')}", "AVIF", range(101), options)
+    return StillCodec(f"avif-{subsampling.replace(':', '')}", "AVIF", range(1, 101), options)

@@ -8,7 +8,7 @@ import pytest
 from smalti.codecs import registry
 from smalti.codecs.classical import downscaled
 from smalti.codecs.classical.downscaled import Downscaled
-from smalti.codecs.classical.search import best_within
+from smalti.codecs.classical.search import best_quality
 from smalti.codecs.media import images
 from smalti.codecs.registry import resolve
 from smalti.tokenizers.contracts import Target
@@ -18,29 +18,21 @@ from smalti.tokenizers.signals import Image
 
 def test_the_search_finds_the_best_that_fits() -> None:
     sizes = [10, 11, 13, 20, 19, 30, 40, 41, 55, 70]
-
-    def encode(quality: int) -> bytes:
-        return bytes([quality]) * sizes[quality]
-
     for room in range(10, 80):
         best = max(quality for quality, size in enumerate(sizes) if size <= room)
-        assert best_within(encode, range(10), room)[0] == best, room
+        assert best_quality(sizes.__getitem__, range(10), room) == best, room
     with pytest.raises(UsageError, match="smallest file of this signal has 10 bytes, the target allows 9"):
-        best_within(encode, range(10), 9.5)
+        best_quality(sizes.__getitem__, range(10), 9.5)
 
 
 def test_the_search_looks_past_a_worst_quality_that_is_not_the_smallest() -> None:
-    sizes = [12, 10, 11, 20]
-    assert best_within(lambda quality: bytes([quality]) * sizes[quality], range(4), 10)[0] == 1
+    assert best_quality([105, 100, 101, 120].__getitem__, range(4), 100) == 1
+    with pytest.raises(UsageError, match="has 111 bytes"):
+        best_quality([111, 100, 101, 120].__getitem__, range(4), 100)
 
 
 def test_what_cannot_be_written_counts_as_too_large() -> None:
-    def encode(quality: int) -> bytes:
-        if quality > 3:
-            raise UsageError("no")
-        return bytes([quality]) * 5
-
-    assert best_within(encode, range(9), 100)[0] == 3
+    assert best_quality(lambda quality: 5 if quality <= 3 else None, range(9), 100) == 3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 4), (5, 7), (64, 63)])

@@ -101,6 +101,22 @@ def test_lpips_of_small_pictures(alex: LPIPS, size: tuple[int, int]) -> None:
     assert 0 < alex(a, b).value < 2
 
 
+def test_lpips_with_kept_features_is_the_networks_own(alex: LPIPS, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    pictures = [Image(rng.integers(0, 256, (70, 90, 3), np.uint8)) for _ in range(3)]
+
+    def plain(a: Image, b: Image) -> float:
+        x, y = (torch.from_numpy(p.pixels.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1 for p in (a, b))
+        with torch.inference_mode():
+            return float(alex.net(x, y))
+
+    for reference, decoded in ((0, 1), (0, 2), (1, 2), (0, 2), (0, 0)):
+        assert alex(pictures[reference], pictures[decoded]).value == plain(pictures[reference], pictures[decoded])
+    monkeypatch.setattr("smalti.metrics.image.MAX_KEPT_PIXELS", 70 * 90 - 1)
+    alex(pictures[1], pictures[2])
+    assert alex._kept is None
+
+
 def test_lpips_wants_one_size(alex: LPIPS) -> None:
     with pytest.raises(SignalError, match="differ in size"):
         alex(flat(1), flat(1, size=(5, 4)))

@@ -63,7 +63,7 @@ def _sum(logits: Tensor) -> Tensor:
 
 def _products(logits: Tensor) -> Tensor:
     """(N, b) -> (N, 2^b): the probability of each setting of b independent bits."""
-    products = torch.ones_like(logits[:, :1])
+    products = logits.new_ones(len(logits), 1)
     for logit in logits.unbind(1):
         ones, zeros = torch.sigmoid(logit)[:, None], torch.sigmoid(-logit)[:, None]
         products = torch.cat([products * zeros, products * ones], 1)

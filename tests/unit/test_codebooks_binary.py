@@ -27,7 +27,7 @@ def probabilities(book: LFQ | BSQ, z: torch.Tensor) -> torch.Tensor:
 
 
 def of(p: torch.Tensor) -> torch.Tensor:
-    return -torch.special.xlogy(p, p).sum(-1)
+    return -(p * p.clamp(min=1e-300).log()).sum(-1)
 
 
 def enumerated(book: LFQ | BSQ, z: torch.Tensor, groups: tuple[int, ...]) -> torch.Tensor:

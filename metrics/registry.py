@@ -1,6 +1,7 @@
-"""Metrics by name: "module:factory"; other distributions add theirs by entry points `smalti.metrics`.
+"""Metrics and tasks by name: "module:factory"; other distributions add theirs by entry points `smalti.metrics` and `smalti.tasks`.
 
-A factory is called without arguments, or with `device` ("cpu", "cuda") where it has a parameter of that name.
+A metric scores one pair of signals, a task a whole set of them. A factory is called without arguments, or with `device` ("cpu", "cuda")
+and, a task's, with `labels` (one class number for each signal) where it has parameters of those names.
 """
 
 from __future__ import annotations
@@ -8,32 +9,66 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
+from typing import Any
 
-from smalti.tokenizers.contracts import Metric
+from smalti.tokenizers.contracts import Metric, Task
 from smalti.tokenizers.errors import ModelError, UsageError
 
 METRICS = {
     "psnr": "smalti.metrics.image:PSNR",
+    "psnr-y": "smalti.metrics.image:LumaPSNR",
+    "ssim": "smalti.metrics.structural:SSIM",
+    "ms-ssim": "smalti.metrics.structural:MultiScaleSSIM",
+    "ms-ssim-db": "smalti.metrics.structural:MultiScaleSSIMDecibels",
     "lpips-alex": "smalti.metrics.image:lpips_alex",
     "lpips-vgg": "smalti.metrics.image:lpips_vgg",
 }
 
+TASKS = {
+    "classification-agreement": "smalti.metrics.machine.classification:agreement",
+    "classification-accuracy": "smalti.metrics.machine.classification:accuracy",
+    "frechet-distance": "smalti.metrics.distributions:frechet",
+    "kernel-distance": "smalti.metrics.distributions:kernel",
+}
+
 
 def known() -> dict[str, str]:
-    """Ours and those of other distributions; a name of ours stays ours."""
+    """All metrics, ours and those of other distributions; a name of ours stays ours."""
     return {point.name: point.value for point in entry_points(group="smalti.metrics")} | METRICS
+
+
+def known_tasks() -> dict[str, str]:
+    """All tasks, ours and those of other distributions; a name of ours stays ours."""
+    return {point.name: point.value for point in entry_points(group="smalti.tasks")} | TASKS
 
 
 def resolve(name: str, device: str = "cpu") -> Metric:
     """The metric of a name; UsageError where nobody knows it, ModelError where it or its network is not at hand."""
-    metrics = known()
-    if name not in metrics:
-        near = difflib.get_close_matches(name, metrics, 1)
-        raise UsageError(f"no metric {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(metrics)}"))
-    module, _, attribute = metrics[name].partition(":")
+    factory, parameters = _factory("metric", name, known())
+    return factory(device=device) if "device" in parameters else factory()
+
+
+def resolve_task(name: str, device: str = "cpu", labels: Sequence[int] | None = None) -> Task:
+    """The task of a name; UsageError where nobody knows it or it wants labels, ModelError where it or its network is not at hand."""
+    factory, parameters = _factory("task", name, known_tasks())
+    arguments: dict[str, Any] = {"device": device} if "device" in parameters else {}
+    if "labels" in parameters:
+        if labels is None:
+            raise UsageError(f"task {name!r} needs labels, one class number for each signal; found none")
+        arguments["labels"] = labels
+    return factory(**arguments)
+
+
+def _factory(kind: str, name: str, table: dict[str, str]) -> tuple[Callable[..., Any], frozenset[str]]:
+    """What makes the thing of that name, and the names of its parameters."""
+    if name not in table:
+        near = difflib.get_close_matches(name, table, 1)
+        raise UsageError(f"no {kind} {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(table)}"))
+    module, _, attribute = table[name].partition(":")
     try:
         factory = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ModelError(f"metric {name!r} cannot be imported from {metrics[name]}: {error}; install what it needs") from None
-    return factory(device=device) if "device" in inspect.signature(factory).parameters else factory()
+        raise ModelError(f"{kind} {name!r} cannot be imported from {table[name]}: {error}; install what it needs") from None
+    return factory, frozenset(inspect.signature(factory).parameters)

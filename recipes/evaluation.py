@@ -1,9 +1,10 @@
-"""What a model costs and keeps on a list of pictures: rates of real files, metrics, and how its codebooks are used."""
+"""What a model costs and keeps on a list of pictures: rates of real files, metrics, tasks, and how its codebooks are used."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,27 @@ import numpy as np
 
 from smalti.codecs.media.images import read_image
 from smalti.codecs.neural import NeuralCodec
-from smalti.metrics.registry import resolve
-from smalti.tokenizers.contracts import Metric, Score
-from smalti.tokenizers.errors import SignalError
+from smalti.metrics.registry import resolve, resolve_task
+from smalti.tokenizers.contracts import Metric, Score, Task
+from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Tokens
+
+
+@dataclass
+class _Seen:
+    """The pictures of an evaluation and, per rate, what came back: a task scores the whole set at once."""
+
+    names: list[str] = field(default_factory=list)
+    originals: list[Image] = field(default_factory=list)
+    decoded: list[list[Image]] = field(default_factory=list)
+
+    def add(self, name: str, original: Image, decoded: Sequence[Image]) -> None:
+        self.names.append(name)
+        self.originals.append(original)
+        self.decoded = self.decoded or [[] for _ in decoded]
+        for rate, picture in zip(self.decoded, decoded, strict=True):
+            rate.append(picture)
 
 
 def evaluate(
@@ -25,15 +42,20 @@ def evaluate(
     batch: int = 8,
     step: Callable[[int], Any] = lambda n: None,
     device: str = "cpu",
+    tasks: Sequence[str] = (),
+    labels: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """A plain dictionary: `rates` per decodable prefix with mean bytes, bits per pixel and scores; `metrics` with what each score means;
-    `codebooks` per stage; `items` per picture; `skipped`.
+    """A plain dictionary: `rates` per decodable prefix with mean bytes, bits per pixel, scores and, of the whole set, scores of tasks;
+    `metrics` and `tasks` with what each score means, and a task's ceiling; `codebooks` per stage; `items` per picture; `skipped`.
 
-    metrics: names in `metrics.registry`; their networks run on `device`. Means are over pictures: bits per pixel of each file first, then
-    their mean. Raises SignalError where no picture can be read.
+    metrics, tasks: names in `metrics.registry`; their networks run on `device`. labels: class numbers by file name, for a task that wants
+    them. Means are over pictures: bits per pixel of each file first, then their mean. With tasks, all pictures stay in memory. Raises
+    SignalError where no picture can be read or one does not suit a metric, UsageError where a label is missing.
     """
     judges = {name: resolve(name, device) for name in metrics}
-    meanings: dict[str, dict[str, str]] = {}
+    _resolve_tasks(tasks, device, labels, [str(path) for path in files])  # what is missing is said now, not when all is encoded
+    seen = _Seen()
+    meanings: dict[str, dict[str, Any]] = {}
     items: list[dict[str, Any]] = []
     counts: list[np.ndarray] = []
     payload_bits: list[float] = []
@@ -47,20 +69,31 @@ def evaluate(
             except SignalError as error:
                 skipped.append(str(error))
         for name, picture, tokens in zip(names, pictures, codec.tokenizer.encode(pictures), strict=True):
-            items.append(
-                {"file": name, "rates": [_rate(codec, picture, tokens.prefix(cut), judges, meanings) for cut in tokens.layout.cuts]}
-            )
+            try:
+                measured = [_rate(codec, picture, tokens.prefix(cut), judges, meanings) for cut in tokens.layout.cuts]
+            except SignalError as error:
+                raise SignalError(f"{name}: {error}") from None
+            items.append({"file": name, "rates": [rate.row for rate in measured]})
+            if tasks:
+                seen.add(name, picture, [rate.decoded for rate in measured])
             _count(tokens, counts)
             payload_bits = [a + b for a, b in zip(payload_bits or [0.0] * len(tokens.arrays), codec.prior.price(tokens), strict=True)]
         step(len(files[start : start + batch]))
     if not items:
         raise SignalError(f"no picture to evaluate on among {len(files)} files" + (f"; {skipped[0]}" if skipped else ""))
     rates = [_mean([item["rates"][i] for item in items]) for i in range(len(items[0]["rates"]))]
+    ceilings: dict[str, dict[str, Any]] = {}
+    for name, task in _resolve_tasks(tasks, device, labels, seen.names).items():
+        ceiling = task.ceiling(seen.originals)
+        ceilings[name] = {**_meaning(ceiling), "ceiling": ceiling.value}
+        for rate, decoded in zip(rates, seen.decoded, strict=True):
+            rate["tasks"][name] = task(seen.originals, decoded).value
     books = [_use(f"level {i}", count, bits) for i, (count, bits) in enumerate(zip(counts, payload_bits, strict=True))]
     return {
         "model": codec.name,
         "pictures": len(items),
         "metrics": meanings,
+        "tasks": ceilings,
         "rates": rates,
         "codebooks": books,
         "items": items,
@@ -68,20 +101,43 @@ def evaluate(
     }
 
 
-def _rate(
-    codec: NeuralCodec, picture: Image, tokens: Tokens, judges: dict[str, Metric], meanings: dict[str, dict[str, str]]
-) -> dict[str, Any]:
+def _resolve_tasks(tasks: Sequence[str], device: str, labels: Mapping[str, int] | None, files: Sequence[str]) -> dict[str, Task]:
+    """The tasks by name, for these files in this order."""
+    numbers: list[int] | None = None
+    if labels is not None:
+        unnamed = [file for file in files if Path(file).name not in labels]
+        if unnamed:
+            raise UsageError(f"{unnamed[0]}: no label for a file of this name; add it to the labels, or leave the picture out")
+        numbers = [labels[Path(file).name] for file in files]
+    return {name: resolve_task(name, device, numbers) for name in tasks}
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """row: the numbers of one picture at one rate. decoded: what came back."""
+
+    row: dict[str, Any]
+    decoded: Image
+
+
+def _rate(codec: NeuralCodec, picture: Image, tokens: Tokens, judges: dict[str, Metric], meanings: dict[str, dict[str, Any]]) -> _Rate:
     data = codec.pack(tokens, picture.notes)
     decoded = codec.decompress(data)
-    scores: dict[str, Score] = {name: judge(picture, decoded) for name, judge in judges.items()}
+    assert isinstance(decoded, Image)
+    scores = {name: judge(picture, decoded) for name, judge in judges.items()}
     for name, score in scores.items():
-        meanings.setdefault(name, {"unit": score.unit, "better": score.better, "convention": score.convention})
-    return {
+        meanings.setdefault(name, _meaning(score))
+    row = {
         "stages": len(tokens.arrays),
         "bytes": len(data),
         "bits_per_pixel": 8 * len(data) / (picture.height * picture.width),
         "scores": {name: score.value for name, score in scores.items()},
     }
+    return _Rate(row, decoded)
+
+
+def _meaning(score: Score) -> dict[str, Any]:
+    return {"unit": score.unit, "better": score.better, "convention": score.convention}
 
 
 def _mean(rates: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -94,6 +150,7 @@ def _mean(rates: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "bytes": mean([r["bytes"] for r in rates]),
         "bits_per_pixel": mean([r["bits_per_pixel"] for r in rates]),
         "scores": {name: mean([r["scores"][name] for r in rates]) for name in names},
+        "tasks": {},
     }
 
 

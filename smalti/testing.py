@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from smalti.tokenizers import configs
-from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, Target, Tokenizer
+from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, Target, Task, Tokenizer
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Layout, Tokens
@@ -82,7 +82,7 @@ def _with_absent(tokens: Tokens, rng: np.random.Generator) -> Tokens:
     return Tokens(tokens.layout, (*tokens.arrays[:-1], array), (*tokens.present[:-1], mask))
 
 
-# --- codebooks, quantizers, tokenizers, codecs, metrics -----------------------------------------------------------------------------
+# --- codebooks, quantizers, tokenizers, codecs, metrics, tasks ----------------------------------------------------------------------
 
 
 def check_codebook(codebook: Any, seed: int = 0) -> None:
@@ -292,6 +292,28 @@ def check_metric(metric: Any, signals: Sequence[Any]) -> None:
         assert values == ordered, f"equal, near and inverted signals score worse and worse, found {values}"
         assert len(set(values)) == 3, f"equal, near and inverted signals score differently, found {values}"
         _check_raises(SignalError, "signals of different sizes compare", metric, signal, _widened(signal))
+
+
+def check_task(task: Any, signals: Sequence[Any]) -> None:
+    """The conformance list of `contracts.Task`, on at least three signals that the task tells from their inverse."""
+    assert isinstance(task, Task), "a task has a name, can be called and has a ceiling"
+    ceiling, same = task.ceiling(signals), task(signals, tuple(signals))
+    far = task(signals, [_blended(signal, 1.0) for signal in signals])
+    for score in (ceiling, same, far):
+        assert score.better in ("higher", "lower"), f"better is 'higher' or 'lower', found {score.better!r}"
+        assert score.convention, "the convention says what another must know to repeat the number"
+        assert isinstance(score.value, float), f"values are plain floats, found {type(score.value).__name__}"
+        assert np.isfinite(score.value), f"values are finite, found {score.value}"
+        kind, expected = ((s.unit, s.better, s.convention) for s in (score, ceiling))
+        assert kind == expected, f"score and ceiling are of one kind, found {kind} and {expected}"
+    # the same signals may pass a network in other batches
+    assert abs(same.value - ceiling.value) <= 1e-6 * max(1.0, abs(ceiling.value)), (
+        f"undamaged signals reach the ceiling, found {same.value}"
+    )
+    lost = ceiling.value - far.value if ceiling.better == "higher" else far.value - ceiling.value
+    assert lost > 0, f"inverted signals stay behind the ceiling, found {far.value} and {ceiling.value}"
+    _check_raises(SignalError, "sets of different length compare", task, signals, signals[:-1])
+    _check_raises(SignalError, "empty sets compare", task, [], [])
 
 
 def _size(signal: Any) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """The contracts that Smalti's parts meet each other by.
 
 They are structural: a class fulfils one by having its attributes, not by inheriting. Each has a conformance list in
-`smalti.testing` (`check_codebook`, `check_quantizer`, `check_tokenizer`, `check_prior`, `check_codec`). Tensors are torch tensors; they are
-typed `Any` here since the ground floor imports NumPy alone.
+`smalti.testing` (`check_codebook`, `check_quantizer`, `check_tokenizer`, `check_prior`, `check_codec`, `check_metric`, `check_task`).
+Tensors are torch tensors; they are typed `Any` here since the ground floor imports NumPy alone.
 """
 
 from __future__ import annotations
@@ -215,12 +215,12 @@ class Metric(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """What a machine still perceives."""
+    """A score of a whole set at once: what a machine still perceives, or how far two sets lie apart."""
 
     name: str
 
     def __call__(self, references: Sequence[Signal], decoded: Sequence[Signal]) -> Score:
-        """Score on the decoded signals."""
+        """Score on the decoded signals, one for each reference, in the same order."""
 
     def ceiling(self, references: Sequence[Signal]) -> Score:
-        """Score on the uncompressed signals."""
+        """Score on the uncompressed signals: what no codec is asked to exceed."""

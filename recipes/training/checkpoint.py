@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from smalti.tokenizers.errors import ModelError
 
+Optimizers = dict[str, torch.optim.Optimizer]
+
 
 def random_states(accelerator: Accelerator) -> dict[str, Tensor]:
     """The random states of all processes; every process has to call it."""
@@ -28,18 +30,21 @@ def random_states(accelerator: Accelerator) -> dict[str, Tensor]:
     return {f"{kind}/{rank}": state for kind, states in every.items() for rank, state in enumerate(states)}
 
 
-def save(path: Path, step: int, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, random: dict[str, Tensor]) -> None:
+def save(
+    path: Path, step: int, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], random: dict[str, Tensor]
+) -> None:
     """Write the state after `step` steps; random: what `random_states` gave."""
     tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{number}/{key}": value for key, value in state.items()}
+    for name, optimizer in optimizers.items():
+        for number, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}/{number}/{key}": value for key, value in state.items()}
     tensors |= {f"random/{name}": state for name, state in random.items()}
     part = path.with_suffix(".part")
     save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, part, metadata={"step": str(step)})
     os.replace(part, path)
 
 
-def load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer, rank: int = 0) -> int:
+def load(path: Path, modules: dict[str, nn.Module], optimizers: Optimizers, rank: int = 0) -> int:
     """Restore what `save` wrote, random states those of process `rank` where it had one; returns the number of steps done."""
     try:
         with safe_open(path, "pt") as file:
@@ -54,11 +59,12 @@ def load(path: Path, modules: dict[str, nn.Module], optimizer: torch.optim.Optim
             raise ModelError(
                 f"{path}: made by another network ({str(error).splitlines()[-1].strip()}); remove the run folder to start again"
             ) from None
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, value in _under(tensors, "optimizer/").items():
-        number, _, field = key.partition("/")
-        states.setdefault(int(number), {})[field] = value
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    for name, optimizer in optimizers.items():
+        states: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under(tensors, f"{name}/").items():
+            number, _, field = key.partition("/")
+            states.setdefault(int(number), {})[field] = value
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     cpu, cuda = (_random(tensors, kind, rank) for kind in ("cpu", "cuda"))
     if cpu is not None:
         torch.set_rng_state(cpu)

@@ -79,6 +79,29 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class AdversaryConfig:
+    """A patch discriminator; weight 0 means none.
+
+    counts_from: fraction of the run after which it counts for the tokenizer; it learns from the start. width: channels of its first
+    layer, doubled in each of `layers`. lecam: weight of LeCam regularization.
+    """
+
+    weight: float = 0.0
+    counts_from: float = 0.2
+    width: int = 32
+    layers: int = 3
+    learning_rate: float = 2e-4
+    lecam: float = 0.001
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "learning_rate", "lecam"):
+            _need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
+        _need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
+        _need(1 <= self.layers <= 5, "adversary.layers in 1..5", self.layers)
+        _need(self.width >= 1, "adversary.width >= 1", self.width)
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW with linear warm-up and a cosine to `final_rate` times the peak; gradients clipped to `clip` in norm; weights averaged with
     `ema`."""
@@ -108,6 +131,7 @@ class TrainingConfig:
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
+    adversary: AdversaryConfig = AdversaryConfig()
     steps: int = 6000
     batch: int = 8
     seed: int = 0

@@ -27,6 +27,7 @@ from torch.optim.swa_utils import AveragedModel
 from smalti.codecs.media.images import write_image
 from smalti.metrics.registry import resolve
 from smalti.recipes.training import checkpoint, data, holdout
+from smalti.recipes.training.adversary import Adversary
 from smalti.recipes.training.config import OptimizerConfig, TrainingConfig
 from smalti.recipes.training.losses import PictureLoss
 from smalti.tokenizers import zoo
@@ -72,6 +73,7 @@ class Run:
         self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
         self.average = AveragedModel(self._bare(), multi_avg_fn=_averager(config.optimizer.ema))
         self.loss = PictureLoss(config.loss).to(self.accelerator.device)
+        self.adversary = Adversary(config.adversary, self.accelerator) if config.adversary.weight else None
         self.skipped: dict[str, None] = {}
         self.step = 0
 
@@ -116,7 +118,7 @@ class Run:
             if self.step % config.checkpoint_every == 0 or last:
                 random = checkpoint.random_states(self.accelerator)
                 if self.is_main:
-                    checkpoint.save(self._checkpoint, self.step, self._modules(), self.optimizer, random)
+                    checkpoint.save(self._checkpoint, self.step, self._modules(), self._optimizers(), random)
                 self.accelerator.wait_for_everyone()
 
     def _train_mode(self) -> None:
@@ -130,12 +132,18 @@ class Run:
             group["lr"] = learning_rate(config, self.step, self.config.steps)
         with self.accelerator.autocast():
             reconstruction, quantized = self.net(pixels)
-        terms = self.loss(pixels, reconstruction, quantized, self.step / self.config.steps)
+        progress = self.step / self.config.steps
+        terms = self.loss(pixels, reconstruction, quantized, progress)
+        if self.adversary and self.adversary.weight(progress):
+            terms["adversarial"] = self.adversary.judge(reconstruction)
+            terms["total"] = terms["total"] + self.adversary.weight(progress) * terms["adversarial"]
         self.accelerator.backward(terms["total"])
         self.accelerator.clip_grad_norm_(self.net.parameters(), config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self._bare())
+        if self.adversary:
+            terms |= self.adversary.learn(pixels, reconstruction)
         return terms, quantized.health
 
     def _evaluate(self) -> None:
@@ -174,7 +182,11 @@ class Run:
         return self.accelerator.unwrap_model(self.net)
 
     def _modules(self) -> dict[str, torch.nn.Module]:
-        return {"net": self._bare(), "average": self.average}
+        modules: dict[str, torch.nn.Module] = {"net": self._bare(), "average": self.average}
+        return modules | ({"discriminator": self.adversary.bare} if self.adversary else {})
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"optimizer": self.optimizer} | ({"adversary": self.adversary.optimizer} if self.adversary else {})
 
     @property
     def _checkpoint(self) -> Path:
@@ -185,7 +197,7 @@ class Run:
             if self.is_main:
                 (self.folder / "log.jsonl").unlink(missing_ok=True)
             return
-        self.step = checkpoint.load(self._checkpoint, self._modules(), self.optimizer, self.accelerator.process_index)
+        self.step = checkpoint.load(self._checkpoint, self._modules(), self._optimizers(), self.accelerator.process_index)
         if not self.is_main:
             return
         log = self.folder / "log.jsonl"

@@ -22,7 +22,7 @@ class PictureLoss(nn.Module):
         self.weights = {"l1": config.l1, "l2": config.l2, "color": config.color, **weights}
 
     def forward(self, picture: Tensor, reconstruction: Tensor, quantized: Quantized, progress: float) -> dict[str, Tensor]:
-        """Terms by name, `total` among them; progress: fraction of the run that is done, in [0, 1]."""
+        """Terms by name, `total` among them, their weighted sum; progress: fraction of the run that is done, in [0, 1]."""
         reconstruction = reconstruction.float()
         terms: dict[str, Tensor] = {}
         if self.config.l1:

@@ -23,6 +23,8 @@ COMMANDS = {
     "recipes": "List the training recipes.",
     "train": "Train, resume or fine-tune a model by its recipe.",
     "evaluate": "Measure a model on pictures: rates, metrics, codebook use.",
+    "fetch-judges": "Bring the networks that metrics and losses need.",
+    "export": "Write a model's decoder or encoder as an ONNX file.",
 }
 
 
@@ -35,7 +37,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"smalti.cli.{cmd_name}").command
+        return importlib.import_module(f"smalti.cli.{cmd_name.replace('-', '_')}").command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):

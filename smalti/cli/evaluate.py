@@ -17,6 +17,8 @@ from smalti.cli import options
         "--lpips", "nets", multiple=True, type=click.Choice(["alex", "vgg"]), help="The same as --metric lpips-alex or lpips-vgg."
     ),
     click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides PSNR; may be given again."),
+    click.option("--task", "tasks", multiple=True, metavar="NAME", help="Score the whole set by this task; may be given again."),
+    click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
     options.prior,
     options.device,
     options.threads,
@@ -29,6 +31,8 @@ def command(
     data: tuple[str, ...],
     nets: tuple[str, ...],
     names: tuple[str, ...],
+    tasks: tuple[str, ...],
+    labels: str | None,
     prior: str,
     device: str,
     threads: int | None,
@@ -39,8 +43,11 @@ def command(
     """Measure MODEL on DATA (pictures, or folders of them) at each of its rates.
 
     Bits per pixel are those of whole files, headers included. Codebook use is counted over all tokens: perplexity, entries used, entropy.
-    Metrics are psnr, lpips-alex, lpips-vgg and those of installed extensions; LPIPS networks are looked for below $SMALTI_JUDGES, and
-    run where the model runs. Exit code 1: some pictures could not be read; stderr says which.
+    Metrics, means over pictures, are psnr, psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed extensions.
+    Tasks, of all pictures at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance; beside
+    their scores stands the ceiling, that of the pictures as they are. Their networks come by smalti fetch-judges.
+
+    Exit code 1: some pictures could not be read; stderr says which.
     """
     from pathlib import Path
 
@@ -53,10 +60,12 @@ def command(
     if not files:
         raise UsageError(f"{', '.join(data)}: no pictures in there; name another folder")
     metrics = list(dict.fromkeys(("psnr", *(f"lpips-{net}" for net in nets), *names)))
+    numbers = _labels(labels) if labels else None
     options.set_threads(threads)
     codec = api.codec(model, device, prior)
     with options.progress(len(files), "evaluating", quiet or as_json) as bar:
-        result = evaluate(codec, files, metrics, batch, bar.update, str(getattr(codec.tokenizer, "device", "cpu")))
+        where = str(getattr(codec.tokenizer, "device", "cpu"))
+        result = evaluate(codec, files, metrics, batch, bar.update, where, list(dict.fromkeys(tasks)), numbers)
     for line in result["skipped"]:
         options.complain(line)
     if as_json:
@@ -66,13 +75,35 @@ def command(
     return options.exit_code(result["pictures"], len(result["skipped"]))
 
 
+def _labels(file: str) -> dict[str, int]:
+    import json
+
+    from smalti.codecs.media.files import read_bytes
+    from smalti.tokenizers.errors import UsageError
+
+    try:
+        labels = json.loads(read_bytes(file))
+    except (ValueError, RecursionError):
+        labels = None
+    if not isinstance(labels, dict) or not all(type(number) is int and number >= 0 for number in labels.values()):
+        raise UsageError(f"{file}: no labels, expected a JSON object of class numbers by file name")
+    return labels
+
+
 def _show(result: dict[str, Any]) -> None:
     click.echo(f"{result['model']} on {result['pictures']} pictures, means over pictures; whole files")
-    names = list(result["rates"][0]["scores"])
-    click.echo(f"{'stages':>6} {'bytes':>8} {'bits/pixel':>10} " + " ".join(f"{name:>11}" for name in names))
+    columns = [*result["rates"][0]["scores"], *result["tasks"]]
+    widths = [max(11, len(name)) for name in columns]
+    click.echo(_row("stages", "bytes", "bits/pixel", columns, widths))
     for rate in result["rates"]:
-        scores = " ".join(f"{rate['scores'][name]:>11.4f}" for name in names)
-        click.echo(f"{rate['stages']:>6} {rate['bytes']:>8.0f} {rate['bits_per_pixel']:>10.4f} {scores}")
+        scores = [f"{value:.4f}" for value in (*rate["scores"].values(), *rate["tasks"].values())]
+        click.echo(_row(str(rate["stages"]), f"{rate['bytes']:.0f}", f"{rate['bits_per_pixel']:.4f}", scores, widths))
+    for name, task in result["tasks"].items():
+        click.echo(f"{name}: {task['ceiling']:.4f} on the pictures as they are; {task['better']} is better")
     for stage in result["codebooks"]:
         use = f"{stage['used']} of {stage['size']} entries used, perplexity {stage['perplexity']:.0f}"
         click.echo(f"{stage['stage']}: {use}, entropy {stage['entropy_bits']:.2f} bits, coded in {stage['coded_bits']:.2f} bits a token")
+
+
+def _row(stages: str, size: str, rate: str, scores: list[str], widths: list[int]) -> str:
+    return " ".join([f"{stages:>6} {size:>8} {rate:>10}", *(f"{score:>{width}}" for score, width in zip(scores, widths, strict=True))])

@@ -36,7 +36,7 @@ def plan(sources: Sequence[str], out: str | None, suffix: str, wanted: tuple[str
             jobs += _folder_jobs(Path(source), out, suffix, wanted)
         else:
             jobs.append(Job(source, _target(Path(source), out, suffix, several)))
-    _check(jobs, force, as_json)
+    check(jobs, force, as_json)
     if len(jobs) == 1 and jobs[0].source != PIPE and not os.path.exists(jobs[0].source):
         read_bytes(jobs[0].source)  # says so now, and not after a model was loaded
     return jobs
@@ -91,7 +91,8 @@ def _folder_jobs(folder: Path, out: str | None, suffix: str, wanted: tuple[str, 
     return [Job(str(path), str(root / path.relative_to(folder).with_suffix(suffix))) for path in found]
 
 
-def _check(jobs: Sequence[Job], force: bool, as_json: bool) -> None:
+def check(jobs: Sequence[Job], force: bool, as_json: bool) -> None:
+    """UsageError where results would collide, have no place, or exist already (without `force`)."""
     seen: dict[str, str] = {}
     for job in jobs:
         if job.target == PIPE:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from smalti.tokenizers.codebooks import FSQ, VQ, FSQConfig, VQConfig, search
-from smalti.tokenizers.codebooks.search import nearest
+from smalti.tokenizers.codebooks import FSQ, VQ, FSQConfig, VQConfig
 from smalti.tokenizers.errors import UsageError
 
 
@@ -126,31 +125,6 @@ def test_commitment_pulls_the_latents_and_not_the_table() -> None:
     assert float(loss.detach()) == pytest.approx(0.25 * 0.5)
     loss.backward()
     assert torch.allclose(z.grad, torch.tensor([[0.25, 0.0]]))
-
-
-@pytest.mark.parametrize("offset", [0.0, 3.0, -300.0])
-def test_the_nearest_entry_is_exact_far_from_the_origin(offset: float) -> None:
-    random = torch.Generator().manual_seed(0)
-    table = offset + 0.015 * torch.randn(1024, 8, generator=random)
-    z = offset + 0.015 * torch.randn(512, 8, generator=random)
-    expected = torch.cdist(z.double(), table.double(), compute_mode="donot_use_mm_for_euclid_dist").argmin(1)
-    assert torch.equal(nearest(z, table), expected)
-
-
-def test_search_in_chunks_equals_search_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    z, table = torch.randn(100, 4), torch.randn(30, 4)
-    whole = nearest(z, table)
-    monkeypatch.setattr(search, "CHUNK_ELEMENTS", 200)
-    assert torch.equal(nearest(z, table), whole)
-    assert nearest(z[:0], table).shape == (0,)
-
-
-def test_search_is_in_float32_under_autocast() -> None:
-    random = torch.Generator().manual_seed(0)
-    z, table = torch.randn(512, 8, generator=random), torch.randn(1024, 8, generator=random)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = nearest(z, table)
-    assert torch.equal(found, nearest(z, table))
 
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (2,) * 20, (3,), (7, 2, 4, 11)])

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from smalti.codecs.media.images import read_image
 from smalti.metrics import judges, registry
-from smalti.metrics.image import LPIPS, PSNR, lpips_network
+from smalti.metrics.image import LPIPS, PSNR, LumaPSNR, lpips_network
 from smalti.metrics.registry import resolve
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.signals import Audio, Image
@@ -30,7 +30,7 @@ def own_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def alex(data_folder: Path) -> LPIPS:
-    assert (judges.folder() / judges.FEATURES["alex"][0]).is_file(), f"{data_folder} has judges"
+    assert judges.JUDGES["alex"].path.is_file(), f"{data_folder} has judges"
     return LPIPS("alex")
 
 
@@ -60,6 +60,16 @@ def test_sixteen_bits_are_compared_at_eight() -> None:
     assert PSNR()(flat(255), flat(65535, np.uint16)).value == math.inf
     assert PSNR()(flat(100 * 257 + 128, np.uint16), flat(100)).value == math.inf
     assert PSNR()(flat(100 * 257 + 129, np.uint16), flat(101)).value == math.inf
+
+
+def test_luma_psnr_by_hand() -> None:
+    assert LumaPSNR()(flat(100), flat(110)).value == pytest.approx(10 * math.log10(255**2 / 100))
+    green = flat(100).pixels.copy()
+    green[..., 1] += 10
+    score = LumaPSNR()(flat(100), Image(green))
+    assert score.value == pytest.approx(10 * math.log10(255**2 / 5.87**2))
+    assert "BT.601, full range" in score.convention
+    assert LumaPSNR()(flat(7), flat(7)).value == math.inf
 
 
 def test_only_pictures_of_one_size_are_compared() -> None:
@@ -120,7 +130,7 @@ def test_metrics_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(resolve("psnr", "cuda"), PSNR)
     with pytest.raises(UsageError, match=r"no metric 'pnsr'; did you mean 'psnr'\?"):
         resolve("pnsr")
-    with pytest.raises(UsageError, match=r"no metric 'xyzzy'; known: .*psnr, lpips-alex, lpips-vgg"):
+    with pytest.raises(UsageError, match=r"no metric 'xyzzy'; known: .*psnr, .*lpips-alex, lpips-vgg"):
         resolve("xyzzy")
     group = {"elsewhere": f"{__name__}:Elsewhere", "psnr": "other:PSNR", "broken": "smalti.none:X"}
     points = [EntryPoint(name, value, "smalti.metrics") for name, value in group.items()]
@@ -144,24 +154,26 @@ def test_lpips_runs_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_missing_judge_says_where_it_belongs(own_judges: Path) -> None:
-    with pytest.raises(ModelError, match=r"alexnet_features\.safetensors: not found; .*SMALTI_JUDGES") as caught:
+    with pytest.raises(
+        ModelError, match=r"alexnet_features\.safetensors: not found; .* smalti fetch-judges alex, .*SMALTI_JUDGES"
+    ) as caught:
         LPIPS("alex")
     assert str(own_judges) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_other_weights_are_refused(own_judges: Path, data_folder: Path) -> None:
-    name, _ = judges.FEATURES["alex"]
+    name = judges.JUDGES["alex"].file
     tensors = load_file(data_folder / "nets" / name)
     tensors["features.0.bias"][0] += 1e-6
     save_file(tensors, own_judges / name)
-    with pytest.raises(ModelError, match="other weights than torchvision's"):
+    with pytest.raises(ModelError, match=r"other weights than torchvision's .*; bring them with smalti fetch-judges alex"):
         lpips_network("alex")
 
 
 @pytest.mark.parametrize("data", [b"", b"not safetensors at all"])
 def test_a_damaged_judge_is_refused(own_judges: Path, data: bytes) -> None:
-    (own_judges / judges.FEATURES["alex"][0]).write_bytes(data)
+    (own_judges / judges.JUDGES["alex"].file).write_bytes(data)
     with pytest.raises(ModelError, match="not readable as safetensors"):
         lpips_network("alex")
 

@@ -16,6 +16,7 @@ from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.image.grid import BATCH_PIXELS, ImageGrid
 from smalti.tokenizers.image.network import HAAR_LEVELS, ImageGridConfig, ImageGridNet, pad_to_stride
 from smalti.tokenizers.image.tiles import spans, tiles
+from smalti.tokenizers.image.trim import Margins
 from smalti.tokenizers.nets.convolution import ChannelNorm, ResidualBlock, Upsample, WideBlock
 from smalti.tokenizers.nets.haar import haar, inverse_haar
 from smalti.tokenizers.nets.whitening import Whitening
@@ -221,6 +222,24 @@ def test_tiles_equal_the_whole_in_two_dimensions_at_the_shipped_depths() -> None
         part = net.decode(latents[..., tile.rows.outer, tile.columns.outer])
         fine = tile.rows.scaled(16), tile.columns.scaled(16)
         assert torch.allclose(part[..., fine[0].trim, fine[1].trim], whole[..., fine[0].inner, fine[1].inner], atol=1e-4)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"stride{config.stride}-{config.decoder_depths}")
+def test_tiles_trimmed_on_the_way_equal_the_whole(config: ImageGridConfig) -> None:
+    """Where margins are full, cut short by the picture's edge, and absent; and the last layer sees little more than the inner part."""
+    net, stride = random_net(config), config.stride
+    margin = net.decoder_margin
+    rows, columns = margin + 5, 2 * margin + 4
+    latents = torch.randn(1, net.quantizer.dim, rows, columns, generator=torch.Generator().manual_seed(3))
+    whole = net.decode(latents)
+    widths: list[int] = []
+    net.decoder[-1].register_forward_hook(lambda layer, inputs, output: widths.append(inputs[0].shape[-1]))
+    for tile in tiles([(rows, columns)], 4, margin):
+        fine = tile.rows.scaled(stride), tile.columns.scaled(stride)
+        part = net.decode(latents[..., tile.rows.outer, tile.columns.outer], Margins(*fine[0].margins, *fine[1].margins))
+        assert torch.allclose(part, whole[..., fine[0].inner, fine[1].inner], atol=1e-4)
+        inner = (fine[1].stop - fine[1].start) // 2
+        assert inner <= widths[-1] <= inner + 4, "a 3x3 convolution at half size needs one more on each side, cut at steps of two"
 
 
 @pytest.mark.parametrize("batch_pixels", [BATCH_PIXELS, 2**20])

@@ -17,6 +17,7 @@ def test_spans_cover_an_axis_exactly_once(size: int, step: int, margin: int) -> 
         covered[span.inner] += 1
         assert span.start - span.outer_start == min(margin, span.start), "margin on the left, as far as there is room"
         assert span.outer_stop - span.stop == min(margin, size - span.stop), "margin on the right"
+        assert span.margins == (min(margin, span.start), min(margin, size - span.stop))
         assert np.array_equal(np.arange(size)[span.outer][span.trim], np.arange(size)[span.inner])
     assert np.all(covered == 1)
 
@@ -33,6 +34,7 @@ def test_tiles_cover_every_picture_exactly_once(grids: list[tuple[int, int]], st
     for batch in found:
         height, width = batch[0].outer_shape
         assert {tile.outer_shape for tile in batch} == {(height, width)}
+        assert len({(tile.rows.margins, tile.columns.margins) for tile in batch}) == 1
         assert len(batch) == 1 or len(batch) * height * width <= positions
         for tile in batch:
             covered[tile.item][tile.rows.inner, tile.columns.inner] += 1

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from smalti.codecs.media.images import read_image
 from smalti.recipes.training import config as recipe
 from smalti.recipes.training import data
-from smalti.recipes.training.config import DataConfig, LossConfig, OptimizerConfig, TrainingConfig
+from smalti.recipes.training.config import AdversaryConfig, DataConfig, LossConfig, OptimizerConfig, TrainingConfig
 from smalti.recipes.training.loop import Run
 from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import VQConfig
@@ -71,8 +71,14 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 # --- the loop -----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_run_resumes_to_the_same_losses(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tiny(pictures, steps=7)
+ADVERSARY = AdversaryConfig(weight=0.5, counts_from=0.3, width=4, layers=2)
+
+
+@pytest.mark.parametrize("adversary", [AdversaryConfig(), ADVERSARY], ids=["alone", "adversary"])
+def test_a_killed_run_resumes_to_the_same_losses(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adversary: AdversaryConfig
+) -> None:
+    config = tiny(pictures, steps=7, adversary=adversary)
     whole = train(config, tmp_path / "whole")
 
     killed, step = Run(config, tmp_path / "killed", device="cpu", quiet=True), Run._step
@@ -94,6 +100,16 @@ def test_a_killed_run_resumes_to_the_same_losses(pictures: Path, tmp_path: Path,
     resumed = train(config, tmp_path / "killed")
     assert log(resumed.folder) == log(whole.folder)
     assert equal(resumed.tokenizer.net.state_dict(), whole.tokenizer.net.state_dict())
+
+
+def test_the_discriminator_learns_before_it_counts(pictures: Path, tmp_path: Path) -> None:
+    plain, judged = (train(tiny(pictures, adversary=a), tmp_path) for a in (AdversaryConfig(), ADVERSARY))
+    lines = [line for line in log(judged.folder) if "total" in line]
+    assert all("discriminator" in line for line in lines)
+    assert ["adversarial" in line for line in lines] == [False, False, True, True, True, True]  # 2 of 6 steps are more than 0.3 of them
+    before, after = ([line["l1"] for line in log(run.folder) if "total" in line] for run in (plain, judged))
+    assert before[:3] == after[:3]
+    assert before[4:] != after[4:]
 
 
 def test_a_finished_run_is_not_run_again(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +227,11 @@ whole.close()
 def test_two_processes_make_one_run_that_resumes(pictures: Path, tmp_path: Path) -> None:
     """Over gloo, the tokens frozen: the first process writes, each has its own random state, and frozen parts are not waited for."""
     (pictures / "2.png").write_bytes(b"no picture")
-    shown = {key: value for key, value in to_dict(tiny(pictures, steps=5, batch=1, freeze_tokens=True)).items() if key != "name"}
+    shown = {
+        key: value
+        for key, value in to_dict(tiny(pictures, steps=5, batch=1, freeze_tokens=True, adversary=ADVERSARY)).items()
+        if key != "name"
+    }
     recipe_file = tmp_path / "several.toml"
     recipe_file.write_text("".join(f"{key} = {recipe._toml(value)}\n" for key, value in shown.items()))
     with socket.socket() as free:

@@ -10,10 +10,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from smalti.recipes.training import data, holdout
-from smalti.recipes.training.config import DataConfig, LossConfig, OptimizerConfig
+from smalti.recipes.training.adversary import Adversary
+from smalti.recipes.training.config import AdversaryConfig, DataConfig, LossConfig, OptimizerConfig
 from smalti.recipes.training.loop import _averager, learning_rate
 from smalti.recipes.training.losses import PictureLoss
 from smalti.recipes.training.sheet import GAP, sheet, side_by_side
@@ -162,3 +164,33 @@ def test_held_out_pictures_are_judged_in_their_middle(tmp_path: Path) -> None:
     assert found.sheet is not None
     assert found.sheet.pixels.shape == (2 * 512 + GAP, 3 * 512 + 2 * GAP, 3)
     assert holdout.measure(ImageGrid.from_config(TINY), [tmp_path / "bad.png"], [Judge()]).sheet is None
+
+
+def test_a_discriminator_tells_two_textures_apart() -> None:
+    torch.manual_seed(0)
+    adversary = Adversary(AdversaryConfig(weight=1.0, width=8, layers=2, learning_rate=2e-3), Accelerator(cpu=True))
+    noise = torch.rand(4, 3, 32, 32) * 2 - 1
+    flat = torch.nn.functional.avg_pool2d(noise, 8).repeat_interleave(8, -1).repeat_interleave(8, -2)
+    first = adversary.learn(noise, flat)
+    for _ in range(60):
+        last = adversary.learn(noise, flat)
+    assert last["discriminator"] < 0.5 * first["discriminator"]
+    assert last["margin"] > 1
+    assert adversary.judge(noise) < adversary.judge(flat)
+
+
+def test_the_tokenizer_alone_learns_from_the_verdict() -> None:
+    adversary = Adversary(AdversaryConfig(weight=1.0, width=4, layers=1), Accelerator(cpu=True))
+    before = {key: value.clone() for key, value in adversary.bare.state_dict().items()}
+    pixels = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    adversary.judge(pixels).backward()
+    assert pixels.grad is not None
+    assert pixels.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in adversary.bare.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in adversary.bare.state_dict().items())
+
+
+@pytest.mark.parametrize(("progress", "weight"), [(0.0, 0.0), (0.2, 0.0), (0.25, 0.4), (0.3, 0.8), (1.0, 0.8)])
+def test_the_adversary_is_brought_in(progress: float, weight: float) -> None:
+    adversary = Adversary(AdversaryConfig(weight=0.8, counts_from=0.2, width=4, layers=1), Accelerator(cpu=True))
+    assert adversary.weight(progress) == pytest.approx(weight)

@@ -19,6 +19,7 @@ from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet, pad_to_stride
 from smalti.tokenizers.image.tiles import Tile, batches, tiles
+from smalti.tokenizers.image.trim import Margins
 from smalti.tokenizers.nets.precision import full_precision
 from smalti.tokenizers.signals import MAX_PIXELS, MAX_SIDE, Image, Signal
 from smalti.tokenizers.tokens import Layout, Tokens
@@ -125,18 +126,18 @@ class ImageGrid:
         return [Image(picture) for picture in pictures]
 
     def _decode_batch(self, batch: list[tuple[Tile, Tokens, np.ndarray]]) -> None:
-        """Decode tiles of one shape and depth and write their inner parts into their pictures."""
+        """Decode tiles of one kind and depth and write their inner parts into their pictures."""
         indices = []
         for stage in range(len(batch[0][1].arrays)):
             cut = [item.arrays[stage][tile.rows.outer, tile.columns.outer] for tile, item, _ in batch]
             indices.append(torch.from_numpy(np.stack(cut).astype(np.int64)).to(self.device))
         with full_precision(self.device):
-            decoded = self.net.detokenize(indices)
+            decoded = self.net.detokenize(indices, _margins(batch[0][0], self.config.stride))
         decoded8 = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         for (tile, _, picture), pixels in zip(batch, decoded8, strict=True):
             rows, columns = tile.rows.scaled(self.config.stride), tile.columns.scaled(self.config.stride)
             target = picture[rows.inner, columns.inner]
-            target[:] = pixels[rows.trim, columns.trim][: target.shape[0], : target.shape[1]]
+            target[:] = pixels[: target.shape[0], : target.shape[1]]
 
     def _batches(self, layouts: Sequence[Layout], margin: int) -> list[list[Tile]]:
         stride = self.config.stride
@@ -160,6 +161,10 @@ class ImageGrid:
             raise UsageError(f"these tokens are not {self.name}'s: found {tokens.layout}, expected a prefix of {expected}")
         if any(mask is not None for mask in tokens.present):
             raise UsageError(f"{self.name} decodes whole stages; these tokens hold only some regions")
+
+
+def _margins(tile: Tile, stride: int) -> Margins:
+    return Margins(*tile.rows.scaled(stride).margins, *tile.columns.scaled(stride).margins)
 
 
 def _image(signal: Signal, name: str) -> Image:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from smalti.tokenizers import quantizers
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.image.trim import Margins, reach, run_trimmed
 from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, WideBlock
 from smalti.tokenizers.nets.haar import haar, inverse_haar
 from smalti.tokenizers.nets.whitening import Whitening
@@ -71,17 +72,17 @@ class ImageGridNet(nn.Module):
         """(B, 3, H, W) -> latents (B, D, H / stride, W / stride), white over the training set."""
         return self.norm(self.encoder(haar(pixels, HAAR_LEVELS)))
 
-    def decode(self, z_q: Tensor) -> Tensor:
-        """Quantized latents -> (B, 3, H, W); values may leave [-1, 1] a little."""
-        return inverse_haar(self.decoder(z_q))
+    def decode(self, z_q: Tensor, margins: Margins | None = None) -> Tensor:
+        """Quantized latents -> (B, 3, H, W); values may leave [-1, 1] a little. Of a tile, the pixels within its margins."""
+        return inverse_haar(self.decoder(z_q) if margins is None else run_trimmed(self.decoder, z_q, self.config.stride, margins))
 
     def tokenize(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Indices (B, rows, columns) per stage."""
         return self.quantizer(self.encode(pixels)).indices
 
-    def detokenize(self, indices: Sequence[Tensor]) -> Tensor:
-        """Pictures from indices of all stages or a decodable prefix."""
-        return self.decode(self.quantizer.dequantize(indices))
+    def detokenize(self, indices: Sequence[Tensor], margins: Margins | None = None) -> Tensor:
+        """Pictures from indices of all stages or a decodable prefix; of a tile, its part within the margins."""
+        return self.decode(self.quantizer.dequantize(indices), margins)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Quantized]:
         """Reconstruction and what the quantizer says: the training path."""
@@ -99,12 +100,12 @@ class ImageGridNet(nn.Module):
     @property
     def encoder_margin(self) -> int:
         """Tokens that a tile of the encoder must see beyond its edges to equal the whole."""
-        return -(-_reach(self.encoder, 2**HAAR_LEVELS) // self.config.stride)
+        return -(-reach(self.encoder, 2**HAAR_LEVELS) // self.config.stride)
 
     @property
     def decoder_margin(self) -> int:
         """The same for the decoder."""
-        return -(-_reach(self.decoder, self.config.stride) // self.config.stride)
+        return -(-reach(self.decoder, self.config.stride) // self.config.stride)
 
 
 def _stage(width: int, depth: int, coarsest: bool) -> list[nn.Module]:
@@ -128,21 +129,6 @@ def _decoder(config: ImageGridConfig, dim: int) -> nn.Sequential:
         layers += _stage(widths[i], config.decoder_depths[i], i == len(widths) - 1)
         layers.append(Upsample(widths[i], widths[i - 1] if i else half))
     return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(half, 12, 3, padding=1))
-
-
-def _reach(layers: nn.Sequential, scale: int) -> int:
-    """Pixels that a stack looks to each side; `scale` is the size of its first grid's step in pixels."""
-    pixels = 0
-    for layer in layers:
-        if isinstance(layer, Upsample):
-            scale //= 2
-        elif isinstance(layer, nn.Conv2d):
-            (kernel, _), (stride, _) = layer.kernel_size, layer.stride
-            pixels += (kernel // 2) * scale if stride == 1 else 0
-            scale *= stride
-        elif isinstance(layer, ResidualBlock | WideBlock):
-            pixels += layer.radius * scale
-    return pixels
 
 
 def pad_to_stride(pixels: Tensor, stride: int) -> Tensor:

@@ -33,6 +33,11 @@ class Span:
         """The inner part within the outer one."""
         return slice(self.start - self.outer_start, self.stop - self.outer_start)
 
+    @property
+    def margins(self) -> tuple[int, int]:
+        """What is computed beyond the inner part, before and behind it."""
+        return self.start - self.outer_start, self.outer_stop - self.stop
+
     def scaled(self, stride: int) -> Span:
         """The same span in steps `stride` times finer."""
         return Span(self.start * stride, self.stop * stride, self.outer_start * stride, self.outer_stop * stride)
@@ -66,11 +71,11 @@ T = TypeVar("T", bound=Tile)
 
 
 def batches(found: Sequence[T], positions: int) -> Iterator[list[T]]:
-    """Tiles of equal outer shape together, at most `positions` token positions a batch (at least one tile)."""
-    by_shape: dict[tuple[int, int], list[T]] = {}
+    """Tiles of equal shape and margins together, at most `positions` token positions a batch (at least one tile)."""
+    alike: dict[tuple[tuple[int, int], ...], list[T]] = {}
     for tile in found:
-        by_shape.setdefault(tile.outer_shape, []).append(tile)
-    for (height, width), group in by_shape.items():
+        alike.setdefault((tile.outer_shape, tile.rows.margins, tile.columns.margins), []).append(tile)
+    for ((height, width), *_), group in alike.items():
         count = max(1, positions // (height * width))
         for start in range(0, len(group), count):
             yield group[start : start + count]

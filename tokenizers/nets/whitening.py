@@ -31,10 +31,7 @@ class Whitening(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             rows = z.float().movedim(1, -1)
             mean, covariance = self._batch_statistics(rows.flatten(0, -2)) if self.training else (self.mean, self.covariance)
-            floor = FLOOR * covariance.diagonal().mean() + 1e-6
-            root = torch.linalg.cholesky(covariance + floor * torch.eye(len(mean), device=z.device))
-            inverse = torch.linalg.solve_triangular(root, torch.eye(len(mean), device=z.device), upper=False)
-            return ((rows - mean) @ inverse.t()).movedim(-1, 1)
+            return ((rows - mean) @ whitening_matrix(covariance).t()).movedim(-1, 1)
 
     def _batch_statistics(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         mean = rows.mean(0)
@@ -44,3 +41,11 @@ class Whitening(nn.Module):
             self.mean.lerp_(mean, self.momentum)
             self.covariance.lerp_(covariance, self.momentum)
         return mean, covariance
+
+
+def whitening_matrix(covariance: Tensor) -> Tensor:
+    """(D, D): the inverse of the covariance's lower Cholesky root, every direction raised by the floor."""
+    identity = torch.eye(len(covariance), device=covariance.device)
+    floor = FLOOR * covariance.diagonal().mean() + 1e-6
+    root = torch.linalg.cholesky(covariance + floor * identity)
+    return torch.linalg.solve_triangular(root, identity, upper=False)

@@ -164,7 +164,11 @@ def _tensors(info: ModelInfo) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     try:
-        return load_file(info.weights)
+        tensors = load_file(info.weights)
+        for tensor in tensors.values():
+            if tensor.dtype.kind not in "biuf":  # where ml_dtypes is installed NumPy knows bfloat16, as a kind of its own
+                raise TypeError(f"data type '{tensor.dtype}'")
+        return tensors
     except FileNotFoundError:
         raise ModelError(f"{info.weights}: not found; the model folder is incomplete") from None
     except (SafetensorError, OSError, TypeError) as error:  # TypeError: numbers of a type that NumPy lacks, such as bfloat16

@@ -1,0 +1,45 @@
+"""Codecs by name: "module:factory"; other distributions add theirs by entry points `smalti.codecs`.
+
+A factory is called without arguments. NAME/2 and NAME/4 are picture codecs at half and a quarter of each side. The codecs of our own
+models need weights and stand in the zoo, not here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+
+from smalti.codecs.classical.downscaled import FACTORS, Downscaled
+from smalti.tokenizers.contracts import Codec
+from smalti.tokenizers.errors import ModelError, UsageError
+
+CODECS = {
+    "jpeg-420": "smalti.codecs.classical.still:jpeg_420",
+    "jpeg-444": "smalti.codecs.classical.still:jpeg_444",
+    "webp": "smalti.codecs.classical.still:webp",
+    "avif-420": "smalti.codecs.classical.still:avif_420",
+    "avif-444": "smalti.codecs.classical.still:avif_444",
+}
+
+
+def known() -> dict[str, str]:
+    """Ours and those of other distributions; a name of ours stays ours."""
+    return {point.name: point.value for point in entry_points(group="smalti.codecs")} | CODECS
+
+
+def resolve(name: str) -> Codec:
+    """The codec of a name; UsageError where nobody knows it, ModelError where it cannot be imported."""
+    codecs = known()
+    base, slash, factor = name.partition("/")
+    if base not in codecs:
+        near = difflib.get_close_matches(base, codecs, 1)
+        raise UsageError(f"no codec {base!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(codecs)}"))
+    if slash and factor not in map(str, FACTORS):
+        raise UsageError(f"no codec {name!r}; a picture is shrunk by {' or '.join(f'{base}/{f}' for f in FACTORS)}")
+    module, _, attribute = codecs[base].partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"codec {base!r} cannot be imported from {codecs[base]}: {error}; install what it needs") from None
+    return Downscaled(factory(), int(factor)) if slash else factory()

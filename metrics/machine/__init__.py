@@ -1,0 +1,1 @@
+"""What a machine still perceives of decoded signals: tasks by pretrained networks."""

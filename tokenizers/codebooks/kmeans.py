@@ -1,7 +1,8 @@
 """k-means: centres of many rows, for the first entries of a table and for smaller tables from large ones.
 
-Lloyd's iterations from randomly drawn rows; a centre that nothing is nearest to moves to the row that is worst off. Distances are those of
-`search.nearest`: the matrix of all of them is never held (a published table of 4096 x 512 would take 75 GB).
+Lloyd's iterations; the first centres are rows drawn in a few rounds, by their squared distance to those of earlier rounds (Bahmani et al.,
+"Scalable K-Means++", arXiv 1203.6402), and a centre that nothing is nearest to moves to the row that is worst off. Distances are those of
+`search.nearest`: the matrix of all of them is never held (a published table of 4096 x 512 takes 75 GB that way).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from smalti.tokenizers.codebooks.search import nearest
 from smalti.tokenizers.errors import UsageError
 
 ITERATIONS = 10
+ROUNDS = 8
 ROWS_PER_ENTRY = 64  # more don't change the first entries of a table visibly
 
 
@@ -36,7 +38,7 @@ def cluster(rows: Tensor, count: int, weights: Tensor | None = None, unit: bool 
         raise UsageError(f"k-means makes 1 to {len(rows)} clusters of {len(rows)} rows, asked for {count}")
     rows = rows.detach().float()
     weights = torch.ones(len(rows), device=rows.device) if weights is None else weights.float()
-    centres = rows[_first(weights, count)].clone()
+    centres = rows[_first(rows, weights, count)]
     for _ in range(iterations):
         found = nearest(rows, centres)
         counts = weights.new_zeros(count).index_add_(0, found, weights)
@@ -61,8 +63,17 @@ def seed(z: Tensor, count: int, unit: bool = False) -> Clusters:
     return Clusters(ranks.share(made.centres), ranks.share(weights), made.found)
 
 
-def _first(weights: Tensor, count: int) -> Tensor:
-    """Different rows at random, often occurring ones more probably; rows of weight 0 last."""
-    # exponential variates over weights: the smallest are a draw without replacement (multinomial stops at 2^24 rows)
-    keys = torch.empty_like(weights).exponential_() / weights.clamp(min=1e-12)
-    return keys.topk(count, largest=False).indices
+def _first(rows: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Places of `count` different rows, drawn in rounds: those far from all earlier ones are more probable."""
+    distances = torch.ones_like(weights)
+    taken: list[Tensor] = []
+    for size in [count // ROUNDS + (i < count % ROUNDS) for i in range(min(count, ROUNDS))]:
+        # exponential variates over weights: the smallest are a draw without replacement (multinomial stops at 2^24 rows)
+        keys = torch.empty_like(weights).exponential_() / (weights * distances).clamp(min=1e-12)
+        for before in taken:
+            keys[before] = torch.inf
+        taken.append(keys.topk(size, largest=False).indices)
+        drawn = rows[taken[-1]]
+        nearer = (rows - drawn[nearest(rows, drawn)]).square().sum(1)
+        distances = nearer if len(taken) == 1 else torch.minimum(distances, nearer)
+    return torch.cat(taken)

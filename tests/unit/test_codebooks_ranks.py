@@ -14,7 +14,8 @@ from smalti.tokenizers.codebooks import LearnedVQConfig, ProjectedConfig, VQConf
 
 TABLES: dict[str, Any] = {
     "vq": VQConfig(32, 4, decay=0.9),
-    "kmeans": VQConfig(32, 4, init="kmeans", revival="anchor", decay=0.9),
+    "kmeans": VQConfig(32, 4, init="kmeans"),
+    "anchor": VQConfig(32, 4, revival="anchor", decay=0.9),
     "cosine": VQConfig(32, 4, cosine=True),
     "learned": LearnedVQConfig(32, 4, init="kmeans"),
     "projected": ProjectedConfig(VQConfig(32, 3), 4),
@@ -49,7 +50,7 @@ def work(rank: int, folder: str) -> None:
         for step in range(4):
             z = book.bound(latents(step, rank))
             book.update(z, book.assign(z))
-        out |= {f"{name}.{key}": value for key, value in book.state_dict().items()}
+            out |= {f"{name}.{key} after step {step}": value.clone() for key, value in book.state_dict().items()}
     book = fixed()
     z = latents(0, rank)
     book.update(z, book.assign(z))
@@ -96,7 +97,7 @@ def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> N
     assert len(first["drawn"]) == 7
     assert all(any(torch.equal(row, other) for other in together) for row in first["drawn"])
     assert {int(row.mean() > 1.5) for row in first["drawn"]} == {0, 1}, "both ranks' latents are drawn"
-    used = first["vq.counts"] > 0
+    used = first["vq.counts after step 3"] > 0
     assert used.all()
 
 

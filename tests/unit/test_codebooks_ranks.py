@@ -15,7 +15,7 @@ from smalti.tokenizers.codebooks import LearnedVQConfig, ProjectedConfig, VQConf
 TABLES: dict[str, Any] = {
     "vq": VQConfig(32, 4, decay=0.9),
     "kmeans": VQConfig(32, 4, init="kmeans"),
-    "anchor": VQConfig(32, 4, revival="anchor", decay=0.9),
+    "anchor": VQConfig(128, 4, revival="anchor", decay=0.9),
     "cosine": VQConfig(32, 4, cosine=True),
     "learned": LearnedVQConfig(32, 4, init="kmeans"),
     "projected": ProjectedConfig(VQConfig(32, 3), 4),

@@ -57,6 +57,8 @@ def cluster(rows: Tensor, count: int, weights: Tensor | None = None, unit: bool 
 def seed(z: Tensor, count: int, unit: bool = False) -> Clusters:
     """At most `count` centres of the rows (N, D) of all ranks, the same on each; weights are rows of the whole batch."""
     rows = ranks.gather(z.detach().float())
+    if not len(rows):
+        return Clusters(rows, rows.new_zeros(0), torch.zeros(0, dtype=torch.int64, device=z.device))
     drawn = rows[torch.randperm(len(rows), device=rows.device)[: ROWS_PER_ENTRY * count]]
     made = cluster(drawn, min(count, len(drawn)), unit=unit)
     weights = made.weights * (len(rows) / len(drawn))

@@ -70,7 +70,7 @@ class LearnedVQ(nn.Module):
 
     def assign(self, z: Tensor) -> Tensor:
         check_rows(z, self.dim)
-        if self.training and self.config.init == "kmeans" and len(z) and not self.counts.any():
+        if self.training and self.config.init == "kmeans" and not self.counts.any():
             made = kmeans.seed(z, self.size, self.config.cosine)
             self._put(torch.arange(len(made.centres), device=z.device), made.centres, made.weights)
         return nearest(z.detach(), self.vectors().detach())

@@ -81,10 +81,12 @@ class Projected(nn.Module):
 
     @torch.no_grad()
     def _seed(self, z: Tensor) -> None:
-        if not self.training or self.seeded or not z.numel():
+        if not self.training or self.seeded:
             return
         rows = z.detach().reshape(-1, self.dim).double()
         products = ranks.add(rows.t() @ rows)  # about 0, not the mean: it has to pass too
+        if not products.any():
+            return
         directions = torch.linalg.eigh(products).eigenvectors.flip(1)[:, : self.codebook.dim]
         self.basis.copy_(ranks.share(directions.contiguous()))
         self.seeded.fill_(1)

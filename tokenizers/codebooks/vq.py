@@ -76,7 +76,7 @@ class VQ(nn.Module):
 
     def assign(self, z: Tensor) -> Tensor:
         check_rows(z, self.dim)
-        if self.training and self.config.init == "kmeans" and len(z) and not self.counts.any():
+        if self.training and self.config.init == "kmeans" and not self.counts.any():
             self._seed(z)
         return nearest(z.detach(), self.table)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from smalti.codecs.media.images import read_image
+from smalti.codecs.media.images import read_image, write_image
 from smalti.codecs.neural import NeuralCodec
 from smalti.metrics.registry import resolve, resolve_task
+from smalti.metrics.tokens import picture as picture_of_use
+from smalti.metrics.tokens import use_of
 from smalti.tokenizers.contracts import Metric, Score, Task
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Image
@@ -44,10 +44,12 @@ def evaluate(
     device: str = "cpu",
     tasks: Sequence[str] = (),
     labels: Mapping[str, int] | None = None,
+    use_picture: Path | None = None,
 ) -> dict[str, Any]:
     """A plain dictionary: `rates` per decodable prefix with mean bytes, bits per pixel, scores and, of the whole set, scores of tasks;
     `metrics` and `tasks` with what each score means, and a task's ceiling; `codebooks` per stage; `items` per picture; `skipped`.
 
+    use_picture: file for `metrics.tokens.picture`.
     metrics, tasks: names in `metrics.registry`; their networks run on `device`. labels: class numbers by file name, for a task that wants
     them. Means are over pictures: bits per pixel of each file first, then their mean. With tasks, all pictures stay in memory. Raises
     SignalError where no picture can be read or one does not suit a metric, UsageError where a label is missing.
@@ -57,7 +59,7 @@ def evaluate(
     seen = _Seen()
     meanings: dict[str, dict[str, Any]] = {}
     items: list[dict[str, Any]] = []
-    counts: list[np.ndarray] = []
+    encoded: list[Tokens] = []
     payload_bits: list[float] = []
     skipped = []
     for start in range(0, len(files), batch):
@@ -76,7 +78,7 @@ def evaluate(
             items.append({"file": name, "rates": [rate.row for rate in measured]})
             if tasks:
                 seen.add(name, picture, [rate.decoded for rate in measured])
-            _count(tokens, counts)
+            encoded.append(tokens)
             payload_bits = [a + b for a, b in zip(payload_bits or [0.0] * len(tokens.arrays), codec.prior.price(tokens), strict=True)]
         step(len(files[start : start + batch]))
     if not items:
@@ -88,14 +90,15 @@ def evaluate(
         ceilings[name] = {**_meaning(ceiling), "ceiling": ceiling.value}
         for rate, decoded in zip(rates, seen.decoded, strict=True):
             rate["tasks"][name] = task(seen.originals, decoded).value
-    books = [_use(f"level {i}", count, bits) for i, (count, bits) in enumerate(zip(counts, payload_bits, strict=True))]
+    if use_picture:
+        write_image(picture_of_use(encoded), use_picture)
     return {
         "model": codec.name,
         "pictures": len(items),
         "metrics": meanings,
         "tasks": ceilings,
         "rates": rates,
-        "codebooks": books,
+        "codebooks": _books(encoded, payload_bits),
         "items": items,
         "skipped": skipped,
     }
@@ -154,23 +157,7 @@ def _mean(rates: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _count(tokens: Tokens, counts: list[np.ndarray]) -> None:
-    for i, (stage, array) in enumerate(zip(tokens.layout.stages, tokens.arrays, strict=True)):
-        found = np.bincount(array.ravel(), minlength=stage.vocab)
-        if i < len(counts):
-            counts[i] += found
-        else:
-            counts.append(found)
-
-
-def _use(name: str, counts: np.ndarray, bits: float) -> dict[str, Any]:
-    p = counts[counts > 0] / counts.sum()
-    entropy = max(0.0, float(-(p * np.log2(p)).sum()))  # not -0
-    return {
-        "stage": name,
-        "size": len(counts),
-        "used": int((counts > 0).sum()),
-        "perplexity": 2**entropy,
-        "entropy_bits": entropy,
-        "coded_bits": bits / int(counts.sum()),
-    }
+def _books(tokens: Sequence[Tokens], payload_bits: Sequence[float]) -> list[dict[str, Any]]:
+    counts = [sum(item.layout.stages[i].count for item in tokens) for i in range(len(payload_bits))]
+    stages = zip(use_of(tokens), payload_bits, counts, strict=True)
+    return [{"stage": f"level {i}", **asdict(use), "coded_bits": bits / count} for i, (use, bits, count) in enumerate(stages)]

@@ -41,6 +41,7 @@ class Codebook(Protocol):
 
     size: int
     dim: int
+    gradient: str  # how a decoder's gradient reaches z: "straight_through", "rotation", or "own": see `SoftCodebook`
 
     def bound(self, z: Tensor) -> Tensor:
         """Latents (..., D) brought to where the entries live; the identity for a table that reaches everywhere."""
@@ -62,6 +63,14 @@ class Codebook(Protocol):
 
     def update(self, z: Tensor, indices: Tensor) -> None:
         """Learn from one training batch without gradients; nothing for a table that learns by gradient or not at all."""
+
+
+@runtime_checkable
+class SoftCodebook(Codebook, Protocol):
+    """A codebook with gradient "own": a decoder's gradient passes through its entries, to z and to the table."""
+
+    def soft(self, z: Tensor) -> Tensor:
+        """A mean of entries (N, D) for rows z (N, D), whose gradient with respect to z stands in for that of the nearest entry."""
 
 
 @runtime_checkable

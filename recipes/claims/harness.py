@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -77,8 +77,11 @@ class Autoencoder(nn.Module):
             nn.Conv2d(dim, WIDTH, 3, padding=1), ResidualBlock(WIDTH), ResidualBlock(WIDTH), nn.Conv2d(WIDTH, bands, 1)
         )
 
+    def latents(self, pixels: Tensor) -> Tensor:
+        return self.encoder(haar(pixels, HAAR_LEVELS))
+
     def encode(self, pixels: Tensor) -> Quantized:
-        return self.quantizer(self.encoder(haar(pixels, HAAR_LEVELS)))
+        return self.quantizer(self.latents(pixels))
 
     def decode(self, z_q: Tensor) -> Tensor:
         return inverse_haar(self.decoder(z_q), HAAR_LEVELS)
@@ -133,6 +136,11 @@ def run(cases: Sequence[Case], data: Patches, settings: Settings) -> list[Outcom
 
 
 def report(claim: str, cases: Sequence[Case]) -> list[Outcome]:
+    """The command of a claim that compares cases."""
+    return command(claim, lambda data, settings: run(cases, data, settings))
+
+
+def command(claim: str, outcomes_of: Callable[[Patches, Settings], list[Outcome]]) -> list[Outcome]:
     """The command of a claim: DATA [--steps N] [--seed N] [--json]; prints a table in Markdown, or JSON."""
     parser = argparse.ArgumentParser(description=claim)
     parser.add_argument("data", type=Path, help="folder of photos")
@@ -140,7 +148,7 @@ def report(claim: str, cases: Sequence[Case]) -> list[Outcome]:
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--json", action="store_true", help="as JSON")
     arguments = parser.parse_args()
-    outcomes = run(cases, patches.load(arguments.data), Settings(steps=arguments.steps, seed=arguments.seed))
+    outcomes = outcomes_of(patches.load(arguments.data), Settings(steps=arguments.steps, seed=arguments.seed))
     print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) if arguments.json else table(outcomes))
     return outcomes
 

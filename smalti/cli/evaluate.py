@@ -19,6 +19,7 @@ from smalti.cli import options
     click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides PSNR; may be given again."),
     click.option("--task", "tasks", multiple=True, metavar="NAME", help="Score the whole set by this task; may be given again."),
     click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
+    click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
     options.prior,
     options.device,
     options.threads,
@@ -33,6 +34,7 @@ def command(
     names: tuple[str, ...],
     tasks: tuple[str, ...],
     labels: str | None,
+    use_picture: str | None,
     prior: str,
     device: str,
     threads: int | None,
@@ -42,7 +44,9 @@ def command(
 ) -> int:
     """Measure MODEL on DATA (pictures, or folders of them) at each of its rates.
 
-    Bits per pixel are those of whole files, headers included. Codebook use is counted over all tokens: perplexity, entries used, entropy.
+    Bits per pixel are those of whole files, headers included. Codebook use is counted over all tokens: entries used, perplexity, entropy,
+    and the bits that tokens share with neighbours and levels, less what chance shares.
+
     Metrics, means over pictures, are psnr, psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed extensions.
     Tasks, of all pictures at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance; beside
     their scores stands the ceiling, that of the pictures as they are. Their networks come by smalti fetch-judges.
@@ -65,7 +69,8 @@ def command(
     codec = api.codec(model, device, prior)
     with options.progress(len(files), "evaluating", quiet or as_json) as bar:
         where = str(getattr(codec.tokenizer, "device", "cpu"))
-        result = evaluate(codec, files, metrics, batch, bar.update, where, list(dict.fromkeys(tasks)), numbers)
+        chosen, drawn = list(dict.fromkeys(tasks)), Path(use_picture) if use_picture else None
+        result = evaluate(codec, files, metrics, batch, bar.update, where, chosen, numbers, drawn)
     for line in result["skipped"]:
         options.complain(line)
     if as_json:
@@ -101,8 +106,15 @@ def _show(result: dict[str, Any]) -> None:
     for name, task in result["tasks"].items():
         click.echo(f"{name}: {task['ceiling']:.4f} on the pictures as they are; {task['better']} is better")
     for stage in result["codebooks"]:
-        use = f"{stage['used']} of {stage['size']} entries used, perplexity {stage['perplexity']:.0f}"
-        click.echo(f"{stage['stage']}: {use}, entropy {stage['entropy_bits']:.2f} bits, coded in {stage['coded_bits']:.2f} bits a token")
+        use = f"{stage['used']} of {stage['size']} entries used, {stage['dead']} dead, perplexity {stage['perplexity']:.0f}"
+        bits = f"entropy {stage['entropy_bits']:.2f} bits, coded in {stage['coded_bits']:.2f} bits a token"
+        click.echo(f"{stage['stage']}: {use}, {bits}{_shared(stage)}")
+
+
+def _shared(stage: dict[str, Any]) -> str:
+    """What its tokens say about others, where that was counted."""
+    named = {"its right neighbour": stage["neighbour_bits"], "the level before": stage["level_bits"]}
+    return "".join(f", {bits:.2f} shared with {name}" for name, bits in named.items() if bits is not None)
 
 
 def _row(stages: str, size: str, rate: str, scores: list[str], widths: list[int]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from smalti.recipes.claims import harness, patches
 from smalti.recipes.claims.harness import GRID, Case, Outcome, Settings
+from smalti.recipes.claims.ladder import ladder
 from smalti.recipes.claims.patches import Patches
 from smalti.tokenizers import quantizers
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
@@ -71,10 +72,21 @@ def test_the_table_is_the_logs() -> None:
     assert harness.table([outcome]).splitlines()[-1] == "| flat | 64 / 192 | 20.12 / 21.00 | 100.0 / 50.0 | 2 / 4 | 12 |"
 
 
-@pytest.mark.parametrize("name", ["factorized", "factorized_20_bits", "multi_scale"])
+@pytest.mark.parametrize("name", ["factorized", "factorized_20_bits", "multi_scale", "large_tables"])
 def test_cases_of_a_claim_can_be_built_and_meet_at_equal_bits(name: str) -> None:
     cases = importlib.import_module(f"smalti.recipes.claims.{name}").CASES
     layouts = [quantizers.build(case.quantizer).layout(GRID, ("row", "col")) for case in cases]
     bits = [sum(stage.count * math.log2(stage.vocab) for stage in layout.stages) for layout in layouts]
     assert max(bits) <= 1.005 * min(bits)
     assert len({case.name for case in cases}) == len(cases)
+
+
+def test_a_ladder_of_one_table_is_monotone_and_its_tables_learn_on() -> None:
+    data = Patches(smooth(64, 0), smooth(32, 1))
+    outcomes = ladder(data, Settings(steps=30, batch=16, learning_rate=3e-3), SingleConfig(VQConfig(64, 3)), (4, 16, 64))
+    clustered, tuned = outcomes[::2], outcomes[1::2]
+    assert [outcome.bits[0] for outcome in clustered] == [64 * 2, 64 * 4, 64 * 6]
+    for rungs in (clustered, tuned):
+        psnr = [outcome.psnr[0] for outcome in rungs]
+        assert psnr == sorted(psnr)
+    assert outcomes[0].name == "4, clustered"

@@ -113,6 +113,11 @@ def test_evaluate(cli: Any, samples: Any, tmp_path: Path) -> None:
     assert ran.json["rates"][1]["bytes"] == samples.solo.stat().st_size
     assert ran.json["rates"][1]["bits_per_pixel"] == pytest.approx(8 * samples.solo.stat().st_size / (80 * 56))
     assert len(ran.json["codebooks"]) == 2
+    assert all(book["used"] + book["dead"] == book["size"] for book in ran.json["codebooks"])
+    drawn = tmp_path / "use.png"
+    assert cli("evaluate", samples.tiny, samples.photo, "--use-picture", drawn).code == 0
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    drawn.unlink()
     text = cli("evaluate", samples.tiny, samples.photo, samples.photo.parent)
     assert (text.code, text.out.startswith("tiny on 2 pictures")) == (0, True)
     assert cli("evaluate", samples.tiny, samples.photo, "-q").out == ""

@@ -56,7 +56,8 @@ def test_the_canonical_spelling_does_not_depend_on_order() -> None:
     shuffled = dict(reversed(to_dict(GRID).items()))
     assert canonical_json(from_dict(ImageGridConfig, shuffled)) == canonical_json(GRID)
     assert canonical_json(VQConfig(16, 4)) == (
-        '{"codebook_size":16,"commitment":0.25,"decay":0.99,"dim":4,"kind":"vq","revive_below":0.03}'
+        '{"codebook_size":16,"commitment":0.25,"cosine":false,"decay":0.99,"dim":4,"gradient":"straight_through",'
+        '"init":"batch","kind":"vq","revival":"batch","revive_below":0.03}'
     )
 
 
@@ -91,7 +92,11 @@ VQ = {"kind": "vq", "codebook_size": 16, "dim": 4}
     ("cls", "data", "message"),
     [
         (VQConfig, VQ | {"decai": 1}, r"^model has no key 'decai'; did you mean 'decay'\?$"),
-        (VQConfig, VQ | {"xyzzy": 1}, "^model has no key 'xyzzy'; known: codebook_size, commitment, decay, dim, revive_below$"),
+        (
+            VQConfig,
+            VQ | {"xyzzy": 1},
+            "^model has no key 'xyzzy'; known: codebook_size, commitment, cosine, decay, dim, gradient, init, revival, revive_below$",
+        ),
         (VQConfig, {"kind": "vq", "dim": 4}, "^model lacks codebook_size$"),
         (VQConfig, VQ | {"kind": "fsq"}, "^model.kind is 'fsq', expected 'vq'$"),
         (VQConfig, VQ | {"dim": "4"}, "^model.dim must be int, found '4'$"),

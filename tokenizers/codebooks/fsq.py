@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from smalti.tokenizers.codebooks.rows import check_rows
 from smalti.tokenizers.errors import UsageError
 
 
@@ -39,6 +40,7 @@ class FSQConfig:
 class FSQ(nn.Module):
     """See the module's docstring. Fulfils `contracts.Codebook`; has no parameters."""
 
+    gradient = "straight_through"
     levels: Tensor
     places: Tensor
 
@@ -61,6 +63,7 @@ class FSQ(nn.Module):
         return self.levels.double().pow(-level).float()
 
     def assign(self, z: Tensor) -> Tensor:
+        check_rows(z, self.dim)
         digits = ((z.detach() + 1) * 0.5 * (self.levels - 1)).round().long()
         return (digits.clamp(min=0).minimum(self.levels - 1) * self.places).sum(-1)
 

@@ -1,9 +1,13 @@
 """VQ: a table of vectors learned by exponential moving averages.
 
 van den Oord et al., "Neural Discrete Representation Learning" (arXiv 1711.00937), appendix A.1. Deviations: entries are moved to the
-plain ratio sums/counts (no Laplace smoothing: an entry that nothing uses keeps its place), and entries whose average count falls
-below a fraction of the fair share N/K are re-seeded by vectors of the batch, count and sum together, since a revived entry with its
-old sums would be thrown back by the next average. The table starts unseeded, so the first batches place all of it on data.
+plain ratio sums/counts (no Laplace smoothing: an entry that nothing uses keeps its place), and entries that fall out of use are revived,
+see `revival.py`, count and sum together with the entry, since a revived entry with its old sums would be thrown back by the next average.
+The table starts unseeded: with `init="batch"` the first updates place all of it on data, with "kmeans" the first batch that is assigned in
+training does (before it is assigned, so that later residual levels see true residuals), again with counts and sums.
+
+cosine: latents and entries have length 1, as in ViT-VQGAN (arXiv 2110.04627); what is carried on is the normalized latent. Level k of a
+residual stack shrinks the sphere to K^(-k / (D - 1)), which is how near K points on it come to any other.
 """
 
 from __future__ import annotations
@@ -15,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from smalti.tokenizers.codebooks import kmeans, ranks, revival
+from smalti.tokenizers.codebooks.rows import check_rows, check_table
 from smalti.tokenizers.codebooks.search import nearest
-from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.codebooks.ways import check_ways, residual_scale
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class VQConfig:
     """codebook_size entries of `dim` numbers.
 
     decay: of the moving averages. commitment: weight of |z - sg(e)|^2 in the loss (beta of the paper, on the encoder's side).
-    revive_below: entries used less than this fraction of the fair share are re-seeded; 0 switches revival off.
+    revive_below: entries used less than this fraction of the fair share are re-seeded; 0 switches revival off. revival: "batch" or
+    "anchor". init: "batch" or "kmeans". cosine: unit vectors. gradient: "straight_through" or "rotation" (`quantizers.grid.rotate_to`).
     """
 
     kind: ClassVar[str] = "vq"
@@ -33,12 +40,14 @@ class VQConfig:
     decay: float = 0.99
     commitment: float = 0.25
     revive_below: float = 0.03
+    revival: str = "batch"
+    init: str = "batch"
+    cosine: bool = False
+    gradient: str = "straight_through"
 
     def __post_init__(self) -> None:
-        if self.codebook_size < 2 or self.dim < 1:
-            raise UsageError(f"a VQ table needs codebook_size >= 2 and dim >= 1, found {self.codebook_size} and {self.dim}")
-        if not 0 <= self.decay < 1:
-            raise UsageError(f"decay must lie in [0, 1), found {self.decay}")
+        check_table("a VQ table", self.codebook_size, self.dim, commitment=self.commitment, revive_below=self.revive_below)
+        check_ways(self.dim, self.decay, self.revival, self.init, self.cosine, self.gradient)
 
 
 class VQ(nn.Module):
@@ -51,20 +60,24 @@ class VQ(nn.Module):
     def __init__(self, config: VQConfig) -> None:
         super().__init__()
         self.config = config
-        self.size, self.dim = config.codebook_size, config.dim
-        self.register_buffer("table", torch.randn(self.size, self.dim))
+        self.size, self.dim, self.gradient = config.codebook_size, config.dim, config.gradient
+        table = torch.randn(self.size, self.dim)
+        self.register_buffer("table", F.normalize(table, dim=1) if config.cosine else table)
         self.register_buffer("counts", torch.zeros(self.size), persistent=True)
         self.register_buffer("sums", torch.zeros(self.size, self.dim), persistent=True)
 
     def bound(self, z: Tensor) -> Tensor:
-        """Latents as they are: a table reaches everywhere."""
-        return z
+        """Latents as they are: a table reaches everywhere; at length 1 where the config says cosine."""
+        return F.normalize(z, dim=-1) if self.config.cosine else z
 
     def residual_scale(self, level: int) -> Tensor:
-        """1: a table learns the size of its residuals."""
-        return torch.ones(self.dim, device=self.table.device)
+        """1: a table learns the size of its residuals; for unit vectors see the module's docstring."""
+        return residual_scale(self.size, self.dim, level if self.config.cosine else 0).to(self.table.device)
 
     def assign(self, z: Tensor) -> Tensor:
+        check_rows(z, self.dim)
+        if self.training and self.config.init == "kmeans" and not self.counts.any():
+            self._seed(z)
         return nearest(z.detach(), self.table)
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -74,7 +87,7 @@ class VQ(nn.Module):
         return self.table
 
     def loss(self, z: Tensor, entries: Tensor) -> Tensor:
-        return self.config.commitment * F.mse_loss(z, entries.detach())
+        return self.config.commitment * F.mse_loss(z, entries.detach()) if len(z) else z.new_zeros(())
 
     @torch.no_grad()
     def update(self, z: Tensor, indices: Tensor) -> None:
@@ -82,21 +95,30 @@ class VQ(nn.Module):
         z = z.detach().float()
         counts = torch.bincount(indices, minlength=self.size).float()
         sums = torch.zeros_like(self.sums).index_add_(0, indices, z)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(counts)
-            torch.distributed.all_reduce(sums)
+        ranks.add(counts)
+        ranks.add(sums)
         self.counts.lerp_(counts, 1 - self.config.decay)
         self.sums.lerp_(sums, 1 - self.config.decay)
         used = counts > 0  # the others' ratio stands, and would end in denormal numbers
-        self.table[used] = self.sums[used] / self.counts[used, None]
-        self._revive(z, float(counts.sum()) / self.size)
+        self.table[used] = self._placed(self.sums[used] / self.counts[used, None])
+        if self.config.revive_below:
+            self._revive(z, float(counts.sum()) / self.size)
 
     def _revive(self, z: Tensor, fair_share: float) -> None:
-        dead = torch.nonzero(self.counts < self.config.revive_below * fair_share).flatten()
-        seeds = z[torch.randperm(len(z), device=z.device)[: len(dead)]]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.broadcast(seeds, 0)
-        dead = dead[: len(seeds)]
-        self.table[dead] = seeds
-        self.counts[dead] = fair_share
-        self.sums[dead] = seeds * fair_share
+        config = self.config
+        found = revival.revive(config.revival, z, self.table, self.counts, config.revive_below, config.decay, fair_share)
+        self._put(found.places, found.vectors, found.counts)
+
+    @torch.no_grad()
+    def _seed(self, z: Tensor) -> None:
+        made = kmeans.seed(z, self.size, self.config.cosine)
+        self._put(torch.arange(len(made.centres), device=z.device), made.centres, made.weights)
+
+    def _put(self, places: Tensor, vectors: Tensor, counts: Tensor) -> None:
+        """Entries with the averages that keep them where they are."""
+        self.table[places] = self._placed(vectors)
+        self.counts[places] = counts
+        self.sums[places] = self.table[places] * counts[:, None]
+
+    def _placed(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=1) if self.config.cosine else vectors

@@ -74,8 +74,8 @@ class ImageGrid:
         return {key: value.cpu().numpy() for key, value in self.net.state_dict().items()}
 
     def parameter_names(self) -> set[str]:
-        """Tensors that may be stored in half precision."""
-        return {name for name, _ in self.net.named_parameters()}
+        """Tensors that may be stored in half precision: not those of the quantizer, whose rounded tables would give other tokens."""
+        return {name for name, _ in self.net.named_parameters() if not name.startswith("quantizer.")}
 
     @property
     def fingerprint(self) -> str:

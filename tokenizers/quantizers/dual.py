@@ -51,6 +51,7 @@ class Dual(nn.Module):
         super().__init__()
         self.config = config
         self.joint = VQ(config.table)
+        self.gradient = self.joint.gradient
         self.size, self.dim = self.joint.size, self.joint.dim
         self.parts = [config.semantic_dim, self.dim - config.semantic_dim]
         weights = torch.tensor([1.0] * self.parts[0] + [math.sqrt(config.pixel_weight)] * self.parts[1])

@@ -24,7 +24,7 @@ from smalti.tokenizers.codebooks import CodebookConfig
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped
-from smalti.tokenizers.quantizers.grid import check_latents, straight_through, to_grid, to_rows
+from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
 from smalti.tokenizers.quantizers.grouped import Group, GroupedConfig, check_grid, check_prefix
 from smalti.tokenizers.quantizers.representation import Representation
 from smalti.tokenizers.tokens import Layout
@@ -85,10 +85,10 @@ class Factorized(nn.Module):
         adapted = group.bound(adapted)
         rows = to_rows(adapted)
         found = group.assign(rows)
-        entries = group.lookup(found)
+        entries = group.read(rows, found)
         indices = tuple(index.reshape(batch, *grid) for index in found)
         z_q = to_grid(entries, batch, grid)
-        passed = straight_through(adapted, z_q)
+        passed = group.carry(adapted, z_q)
         losses = {"commitment": group.loss(rows, entries)}
         if self.config.disentanglement:
             losses["disentanglement"] = self.config.disentanglement * disentanglement(passed.split(group.dims, 1))

@@ -1,4 +1,4 @@
-"""What quantizers share: latents (B, D, *grid) <-> rows (N, D), straight-through gradients, and how well a table is used.
+"""What quantizers share: latents (B, D, *grid) <-> rows (N, D), how gradients pass, and how well a table is used.
 
 Shape letters: B batch, D latent dimension, N = B * positions of the grid, K entries.
 """
@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from smalti.tokenizers.errors import SignalError, UsageError
+
+SHORTEST = 1e-6  # length below which a vector has no direction
 
 
 def to_rows(z: Tensor) -> Tensor:
@@ -24,6 +27,28 @@ def to_grid(rows: Tensor, batch: int, grid: tuple[int, ...]) -> Tensor:
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
     """z_q in the forward pass, the gradient of z in the backward pass (Bengio et al., arXiv 1308.3432)."""
     return z + (z_q - z).detach()
+
+
+def rotate_to(z: Tensor, z_q: Tensor) -> Tensor:
+    """z_q in the forward pass; in the backward pass the rotation and rescaling, held fixed, that take each vector of z to that of z_q.
+
+    Fifty et al., "Restructuring Vector Quantization with the Rotation Trick" (arXiv 2410.06424). z, z_q: (B, D, *grid). Deviations: the
+    value is z_q itself, not what rounding leaves of the rotated z, and vectors of z or z_q without a direction pass straight through (the
+    published formula gives 0 for them)."""
+    length, length_q = (v.detach().norm(dim=1, keepdim=True) for v in (z, z_q))
+    aimless = torch.minimum(length, length_q) < SHORTEST
+    u, v = z.detach() / length.clamp(min=SHORTEST), z_q.detach() / length_q.clamp(min=SHORTEST)
+    half = F.normalize(u + v, dim=1)
+    turned = z - 2 * (z * half).sum(1, keepdim=True) * half + 2 * (z * u).sum(1, keepdim=True) * v
+    turned = torch.where(aimless, z, turned * (length_q / length.clamp(min=SHORTEST)))
+    return z_q.detach() + (turned - turned.detach())
+
+
+def carry(gradient: str, z: Tensor, z_q: Tensor) -> Tensor:
+    """z_q (B, D, *grid) with the gradient that `Codebook.gradient` names."""
+    if gradient == "own":
+        return z_q
+    return rotate_to(z, z_q) if gradient == "rotation" else straight_through(z, z_q)
 
 
 def check_latents(z: Tensor, dim: int) -> None:
@@ -45,7 +70,6 @@ def check_finite(z: Tensor) -> None:
 
 def use(indices: Tensor, size: int) -> tuple[float, float]:
     """(perplexity, fraction of entries used) of one batch of indices."""
-    counts = torch.bincount(indices.flatten(), minlength=size).float()
+    counts = indices.unique(return_counts=True)[1].double()  # a code of 30 bits has no room for all its counts
     p = counts / counts.sum()
-    entropy = -(p * p.clamp(min=1e-12).log()).sum()
-    return float(entropy.exp()), float((counts > 0).float().mean())
+    return float((-(p * p.log()).sum()).exp()), len(counts) / size

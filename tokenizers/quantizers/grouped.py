@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from smalti.tokenizers import codebooks
 from smalti.tokenizers.codebooks import CodebookConfig
-from smalti.tokenizers.contracts import Codebook
+from smalti.tokenizers.contracts import Codebook, SoftCodebook
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers.dual import Dual, DualConfig
-from smalti.tokenizers.quantizers.grid import to_rows, use
+from smalti.tokenizers.quantizers.grid import carry, to_rows, use
 from smalti.tokenizers.tokens import Stage
 
 
@@ -79,6 +79,22 @@ class Group:
     def lookup(self, indices: Sequence[Tensor]) -> Tensor:
         """(N, D) from one index (N,) per codebook."""
         return torch.cat([book.lookup(index) for book, index in zip(self.codebooks, indices, strict=True)], -1)
+
+    def read(self, rows: Tensor, indices: Sequence[Tensor]) -> Tensor:
+        """What `lookup` gives; where gradients are recorded, with those that codebooks of their own gradient send to rows (N, D)."""
+        parts = []
+        for book, part, index in zip(self.codebooks, rows.split(self.dims, -1), indices, strict=True):
+            entries = book.lookup(index)
+            if book.gradient == "own" and torch.is_grad_enabled():
+                soft = cast(SoftCodebook, book).soft(part)
+                entries = entries + (soft - soft.detach())
+            parts.append(entries)
+        return torch.cat(parts, -1)
+
+    def carry(self, z: Tensor, z_q: Tensor) -> Tensor:
+        """z_q (B, D, *grid) in the forward pass, with each codebook's way for gradients to reach z."""
+        parts = zip(self.codebooks, z.split(self.dims, 1), z_q.split(self.dims, 1), strict=True)
+        return torch.cat([carry(book.gradient, part, quantized) for book, part, quantized in parts], 1)
 
     def expect(self, logits: Sequence[Tensor]) -> Tensor:
         """Expected (N, D) under softmax(logits), logits (B, K, *grid) per codebook."""

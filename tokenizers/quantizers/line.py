@@ -22,7 +22,7 @@ from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped
 from smalti.tokenizers.quantizers.dropout import keep
-from smalti.tokenizers.quantizers.grid import check_latents, straight_through, to_grid, to_rows
+from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
 from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
 from smalti.tokenizers.tokens import Layout
 
@@ -76,7 +76,7 @@ class Line(nn.Module):
         batch, grid = z.shape[0], tuple(z.shape[2:])
         rows = to_rows(z)
         found = group.assign(rows)
-        entries = group.lookup(found)
+        entries = group.read(rows, found)
         losses = {"commitment": group.loss(rows, entries)}
         bands = [index.reshape(batch, *grid).split(list(self.config.bands), 1) for index in found]
         indices = tuple(index for band in zip(*bands, strict=True) for index in band)
@@ -85,7 +85,7 @@ class Line(nn.Module):
             return Quantized(z_q, indices, losses)
         group.update(rows, found)
         health = {key: value for i, band in enumerate(zip(*bands, strict=True)) for key, value in group.health(str(i), band).items()}
-        return Quantized(torch.where(self._kept(z), straight_through(z, z_q), self._absent(z.shape)), indices, losses, health)
+        return Quantized(torch.where(self._kept(z), group.carry(z, z_q), self._absent(z.shape)), indices, losses, health)
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         bands = self._bands(indices)

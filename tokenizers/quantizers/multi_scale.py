@@ -30,7 +30,7 @@ from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped, schedule
 from smalti.tokenizers.quantizers.dropout import keep
-from smalti.tokenizers.quantizers.grid import check_latents, straight_through, to_grid, to_rows
+from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
 from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
 from smalti.tokenizers.tokens import Layout
 
@@ -122,7 +122,7 @@ class MultiScale(nn.Module):
             group = self._group(scale)
             rows.append(to_rows(schedule.down(z - total.detach(), shape)))
             found.append(group.assign(rows[-1]))
-            entries = group.lookup(found[-1])
+            entries = group.read(rows[-1], found[-1])
             commitment = commitment + group.loss(rows[-1], entries) / len(shapes)
             steps.append(self._spread(scale, to_grid(entries, batch, shape), grid))
             total = total + steps[-1]
@@ -136,7 +136,7 @@ class MultiScale(nn.Module):
         if self.config.dropout:
             kept = keep(batch, len(shapes), self.config.dropout, z.device).reshape(len(shapes), batch, *(1,) * (z.ndim - 1))
             total = _add([step * held for step, held in zip(steps, kept, strict=True)])
-        return Quantized(straight_through(z, total), indices, losses, health)
+        return Quantized(self._group(0).carry(z, total), indices, losses, health)
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         """See the contract; `grid` is needed for all but the whole."""

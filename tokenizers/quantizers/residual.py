@@ -17,7 +17,7 @@ from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped
 from smalti.tokenizers.quantizers.dropout import keep
-from smalti.tokenizers.quantizers.grid import check_latents, straight_through, to_grid, to_rows
+from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
 from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
 from smalti.tokenizers.tokens import Layout
 
@@ -83,7 +83,7 @@ class Residual(nn.Module):
             scale = group.residual_scale(level)
             scaled = residual / scale
             found = group.assign(scaled)
-            entries = group.lookup(found)
+            entries = group.read(scaled, found)
             if self.training:
                 group.update(scaled, found)
                 health |= group.health(str(level), found)
@@ -99,7 +99,7 @@ class Residual(nn.Module):
             return Quantized(z, tuple(indices), losses, health)
         kept = keep(batch, self.config.levels, self.config.dropout, z.device).repeat_interleave(len(rows) // batch, 1)
         z_q = to_grid(_add([part * held[:, None] for part, held in zip(parts, kept, strict=True)]), batch, grid)
-        return Quantized(straight_through(z, z_q), tuple(indices), losses, health)
+        return Quantized(self._group(0).carry(z, z_q), tuple(indices), losses, health)
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         parts = [

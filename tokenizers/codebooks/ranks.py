@@ -1,0 +1,62 @@
+"""Training in several processes: what tables learn from is the batch of all of them, so that tables stay equal on every rank.
+
+Every function is the identity where torch.distributed is not initialised. All ranks must call it, with tensors of one type and width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def several() -> bool:
+    """Whether more than one process trains."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def add(values: Tensor) -> Tensor:
+    """The sum over ranks, written into `values`."""
+    if several():
+        dist.all_reduce(values)
+    return values
+
+
+def share(values: Tensor) -> Tensor:
+    """Those of rank 0, written into `values`."""
+    if several():
+        dist.broadcast(values, 0)
+    return values
+
+
+def gather(rows: Tensor) -> Tensor:
+    """(N, D) of each rank -> (sum of N, D), in the order of ranks; N may differ. No gradient."""
+    rows = rows.detach()
+    if not several():
+        return rows
+    counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=rows.device)
+    counts[dist.get_rank()] = len(rows)
+    sizes = add(counts).tolist()
+    padded = rows.new_zeros(max(sizes), rows.shape[1])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over ranks, each of which counts alike; the gradient is that of this rank's share.
+
+    A wrapper that averages gradients over ranks, as DistributedDataParallel does, turns the shares into the gradient of the mean.
+    """
+    if not several():
+        return values
+    total = add(values.detach().clone()) / dist.get_world_size()
+    return values + (total - values).detach()
+
+
+def draw(rows: Tensor, count: int) -> Tensor:
+    """At most `count` different rows (N, D) drawn from the batches of all ranks, the same on each."""
+    share_of_each = -(-count // dist.get_world_size()) if several() else count
+    chosen = torch.randperm(len(rows), device=rows.device)[:share_of_each]
+    return gather(rows[chosen])[:count]

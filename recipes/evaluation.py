@@ -70,7 +70,7 @@ def evaluate(
                 names.append(str(path))
             except SignalError as error:
                 skipped.append(str(error))
-        for name, picture, tokens in zip(names, pictures, codec.tokenizer.encode(pictures), strict=True):
+        for name, picture, tokens in zip(names, pictures, codec.encode(pictures), strict=True):
             try:
                 measured = [_rate(codec, picture, tokens.prefix(cut), judges, meanings) for cut in tokens.layout.cuts]
             except SignalError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from smalti.codecs import notes as note_bits
+from smalti.codecs import tone
 from smalti.codecs.bitstream import OWN_PRIOR, File, StreamInfo, check_applied, parse
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
@@ -58,10 +59,14 @@ def read(source: PathOrBytes) -> Image:
     return read_image(source)
 
 
-def codec(model: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", prior: str = "") -> NeuralCodec:
-    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables."""
+def codec(
+    model: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", prior: str = "", tone_passes: int = tone.PASSES
+) -> NeuralCodec:
+    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables. tone_passes: as in
+    `NeuralCodec`.
+    """
     info = zoo.find(os.fspath(model))
-    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, default_prior=not prior)
+    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, not prior, tone_passes)
 
 
 def prior_of(info: ModelInfo, prior: str = "") -> Prior:
@@ -167,15 +172,17 @@ def compress(
     bits_per_pixel: float | None = None,
     stages: int | None = None,
     device: str = "auto",
+    tone_passes: int = tone.PASSES,
 ) -> bytes:
     """A picture, or picture file, as the bytes of a `.smt` file.
 
     Give at most one target: bytes or bits_per_pixel of the whole file at most, or the number of stages; without any all stages are kept.
+    tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.
     Raises UsageError where not even the first stage fits, SignalError where the picture cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, stages=stages)
     signal = picture if isinstance(picture, Image) else read(picture)
-    return codec(model, device).compress(signal, target)
+    return codec(model, device, tone_passes=tone_passes).compress(signal, target)
 
 
 def decompress(

@@ -11,13 +11,13 @@ from smalti.tokenizers.signals import Image
 def files(codec: NeuralCodec, picture: Image, judges: Judges, ledger: Ledger) -> dict[int, Entry]:
     """Entries by number of stages."""
     size = (("height", picture.height), ("width", picture.width))
-    name = f"{codec.name} {codec.tokenizer.fingerprint[:12]} {codec.prior.id.hex()}"
+    name = f"{codec.name} {codec.tokenizer.fingerprint[:12]} {codec.prior.id.hex()} {codec.tone_passes}"
     keys = {cut: Key(digest(picture), name, cut) for cut in codec.tokenizer.layout(size).cuts}
     known = {cut: ledger.get(key) for cut, key in keys.items()}
     found = {cut: entry for cut, entry in known.items() if entry is not None and entry.scores.keys() >= judges.metrics.keys()}
     if len(found) == len(keys):
         return found
-    (tokens,) = codec.tokenizer.encode([picture])
+    (tokens,) = codec.encode([picture])
     for cut, key in keys.items():
         data = codec.pack(tokens.prefix(cut), picture.notes)
         decoded = codec.decompress(data)

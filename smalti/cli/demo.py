@@ -32,7 +32,7 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
     picture = api.read(source)
     codec = api.codec(model or api.DEFAULT_MODEL, device)
     loaded = time.perf_counter()
-    (tokens,) = codec.tokenizer.encode([picture])
+    (tokens,) = codec.encode([picture])
     rates = []
     pictures = [picture]
     for cut in tokens.layout.cuts:

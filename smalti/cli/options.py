@@ -30,6 +30,10 @@ file_prior = click.option(
     "--prior", default="", metavar="FILE", help="Tables that the file was coded with, as given to tokenize.  [default: as the file says]"
 )
 stages = click.option("--stages", type=click.IntRange(1), metavar="K", help="Keep the first K stages.")
+tone_passes = click.option(
+    "--tone-passes", type=click.IntRange(0, 16), default=2, metavar="N", show_default=True,
+    help="Encode again N times so that brightness and hues come back; each takes as long as encoding and decoding.",
+)  # fmt: skip
 limit_bytes = click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Files of at most N bytes.")
 
 

@@ -24,7 +24,8 @@ def test_the_way_of_the_readme(samples: Any, tmp_path: Path) -> None:
     assert [array.shape for array in tokens.arrays] == [(4, 5), (4, 5)]
     size = smalti.save(tokens, tmp_path / "a.smt", model=tokenizer)
     assert size == (tmp_path / "a.smt").stat().st_size
-    assert (tmp_path / "a.smt").read_bytes() == samples.solo.read_bytes() == smalti.compress(samples.photo)
+    assert (tmp_path / "a.smt").read_bytes() == smalti.compress(samples.photo, tone_passes=0)
+    assert smalti.compress(samples.photo) == samples.solo.read_bytes()
     assert smalti.open(tmp_path / "a.smt") == tokens
     (coarse,) = tokenizer.decode([tokens.prefix(1)])
     (fine,) = tokenizer.decode([tokens])

@@ -1,7 +1,7 @@
 """numba's compiler with the result kept on disk, so that a second process does not compile again.
 
-Importing this file loads numba, half a second: only files of compiled loops do, and they are imported where they are used. A caller's copy on
-disk does not notice that a function it calls in another file has changed; after such a change, touch the caller's file.
+Importing this file loads numba, half a second: only files of compiled loops do, and they are imported where they are used. The copy on disk
+of a caller does not notice that a function of another file has changed: touch the caller's file after such a change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numba
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled on its first call; a division by zero in it is not checked for."""
+    """The function, compiled on its first call; it does not check divisors for zero."""
     try:
         return numba.njit(cache=True, error_model="numpy")(function)  # beside the source, or else in the user's cache folder
     except RuntimeError:  # neither can be written

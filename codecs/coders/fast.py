@@ -36,7 +36,7 @@ def encode(symbols: Array, starts: Array, frequencies: Array, inverse: Array, st
         # written in any case and kept where due: a branch would be guessed wrong every third time
         words[place - 1] = x & 0xFFFF
         due = np.int64(x >= f << 16)
-        place -= due
+        place -= int(due)
         x >>= due << 4
         q = (x * inverse[symbol]) >> _SHIFT
         q += np.int64(x - q * f >= f)

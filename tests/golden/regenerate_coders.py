@@ -51,13 +51,13 @@ def streams(fast: bool) -> dict[str, bytes]:
         coder = Encoder(sum(len(symbols) for symbols, _ in runs(lanes)))
         for symbols, model in runs(lanes):
             coder.put(symbols, model)
-        written[f"rans-{lanes}.bin"] = coder.finish(fast)
+        written[f"rans-{lanes}.stream"] = coder.finish(fast)
     state, out = encoder_state(), bytearray(2 * len(bits()[0]))
     for bit, p in zip(*bits(), strict=True):
         encode_bit(state, out, bit, p)
     own = IntervalEncoder(fast)
     own.put(*intervals())
-    return written | {"range-bits.bin": finish(state, out), "range-intervals.bin": own.finish()}
+    return written | {"range-bits.stream": finish(state, out), "range-intervals.stream": own.finish()}
 
 
 if __name__ == "__main__":

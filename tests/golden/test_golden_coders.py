@@ -35,7 +35,7 @@ def test_written_again_byte_for_byte(fast: bool) -> None:
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("lanes", [1, 4])
 def test_rans_decodes_to_the_known_symbols(lanes: int, fast: bool) -> None:
-    data, runs = (HERE / f"rans-{lanes}.bin").read_bytes(), MADE.runs(lanes)
+    data, runs = (HERE / f"rans-{lanes}.stream").read_bytes(), MADE.runs(lanes)
     coder = Decoder(data, sum(len(symbols) for symbols, _ in runs), fast)
     for symbols, model in runs:
         assert np.array_equal(coder.take(len(symbols), model), symbols)
@@ -44,7 +44,7 @@ def test_rans_decodes_to_the_known_symbols(lanes: int, fast: bool) -> None:
 
 
 def test_range_bits_decode_to_the_known_ones() -> None:
-    data = (HERE / "range-bits.bin").read_bytes()
+    data = (HERE / "range-bits.stream").read_bytes()
     bits, probabilities = MADE.bits()
     state = decoder_state(data)
     assert [decode_bit(state, data, p) for p in probabilities] == bits
@@ -54,6 +54,6 @@ def test_range_bits_decode_to_the_known_ones() -> None:
 @pytest.mark.parametrize("fast", [False, True])
 def test_range_intervals_decode_to_the_known_symbols(fast: bool) -> None:
     symbols, starts = MADE.intervals()
-    coder = IntervalDecoder((HERE / "range-intervals.bin").read_bytes(), fast)
+    coder = IntervalDecoder((HERE / "range-intervals.stream").read_bytes(), fast)
     assert np.array_equal(coder.take(starts), symbols)
     coder.finish()

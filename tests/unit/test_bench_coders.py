@@ -1,4 +1,4 @@
-"""The speed table of entropy coders: every contender gives back what it was given, and a missed bar is seen. Nothing here looks at a clock."""
+"""The speed table of entropy coders: all give back what they were given, and a missed bar is seen. Nothing here looks at a clock."""
 
 from __future__ import annotations
 

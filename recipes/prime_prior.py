@@ -123,7 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json:
         print(json.dumps([asdict(row) for row in rows]))
     for row in [] if given.json else rows:
-        print(f"| {row.name} | {' | '.join(f'{bits:.0f}' for bits in row.bits)} | {sum(row.bits):.0f} | {100 * row.relative - 100:+.2f} % |")
+        print(
+            f"| {row.name} | {' | '.join(f'{bits:.0f}' for bits in row.bits)} | {sum(row.bits):.0f} | {100 * row.relative - 100:+.2f} % |"
+        )
     return 0
 
 
@@ -135,7 +137,11 @@ def _run(model: str, data: Path, out: Path, judged: Path | None, device: str) ->
     print(f"{out}: prior {prior.id.hex()}, {out.stat().st_size} bytes", file=sys.stderr)
     if judged is None:
         return []
-    priors: dict[str, Prior] = {"static": StaticPrior.fit(learnt), "adaptive, unprimed": AdaptivePrior(prior.orders), "adaptive, primed": prior}
+    priors: dict[str, Prior] = {
+        "static": StaticPrior.fit(learnt),
+        "adaptive, unprimed": AdaptivePrior(prior.orders),
+        "adaptive, primed": prior,
+    }
     return judge(tokenize(tokenizer, list_images(judged), mirrored=False), priors)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_right
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -157,7 +157,7 @@ def _lanes(size: int, count: int, runs: Runs) -> int:
     return LANES if bits >= wanted else 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def _sixteenths(f: int) -> int:
     """16 log2(2^16 / f), rounded down by integers: the number of lanes must not hang on a machine's log2."""
     return 16 * PRECISION - (f**16).bit_length()

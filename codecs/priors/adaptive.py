@@ -22,7 +22,7 @@ from smalti.tokenizers.tokens import MAX_STAGES, Layout, Tokens
 
 Array = np.ndarray
 FORMAT = "smalti.adaptive-prior.1"
-_UNPRIMED = b"ADAP"
+UNPRIMED = b"ADAP"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class AdaptivePrior:
             raise ModelError(f"an adaptive prior has trees for up to {MAX_STAGES} stages, found {len(self.orders)}")
         object.__setattr__(self, "orders", tuple(_checked(order) for order in self.orders))
         object.__setattr__(self, "_start", self.known if self.known is not None else unprimed())
-        object.__setattr__(self, "id", self._hash() if self.orders or self.known is not None else _UNPRIMED)
+        object.__setattr__(self, "id", self._hash() if self.orders or self.known is not None else UNPRIMED)
 
     @staticmethod
     def prime(

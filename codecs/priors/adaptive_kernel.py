@@ -158,7 +158,7 @@ def run(
                 else:
                     bit = (path >> (depth - 1 - d)) & 1
                     if mode == ENCODE:
-                        encode_bit(state, data, bit, p)
+                        encode_bit(state, data, int(bit), p)
                     else:
                         bits += 16 - math.log2(p if bit else 65536 - p)
                 near = left + (1 if part >= 64 else 0)

@@ -76,10 +76,7 @@ class Coder:
 
     def path_of(self, k: int, stage: Stage, array: Array | None, mask: Array | None) -> _Path:
         """A stage's tokens as paths, or room for them."""
-        if array is None:
-            paths = np.zeros(stage.count, np.int32)
-        else:
-            paths = _ranks(array.ravel(), self._order(k, stage.vocab), stage.vocab)
+        paths = np.zeros(stage.count, np.int32) if array is None else _ranks(array.ravel(), self._order(k, stage.vocab), stage.vocab)
         if mask is not None and paths.size:
             paths.reshape(-1, mask.size)[:, ~mask.ravel()] = -1
         return _Path(paths, _three(stage.shape), stage.vocab)

@@ -3,9 +3,9 @@
     python -m smalti.recipes.prime_prior MODEL DATA -o FILE [--judge PICTURES] [--device cpu] [--json]
 
 DATA: training pictures; each is learnt as it is and mirrored. FILE: what `--prior` takes, and what a model folder holds as
-prior.safetensors. With --judge: bits of these pictures' tokens by level, pooled, under H0 (the order-0 entropy of those very tokens, which no
-table made beforehand reaches), tables fitted to the same training tokens, and the adaptive prior unprimed and primed. Pictures that cannot be
-read are named and left out.
+prior.safetensors. With --judge: bits of these pictures' tokens by level, pooled, under H0 (the order-0 entropy of those very tokens, which
+no table made beforehand reaches), tables fitted to the same training tokens, and the adaptive prior unprimed and primed. Pictures that
+cannot be read are named and left out.
 """
 
 from __future__ import annotations

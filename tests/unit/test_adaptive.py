@@ -69,24 +69,6 @@ def test_round_trip(data: st.DataObject) -> None:
     assert prior.decode(prior.encode(tokens, known), layout, before) == tokens
 
 
-@pytest.mark.parametrize("axes", [0, 1, 2])
-def test_masks_over_trailing_axes(axes: int) -> None:
-    layout = _layout(*[((6, 8), 50)] * 3)
-    rng = np.random.default_rng(axes)
-    arrays, masks, held = [], [], None
-    for k, array in enumerate(_smooth(layout).arrays):
-        if k:
-            mask = np.asarray(rng.random((6, 8)[2 - axes :]) < 0.7)
-            held = mask if held is None else mask & held
-            array = array.copy()
-            array[..., ~held] = 0
-        arrays.append(array)
-        masks.append(held)
-    tokens = Tokens(layout, tuple(arrays), tuple(masks))
-    prior = AdaptivePrior()
-    assert prior.decode(prior.encode(tokens), layout) == tokens
-
-
 def test_plain_python_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from smalti.codecs.priors import adaptive_kernel
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from smalti.tokenizers.codebooks.binary import check_bits, pack, shifts, unpack
 from smalti.tokenizers.codebooks.entropy import entropy_loss
 from smalti.tokenizers.codebooks.lfq import check_entropy
-from smalti.tokenizers.codebooks.rows import check_rows
+from smalti.tokenizers.codebooks.rows import check_rows, mean_square
 from smalti.tokenizers.errors import UsageError
 
 
@@ -79,9 +79,7 @@ class BSQ(nn.Module):
         return self.lookup(torch.arange(self.size, device=self.places.device))
 
     def loss(self, z: Tensor, entries: Tensor) -> Tensor:
-        if not len(z):
-            return z.new_zeros(())
-        loss = self.config.commitment * F.mse_loss(z, entries.detach())
+        loss = self.config.commitment * mean_square(z, entries.detach())
         if not self.training or not self.config.entropy:
             return loss
         logits = 4 * self.radius / self.config.temperature * z

@@ -1,4 +1,4 @@
-"""Two processes: tables, seeds, revival and entropy averages are those of the whole batch, equal on both."""
+"""Two processes: tables, seeds, revival, entropy averages and whitening are those of the whole batch, equal on both."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import distributed as dist
 
 from smalti.tokenizers import codebooks
 from smalti.tokenizers.codebooks import BSQConfig, IBQConfig, LearnedVQConfig, LFQConfig, ProjectedConfig, VQConfig, entropy, kmeans, ranks
+from smalti.tokenizers.nets.whitening import Whitening
 
 TABLES: dict[str, Any] = {
     "vq": VQConfig(32, 4, decay=0.9),
@@ -85,6 +86,10 @@ def work(rank: int, folder: str) -> None:
             z, loss, gradients = own_loss(config, latents(1, 0)[:20].split(rows)[rank])
             kind = f"{name} {rows[1]}"
             out |= {kind: loss, f"own.{kind}.z{rank}": z} | {f"own.{kind}.{key}.{rank}": value for key, value in gradients.items()}
+    whitening = Whitening(4).train()
+    for step in range(3):
+        whitening(latents(step, rank)[:, :, None, None])
+    out |= {"mean": whitening.mean, "covariance": whitening.covariance}
     torch.manual_seed(rank)
     out["drawn"] = ranks.draw(latents(2, rank), 7)
     out["gathered"] = ranks.gather(latents(2, rank))
@@ -116,6 +121,7 @@ def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> N
     found = torch.cat([first["own.gradient0"], second["own.gradient1"]]) / 2
     assert torch.allclose(found, gradient, atol=1e-5)
     check_entropies(first, second)
+    check_whitening(first)
 
     together = torch.cat([latents(2, 0), latents(2, 1)])
     assert torch.equal(first["gathered"], together)
@@ -140,6 +146,15 @@ def check_entropies(first: dict[str, torch.Tensor], second: dict[str, torch.Tens
             for key, value in parameters.items():
                 found = (first[f"own.{kind}.{key}.0"] + second[f"own.{kind}.{key}.1"]) / 2
                 assert torch.allclose(found, value, atol=1e-5), kind
+
+
+def check_whitening(first: dict[str, torch.Tensor]) -> None:
+    """Running statistics are those of one process with all latents."""
+    whitening = Whitening(4).train()
+    for step in range(3):
+        whitening(torch.cat([latents(step, 0), latents(step, 1)])[:, :, None, None])
+    assert torch.allclose(first["mean"], whitening.mean, atol=1e-6)
+    assert torch.allclose(first["covariance"], whitening.covariance, atol=1e-5)
 
 
 def test_one_process_is_left_alone() -> None:

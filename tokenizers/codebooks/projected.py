@@ -93,8 +93,9 @@ class Projected(nn.Module):
 
     def _in(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return z.to(self.basis.dtype) @ self.basis
+            wide = torch.promote_types(z.dtype, self.basis.dtype)
+            return z.to(wide) @ self.basis.to(wide)
 
     def _out(self, entries: Tensor) -> Tensor:
         with torch.autocast(entries.device.type, enabled=False):
-            return entries @ self.basis.t()
+            return entries @ self.basis.t().to(entries.dtype)

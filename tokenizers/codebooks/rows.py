@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,4 +26,5 @@ def check_table(name: str, codebook_size: int, dim: int, **positive: float) -> N
 
 def mean_square(a: Tensor, b: Tensor) -> Tensor:
     """The mean of (a - b)^2; 0 where there are no rows, still with gradients, so that parameters have theirs on every rank."""
-    return F.mse_loss(a, b, reduction="sum") / max(1, a.numel())
+    wide = torch.promote_types(a.dtype, b.dtype)  # mse_loss has no gradient between two types
+    return F.mse_loss(a.to(wide), b.to(wide), reduction="sum") / max(1, a.numel())

@@ -94,9 +94,9 @@ class Factorized(nn.Module):
             losses["disentanglement"] = self.config.disentanglement * disentanglement(passed.split(group.dims, 1))
         losses |= self._representation(passed, features)
         if not self.training:
-            return Quantized(z_q, indices, losses)
+            return Quantized(z_q.to(z.dtype), indices, losses)
         group.update(rows, found)
-        return Quantized(passed, indices, losses, group.health("", found))
+        return Quantized(passed.to(z.dtype), indices, losses, group.health("", found))
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         self._check(indices, grid)

@@ -71,6 +71,7 @@ class Residual(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         check_latents(z, self.dim)
+        given = z.dtype
         z = self._group(0).bound(z)
         batch, grid = z.shape[0], tuple(z.shape[2:])
         indices, parts = [], []
@@ -94,13 +95,13 @@ class Residual(nn.Module):
             indices += [index.reshape(batch, *grid) for index in found]
         losses["commitment"] = commitment / self.config.levels
         if not self.training:
-            return Quantized(to_grid(_add(parts), batch, grid), tuple(indices), losses, health)
+            return Quantized(to_grid(_add(parts), batch, grid).to(given), tuple(indices), losses, health)
         self.steps += 1
         if int(self.steps) <= self.config.warmup_steps:
-            return Quantized(z, tuple(indices), losses, health)
+            return Quantized(z.to(given), tuple(indices), losses, health)
         kept = keep(batch, self.config.levels, self.config.dropout, z.device).repeat_interleave(len(rows) // batch, 1)
         z_q = to_grid(_add([part * held[:, None] for part, held in zip(parts, kept, strict=True)]), batch, grid)
-        return Quantized(self._group(0).carry(z, z_q), tuple(indices), losses, health)
+        return Quantized(self._group(0).carry(z, z_q).to(given), tuple(indices), losses, health)
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         parts = [

@@ -46,6 +46,11 @@ class BSQConfig:
         if self.commitment < 0:
             raise UsageError(f"commitment must not be negative, found {self.commitment}")
 
+    @property
+    def dim(self) -> int:
+        """Of latents."""
+        return self.bits
+
 
 class BSQ(nn.Module):
     """See the module's docstring. Fulfils `contracts.Codebook`; has no parameters."""
@@ -56,7 +61,7 @@ class BSQ(nn.Module):
     def __init__(self, config: BSQConfig) -> None:
         super().__init__()
         self.config = config
-        self.size, self.dim = 2**config.bits, config.bits
+        self.size, self.dim = 2**config.bits, config.dim
         self.radius = 1 / math.sqrt(config.bits)
         self.register_buffer("places", shifts(config.bits, config.bit_order), persistent=False)
 

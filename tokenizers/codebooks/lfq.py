@@ -48,6 +48,11 @@ class LFQConfig:
         if self.commitment < 0:
             raise UsageError(f"commitment must not be negative, found {self.commitment}")
 
+    @property
+    def dim(self) -> int:
+        """Of latents."""
+        return self.bits
+
 
 class LFQ(nn.Module):
     """See the module's docstring. Fulfils `contracts.Codebook`; has no parameters."""
@@ -58,7 +63,7 @@ class LFQ(nn.Module):
     def __init__(self, config: LFQConfig) -> None:
         super().__init__()
         self.config = config
-        self.size, self.dim = 2**config.bits, config.bits
+        self.size, self.dim = 2**config.bits, config.dim
         self.register_buffer("places", shifts(config.bits, config.bit_order), persistent=False)
 
     def bound(self, z: Tensor) -> Tensor:

@@ -41,6 +41,9 @@ class ResidualConfig:
             raise UsageError(f"a residual quantizer needs levels >= 1 and dropout in [0, 1], found {self.levels} and {self.dropout}")
         if isinstance(self.codebook, tuple) and len(self.codebook) != self.levels:
             raise UsageError(f"one codebook per level: {self.levels} levels, {len(self.codebook)} codebooks")
+        dims = [codebook.dim for codebook in self.codebooks]
+        if len(set(dims)) > 1:
+            raise UsageError(f"all levels of a residual quantizer have one dimension, found {dims}")
 
     @property
     def codebooks(self) -> tuple[CodeConfig, ...]:
@@ -58,8 +61,6 @@ class Residual(nn.Module):
         self.config = config
         self.codebooks = nn.ModuleList(grouped.build(codebook) for codebook in config.codebooks)
         groups = [Group(module) for module in self.codebooks]
-        if len({group.dim for group in groups}) > 1:
-            raise UsageError(f"all levels of a residual quantizer have one dimension, found {[group.dim for group in groups]}")
         self.dim = groups[0].dim
         self.cuts = tuple(sum(len(group.sizes) for group in groups[: i + 1]) for i in range(config.levels))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))

@@ -150,8 +150,8 @@ class TrainingConfig:
         quantizer = self.tokenizer.quantizer
         if isinstance(quantizer, FactorizedConfig) and any(quantizer.feature_dims):
             raise UsageError(
-                f"training has no features of other networks to give, found tokenizer.quantizer.feature_dims {list(quantizer.feature_dims)}; "
-                "leave that key out"
+                f"training has no features of other networks to give, found "
+                f"tokenizer.quantizer.feature_dims {list(quantizer.feature_dims)}; leave that key out"
             )
         crop, stride = self.data.crop, self.tokenizer.stride
         _need(crop % stride == 0, f"data.crop in multiples of {stride}, the tokenizer's stride,", crop)

@@ -24,7 +24,7 @@ from smalti.tokenizers.codebooks.vq import VQ
 from smalti.tokenizers.errors import UsageError
 
 TABLES = (VQ, LearnedVQ, SimVQ, IBQ)
-T = TypeVar("T", VQ, LearnedVQ, SimVQ, IBQ)
+T = TypeVar("T", bound=VQ | LearnedVQ | SimVQ | IBQ)
 
 
 @dataclass(frozen=True)

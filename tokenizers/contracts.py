@@ -85,7 +85,10 @@ class Quantizer(Protocol):
         """The layout of a latent grid of that size with axes of those names."""
 
     def __call__(self, z: Tensor) -> Quantized:
-        """Quantize z (B, D, *grid). One whose loss needs more takes it as a further, optional argument."""
+        """Quantize z (B, D, *grid), of any floating type, which z_q has too.
+
+        One whose loss needs more takes it as a further, optional argument.
+        """
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         """z_q (B, D, *grid) from all stages or a prefix in `cuts`; in eval mode bit for bit what `__call__` gives.

@@ -19,6 +19,7 @@ from typing import Any
 from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.network import ImageGridConfig
+from smalti.tokenizers.quantizers import FactorizedConfig
 
 RECIPES = Path(__file__).parent.parent
 SHORT = {"data": "data.folder"}  # `data=DIR` on the command line
@@ -146,6 +147,12 @@ class TrainingConfig:
         for name in ("steps", "batch", "evaluate_every", "checkpoint_every", "log_every"):
             _need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
         _need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
+        quantizer = self.tokenizer.quantizer
+        if isinstance(quantizer, FactorizedConfig) and any(quantizer.feature_dims):
+            raise UsageError(
+                f"training has no features of other networks to give, found "
+                f"tokenizer.quantizer.feature_dims {list(quantizer.feature_dims)}; leave that key out"
+            )
         crop, stride = self.data.crop, self.tokenizer.stride
         _need(crop % stride == 0, f"data.crop in multiples of {stride}, the tokenizer's stride,", crop)
         judged = self.loss.lpips_alex or self.loss.lpips_vgg

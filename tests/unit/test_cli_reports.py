@@ -117,6 +117,14 @@ def test_evaluate(cli: Any, samples: Any, tmp_path: Path) -> None:
     drawn = tmp_path / "use.png"
     assert cli("evaluate", samples.tiny, samples.photo, "--use-picture", drawn).code == 0
     assert drawn.read_bytes().startswith(b"\x89PNG")
+    for path in (drawn, samples.photo):  # no results, so not to be written over unasked
+        before = path.read_bytes()
+        refused = cli("evaluate", samples.tiny, samples.photo, "--use-picture", path).refusal()
+        assert refused == f"{path} exists; --force writes over it, --use-picture names another place"
+        assert path.read_bytes() == before
+    drawn.write_bytes(b"")
+    assert cli("evaluate", samples.tiny, samples.photo, "--use-picture", drawn, "--force", "-q").code == 0
+    assert drawn.read_bytes().startswith(b"\x89PNG")
     drawn.unlink()
     text = cli("evaluate", samples.tiny, samples.photo, samples.photo.parent)
     assert (text.code, text.out.startswith("tiny on 2 pictures")) == (0, True)

@@ -71,7 +71,7 @@ class Line(nn.Module):
     def forward(self, z: Tensor) -> Quantized:
         check_latents(z, self.dim)
         self._check_steps(tuple(z.shape[2:]))
-        group = self._group
+        group, given = self._group, z.dtype
         z = group.bound(z)
         batch, grid = z.shape[0], tuple(z.shape[2:])
         rows = to_rows(z)
@@ -82,10 +82,11 @@ class Line(nn.Module):
         indices = tuple(index for band in zip(*bands, strict=True) for index in band)
         z_q = to_grid(entries, batch, grid)
         if not self.training:
-            return Quantized(z_q, indices, losses)
+            return Quantized(z_q.to(given), indices, losses)
         group.update(rows, found)
         health = {key: value for i, band in enumerate(zip(*bands, strict=True)) for key, value in group.health(str(i), band).items()}
-        return Quantized(torch.where(self._kept(z), group.carry(z, z_q), self._absent(z.shape)), indices, losses, health)
+        held = torch.where(self._kept(z), group.carry(z, z_q), self._absent(z.shape).to(z.dtype))
+        return Quantized(held.to(given), indices, losses, health)
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         bands = self._bands(indices)

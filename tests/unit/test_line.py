@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from smalti.codecs.media.images import write_image
+from smalti.recipes.training.config import AdversaryConfig, DataConfig, LossConfig, OptimizerConfig, TrainingConfig
+from smalti.recipes.training.loop import Run
+from smalti.recipes.training.sheet import shown_cuts
+from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet, cut, join
+from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.nets.attention import ReadingBlock
 from smalti.tokenizers.nets.centring import StepCentring
-from smalti.tokenizers.quantizers import LineConfig
+from smalti.tokenizers.quantizers import Line, LineConfig, SingleConfig
 from smalti.tokenizers.signals import Image
 
 SMALL = ImageLineConfig(
@@ -173,3 +185,149 @@ def test_a_block_is_what_it_read_at_first_and_minds_the_order_of_x_alone() -> No
 def test_configs_that_do_not_fit_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ImageLineConfig(SMALL.quantizer, **values)  # type: ignore[arg-type]
+
+
+# --- training -----------------------------------------------------------------------------------------------------------------------
+
+GRID = ImageGridConfig(SingleConfig(VQConfig(16, 4)), (8, 8, 8), (1, 0, 1), (1, 1, 1), 8)
+
+
+def run_of(folder: Path, runs: Path, **changes: Any) -> Run:
+    base = TrainingConfig(
+        "line",
+        SMALL,
+        data=DataConfig(str(folder), crop=64, holdout=2, workers=0),
+        loss=LossConfig(lpips_alex=0.0, l1=0.0, color=0.0, latent=1.0),
+        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2, ema=0.5),
+        steps=4,
+        batch=2,
+        freeze_front=True,
+        evaluate_every=100,
+        checkpoint_every=2,
+        log_every=1,
+    )
+    return Run(dataclasses.replace(base, **changes), runs, "cpu", quiet=True)
+
+
+def losses(folder: Path, name: str) -> list[float]:
+    lines = [json.loads(text) for text in (folder / "log.jsonl").read_text().splitlines()]
+    return [item[name] for item in lines if "total" in item]
+
+
+@pytest.fixture
+def grid_model(tmp_path: Path) -> str:
+    torch.manual_seed(1)
+    zoo.save(ImageGrid.from_config(GRID), tmp_path / "grid", half=False)
+    return str(tmp_path / "grid")
+
+
+def test_a_grid_starts_the_convolutions(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    run = run_of(pictures, tmp_path, init=grid_model)
+    start, own = zoo.load(grid_model).net.state_dict(), run.net.state_dict()
+    shared = [key for key in start if key.startswith(("encoder.", "norm.", "decoder."))]
+    assert shared
+    assert all(torch.equal(own[key], start[key]) for key in shared)
+
+
+def test_the_first_leg_holds_the_convolutions_and_learns_their_latents(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    """Overfits four small pictures: a loss of 1 knows nothing of latents of variance 1."""
+    run = run_of(pictures, tmp_path / "runs", init=grid_model, steps=40)
+    before = {key: value.clone() for key, value in run.net.state_dict().items()}
+    result = run.train()
+    after = run.net.state_dict()
+    changed = {key.partition(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed.isdisjoint({"encoder", "norm", "decoder"})
+    assert {"queries", "readers", "writers", "latent", "quantizer", "centring"} <= changed
+    found = losses(result.folder, "latent")
+    assert sum(found[-10:]) < 0.7 * sum(found[:10])
+
+
+def test_the_second_leg_learns_pictures_from_the_first(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    first = run_of(pictures, tmp_path / "runs", init=grid_model).train()
+    zoo.save(first.tokenizer, tmp_path / "first", half=False)
+    run = run_of(pictures, tmp_path / "runs", init=str(tmp_path / "first"), loss=LossConfig(lpips_alex=0.0, latent=0.1))
+    assert torch.equal(run.net.queries, first.tokenizer.net.queries)
+    result = run.train()
+    assert len(losses(result.folder, "l1")) == len(losses(result.folder, "latent")) == 4
+    assert not torch.equal(result.tokenizer.net.decoder[0].weight, first.tokenizer.net.decoder[0].weight)
+
+
+def test_a_killed_run_of_a_line_resumes(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_of(pictures, tmp_path / "whole").train()
+    step = Run._step
+
+    def until_three(run: Run, pixels: torch.Tensor) -> Any:
+        if run.step == 3:
+            raise KeyboardInterrupt
+        return step(run, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_step", until_three)
+        with pytest.raises(KeyboardInterrupt):
+            run_of(pictures, tmp_path / "killed").train()
+    resumed = run_of(pictures, tmp_path / "killed").train()
+    assert losses(resumed.folder, "total") == losses(whole.folder, "total")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze_front": False}, "freeze_front = true with loss.latent"),
+        ({"data": DataConfig("x", crop=48)}, "multiples of 32, the tokenizer's region"),
+        ({"tokenizer": GRID, "loss": LossConfig(lpips_alex=0.0)}, "freeze_front = false"),
+        ({"adversary": AdversaryConfig(weight=1.0)}, "a loss on pictures beside the adversary"),
+    ],
+)
+def test_runs_that_make_no_sense_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run_of(tmp_path, tmp_path, **changes)
+
+
+def test_lengths_by_doubling_are_drawn_alike() -> None:
+    quantizer = Line(LineConfig(VQConfig(8, 2), (1,) * 6, drop="doubling"))
+    kept = quantizer._kept(torch.zeros(400, 2, 6))[:, 0].sum(1)
+    shares = [float((kept == length).float().mean()) for length in range(1, 7)]
+    assert shares == pytest.approx([0.25, 0.25, 0, 0.25, 0, 0.25], abs=0.09)  # 4 standard deviations
+    with pytest.raises(UsageError, match="drop is one of uniform, doubling"):
+        LineConfig(VQConfig(8, 2), (1,), drop="pow2")
+
+
+def test_of_many_prefixes_doubled_lengths_are_shown() -> None:
+    assert shown_cuts(range(1, 19)) == [1, 2, 4, 8, 16, 18]
+    assert shown_cuts(range(1, 17)) == [1, 2, 4, 8, 16]
+    assert shown_cuts((1, 2, 3)) == [1, 2, 3]
+
+
+# --- files --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_cut_to_any_number_of_bytes_without_a_network(
+    tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most N bytes, and one band more would be too many; so do tokenize and detokenize."""
+    model = tmp_path / "model"
+    zoo.save(line(), model, half=False)
+    write_image(noise(70, 100), tmp_path / "a.png")
+    out = cli("tokenize", tmp_path / "a.png", "-m", model, "-o", tmp_path / "a.smt", "--prior", "uniform", "--json").json
+    assert out[0]["stages"] == 3
+    sizes = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageLineNet, "encode", None)
+        patch.setattr(ImageLineNet, "draw", None)
+        for stages in (1, 2, 3):
+            target = tmp_path / f"{stages}.smt"
+            assert cli("cut", tmp_path / "a.smt", "-m", model, "--stages", stages, "-o", target).code == 0
+            sizes.append(target.stat().st_size)
+        for limit in (sizes[0], sizes[1] - 1, sizes[1], sizes[2] - 1, sizes[2], sizes[2] + 9):
+            name = tmp_path / f"limit{limit}.smt"
+            assert cli("cut", tmp_path / "a.smt", "-m", model, "--bytes", limit, "-o", name).code == 0
+            assert name.stat().st_size == max(size for size in sizes if size <= limit)
+        refused = cli("cut", tmp_path / "a.smt", "-m", model, "--bytes", sizes[0] - 1, "-o", tmp_path / "none.smt").refusal()
+        assert f"the smallest file of this signal has {sizes[0]} bytes" in refused
+    direct = tmp_path / "direct.smt"
+    cli("tokenize", tmp_path / "a.png", "-m", model, "-o", direct, "--prior", "uniform", "--bytes", sizes[1])
+    assert direct.read_bytes() == (tmp_path / "2.smt").read_bytes()
+    for name, arguments in (("by_bytes", ("--bytes", sizes[1])), ("by_stages", ("--stages", 2))):
+        assert cli("detokenize", tmp_path / "a.smt", "-m", model, *arguments, "-o", tmp_path / f"{name}.png").code == 0
+    cli("detokenize", tmp_path / "2.smt", "-m", model, "-o", tmp_path / "cut.png")
+    assert (tmp_path / "by_bytes.png").read_bytes() == (tmp_path / "by_stages.png").read_bytes() == (tmp_path / "cut.png").read_bytes()

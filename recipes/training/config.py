@@ -190,6 +190,8 @@ def load(recipe: str, changes: Sequence[str] = ()) -> TrainingConfig:
         if not found:
             raise UsageError(f"changes to a recipe are key=value, found {change!r}")
         _set(table, SHORT.get(key, key), _value(text), change)
+    if isinstance(table.get("tokenizer"), dict):
+        table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
     return from_dict(TrainingConfig, table, "recipe")
 
 

@@ -66,7 +66,7 @@ class Run:
         self.subject.freeze(net, config)  # before several processes agree on whose gradients they wait for
         # a level that is dropped would leave its parameters without gradients
         several.find_unused_parameters = any(parameter.requires_grad for parameter in net.quantizer.parameters())
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on CPU
+        net = net.to(memory_format=torch.channels_last)  # a fifth faster on CPU
         optimizer = torch.optim.AdamW(_groups(net, config.optimizer), lr=config.optimizer.learning_rate, betas=config.optimizer.betas)
         self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
         self.average = AveragedModel(self._bare(), multi_avg_fn=_averager(config.optimizer.ema))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from smalti.codecs import notes
+from smalti.codecs import notes, tone
 from smalti.codecs.bitstream import OWN_PRIOR, StreamInfo, check_applied, parse, write
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, UsageError
@@ -17,14 +18,18 @@ _MODALITY = {Image: "image", Audio: "audio", Video: "video", Shape: "shape"}
 class NeuralCodec:
     """`contracts.Codec` of a tokenizer and a prior.
 
-    default_prior: the prior is the model's own; files then name it by four zeros. name: the tokenizer's by default.
+    default_prior: the prior is the model's own; files then name it by four zeros. name: the tokenizer's by default. tone_passes: how
+    often a picture is encoded again so that its brightness and hues come back, see `tone.py`; 0 is fastest.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prior: Prior, name: str | None = None, default_prior: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, prior: Prior, name: str | None = None, default_prior: bool = False, tone_passes: int = tone.PASSES
+    ) -> None:
         self.tokenizer = tokenizer
         self.prior = prior
         self.name = tokenizer.name if name is None else name
         self.default_prior = default_prior
+        self.tone_passes = tone_passes
 
     @property
     def prior_id(self) -> bytes:
@@ -33,9 +38,26 @@ class NeuralCodec:
 
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file with as many stages as the target has room for; raises UsageError where even the fewest are too many."""
-        tokens = self.tokenizer.encode([signal])[0]
+        (tokens,) = self.encode([signal], target)
         info = info_of(self.tokenizer, signal, tokens, self.prior_id)
         return write_within(tokens, self.prior, info, target, seconds_of(signal))
+
+    def encode(self, signals: Sequence[Signal], target: Target = Target()) -> list[Tokens]:
+        """What is written to files: the tokenizer's tokens, all stages; of pictures in tone with as many as the target has room for."""
+        tokens = self.tokenizer.encode(signals)
+        if not self.tone_passes or not all(isinstance(signal, Image) for signal in signals):
+            return tokens
+        stages = [self._stages_within(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
+        return tone.improved(self.tokenizer, signals, tokens, self.tone_passes, stages)
+
+    def _stages_within(self, signal: Signal, tokens: Tokens, target: Target) -> int:
+        if target.bytes is None and target.bits_per_pixel is None:
+            return target.stages if target.stages in tokens.layout.cuts else len(tokens.arrays)
+        info = info_of(self.tokenizer, signal, tokens, self.prior_id)
+        try:
+            return parse(write_within(tokens, self.prior, info, target)).stages()
+        except UsageError:  # said by whoever writes the file
+            return tokens.layout.cuts[0]
 
     def pack(self, tokens: Tokens, noted: tuple[str, ...] = (), target: Target = Target()) -> bytes:
         """The file of a picture's tokens, within a target; noted: what the picture had beyond its pixels."""

@@ -1,6 +1,6 @@
 """Photos from elsewhere, and one of 12 megapixels: do colours drift, do tiles or tokens show?
 
-    python -m smalti.recipes.wild_photos [PICTURE...] [--model image-grid-16] [--megapixels 12] [--json]
+    python -m smalti.recipes.wild_photos [PICTURE...] [--model image-grid-16] [--megapixels 12] [--tone-passes 2] [--json]
 
 Without pictures: the photos that scikit-image brings, and scikit-learn's, mirrored until it is that large. Errors are decoded minus
 original, in steps of 255. `color` is their mean per channel: at most 1 either way is asked for (exit code 1 else). Joins are ratios of the
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from smalti.codecs import tone
 from smalti.codecs.media.files import list_images
 from smalti.codecs.media.images import read_image
 from smalti.recipes.bench.large_image import enlarged
@@ -61,12 +62,12 @@ class Found:
         return max(map(abs, self.color)) > MOST_COLOR
 
 
-def check(tokenizer: Any, name: str, picture: Image) -> Found:
+def check(tokenizer: Any, name: str, picture: Image, passes: int = tone.PASSES) -> Found:
     """Encode and decode twice, in tiles of two sizes; tokenizer: one of `image-grid`'s."""
     usual = tokenizer.tile_pixels
     tile = SMALL_TILE_PIXELS if max(picture.height, picture.width) <= usual else usual
     try:
-        error, other = (_error(tokenizer, picture, pixels) for pixels in (tile, 3 * tile // 4))
+        error, other = (_error(tokenizer, picture, pixels, passes) for pixels in (tile, 3 * tile // 4))
     finally:
         tokenizer.tile_pixels = usual
     red, green, blue = (float(error[..., c].mean(dtype=np.float64)) for c in range(3))
@@ -81,10 +82,10 @@ def check(tokenizer: Any, name: str, picture: Image) -> Found:
     )
 
 
-def _error(tokenizer: Any, picture: Image, tile: int) -> np.ndarray:
+def _error(tokenizer: Any, picture: Image, tile: int, passes: int) -> np.ndarray:
     """Decoded minus original, float32 (H, W, 3)."""
     tokenizer.tile_pixels = tile
-    (decoded,) = tokenizer.decode(tokenizer.encode([picture]))
+    (decoded,) = tokenizer.decode(tone.encode(tokenizer, [picture], passes))
     return decoded.pixels.astype(np.float32) - picture.eight_bits
 
 
@@ -118,6 +119,7 @@ def main() -> int:
     parser.add_argument("pictures", nargs="*", type=Path, help="pictures, or folders of them, instead of the samples")
     parser.add_argument("--model", default="image-grid-16")
     parser.add_argument("--megapixels", type=float, default=12, help="size of the large sample")
+    parser.add_argument("--tone-passes", type=int, default=tone.PASSES, help="as in smalti tokenize")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     results: list[Found] = []
@@ -126,7 +128,7 @@ def main() -> int:
         files = [path for item in arguments.pictures for path in (list_images(item) if item.is_dir() else [item])]
         pictures = ((path.name, read_image(path)) for path in files) if files else samples(arguments.megapixels)
         for name, picture in pictures:
-            results.append(check(tokenizer, name, picture))
+            results.append(check(tokenizer, name, picture, arguments.tone_passes))
             print(name, file=sys.stderr, flush=True)
     except SmaltiError as error:
         print(f"wild_photos: {error}", file=sys.stderr)

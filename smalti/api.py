@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from smalti.codecs import notes as note_bits
+from smalti.codecs import tone
 from smalti.codecs.bitstream import OWN_PRIOR, File, StreamInfo, check_applied, parse
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
@@ -58,15 +59,19 @@ def read(source: PathOrBytes) -> Image:
     return read_image(source)
 
 
-def codec(model: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", prior: str = "") -> NeuralCodec:
-    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables."""
+def codec(
+    model: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", prior: str = "", tone_passes: int = tone.PASSES
+) -> NeuralCodec:
+    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables. tone_passes: as in
+    `NeuralCodec`.
+    """
     info = zoo.find(os.fspath(model))
-    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, default_prior=not prior)
+    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, not prior, tone_passes)
 
 
 def prior_of(info: ModelInfo, prior: str = "") -> Prior:
-    """A prior by name: "" is the model's own (its static tables, or uniform where it has none), "uniform", or a file of tables."""
-    from smalti.codecs.priors.static import StaticPrior
+    """A prior by name: "" is the model's own (its stored one, or uniform where it has none), "uniform", "adaptive", or a file."""
+    from smalti.codecs.priors import stored
     from smalti.codecs.priors.uniform import UniformPrior
 
     if prior:
@@ -74,22 +79,25 @@ def prior_of(info: ModelInfo, prior: str = "") -> Prior:
     if not info.prior:
         return UniformPrior()
     path = info.folder / "prior.safetensors"
-    tables = StaticPrior.load(path)
+    tables = stored.load(path)
     if tables.id.hex() != info.prior:
         raise ModelError(f"{path}: tables {tables.id.hex()}, the model asks for {info.prior}; restore the model folder")
     return tables
 
 
 def prior_named(name: str) -> Prior:
-    """The prior "uniform", or that of a file of tables; raises UsageError, ModelError."""
-    from smalti.codecs.priors.static import StaticPrior
+    """The prior "uniform", "adaptive" (unprimed), or that of a file; raises UsageError, ModelError."""
+    from smalti.codecs.priors import stored
+    from smalti.codecs.priors.adaptive import AdaptivePrior
     from smalti.codecs.priors.uniform import UniformPrior
 
     if name == "uniform":
         return UniformPrior()
+    if name == "adaptive":
+        return AdaptivePrior()
     if not Path(name).is_file():
-        raise UsageError(f"no prior {name!r}; give 'uniform' or a file of tables, or leave it out for the model's own")
-    return StaticPrior.load(name)
+        raise UsageError(f"no prior {name!r}; give 'uniform', 'adaptive' or a file of tables, or leave it out for the model's own")
+    return stored.load(name)
 
 
 def open(
@@ -167,15 +175,17 @@ def compress(
     bits_per_pixel: float | None = None,
     stages: int | None = None,
     device: str = "auto",
+    tone_passes: int = tone.PASSES,
 ) -> bytes:
     """A picture, or picture file, as the bytes of a `.smt` file.
 
     Give at most one target: bytes or bits_per_pixel of the whole file at most, or the number of stages; without any all stages are kept.
+    tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.
     Raises UsageError where not even the first stage fits, SignalError where the picture cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, stages=stages)
     signal = picture if isinstance(picture, Image) else read(picture)
-    return codec(model, device).compress(signal, target)
+    return codec(model, device, tone_passes=tone_passes).compress(signal, target)
 
 
 def decompress(
@@ -272,10 +282,13 @@ def load_info(info: ModelInfo, device: str = "auto") -> Tokenizer:
 
 def prior_for(info: StreamInfo, made_by: ModelInfo | None, prior: str | os.PathLike[str] = "") -> Prior:
     """The prior that a stream was coded with: uniform, its model's own, or the given file of tables; ModelError where it is another."""
+    from smalti.codecs.priors.adaptive import UNPRIMED, AdaptivePrior
     from smalti.codecs.priors.uniform import UniformPrior
 
     if name := os.fspath(prior):
         return _given_prior(info, made_by, name)
+    if info.prior_id == UNPRIMED:
+        return AdaptivePrior()
     if info.prior_id == UniformPrior.id or made_by is None:
         return UniformPrior()
     own = prior_of(made_by)

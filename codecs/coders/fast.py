@@ -6,43 +6,45 @@ half a second to load.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
+from smalti.codecs.coders.compiled import compiled
+
 Array = np.ndarray
+_SHIFT = 46  # of reciprocals: a state is below 2^16 times the frequency, so that a product stays below 2^62
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return numba.njit(cache=True)(function)  # beside the source, or else in the user's cache folder
-    except RuntimeError:  # neither can be written
-        return numba.njit(function)
+def reciprocals(frequencies: Array) -> Array:
+    """2^46 / f, rounded down, int64 (K,): with it a quotient is at most 1 too small, and costs two products instead of a division."""
+    return (1 << _SHIFT) // frequencies.astype(np.int64)
 
 
-@_compiled
-def encode(starts: Array, frequencies: Array, states: Array, words: Array) -> int:
-    """Fill `words` in reading order from its end; returns how many there are. `states` int64 (lanes,) must be 0."""
+@compiled
+def encode(symbols: Array, starts: Array, frequencies: Array, inverse: Array, states: Array, lane: int, words: Array, place: int) -> int:
+    """Code int32 (N,) symbols from the last to the first, in lanes that end before `lane`; words go before `place`, whose new one returns.
+
+    `states` int64 (lanes,), 0 in lanes that have coded nothing; of `words`, one more than N must lie before `place`.
+    """
     lanes = len(states)
-    place = len(words)
-    for i in range(len(starts) - 1, -1, -1):
-        lane = i % lanes
-        f = np.int64(frequencies[i])
+    for i in range(len(symbols) - 1, -1, -1):
+        lane = lane - 1 if lane else lanes - 1
+        symbol = symbols[i]
+        f = np.int64(frequencies[symbol])
         x = states[lane]
         if x == 0:
             x = f
-        if x >= f << 16:
-            place -= 1
-            words[place] = x & 0xFFFF
-            x >>= 16
-        q = x // f
-        states[lane] = (q << 16) + (x - q * f) + np.int64(starts[i])
-    return len(words) - place
+        # written in any case and kept where due: a branch would be guessed wrong every third time
+        words[place - 1] = x & 0xFFFF
+        due = np.int64(x >= f << 16)
+        place -= int(due)
+        x >>= due << 4
+        q = (x * inverse[symbol]) >> _SHIFT
+        q += np.int64(x - q * f >= f)
+        states[lane] = x + q * (65536 - f) + np.int64(starts[symbol])
+    return place
 
 
-@_compiled
+@compiled
 def decode(words: Array, place: int, states: Array, last: Array, first_lane: int, starts: Array, lookup: Array, out: Array) -> int:
     """Decode len(out) symbols of one table; returns the next word's place, or -1 where the words run out."""
     lanes = len(states)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import sys
 from bisect import bisect_right
+from functools import cache
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from smalti.codecs.coders.tables import DIGIT, PRECISION, TOTAL, Model, Split, T
 from smalti.tokenizers.errors import BitstreamError, UsageError
 
 Array = np.ndarray
+Runs = list[tuple[Array, Table]]
 LOWER = 1 << 16
 LANES = 4
 LANES_FROM = 4096  # streams for fewer tokens have one lane, and no byte that says so
@@ -36,11 +38,11 @@ class Encoder:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._starts: list[Array] = []
-        self._frequencies: list[Array] = []
+        self._runs: list[tuple[Array, Table]] = []
+        self._bits, self._priced = 0.0, 0  # of that many runs
 
     def put(self, symbols: Array, model: Model) -> None:
-        """Append a run of symbols (N,), all in the model's range."""
+        """Append a run of symbols (N,), all in the model's range; int32 are not copied and must stay as they are until `finish`."""
         symbols = np.asarray(symbols)
         if isinstance(model, Split):
             tops, lows = np.divmod(symbols.astype(np.int64), DIGIT)
@@ -52,21 +54,25 @@ class Encoder:
             raise UsageError(f"symbols of this table lie in 0..{model.size - 1}, found {symbols.min()}..{symbols.max()}")
         if model.size == 1:
             return
-        self._starts.append(model.starts[symbols])
-        self._frequencies.append(model.frequencies[symbols])
+        self._runs.append((np.ascontiguousarray(symbols, np.int32), model))
 
     @property
     def bits(self) -> float:
         """Cross-entropy of everything put so far under its tables."""
-        return float(sum(PRECISION * len(f) - np.log2(f, dtype=np.float64).sum() for f in self._frequencies))
+        for symbols, model in self._runs[self._priced :]:
+            counts = np.bincount(symbols)
+            used = np.flatnonzero(counts)
+            self._bits += float(counts[used] @ (PRECISION - np.log2(model.frequencies[used], dtype=np.float64)))
+        self._priced = len(self._runs)
+        return self._bits
 
     def finish(self, fast: bool | None = None) -> bytes:
         """The stream. fast: True for numba, False for plain Python, None for what is quicker; the bytes are the same."""
-        if not sum(map(len, self._starts)):
+        count = sum(len(symbols) for symbols, _ in self._runs)
+        if not count:
             return b""
-        starts, frequencies = np.concatenate(self._starts), np.concatenate(self._frequencies)
-        lanes = _lanes(self.size, frequencies)
-        states, words = (_encode_fast if _use_fast(len(starts), fast) else _encode_reference)(starts, frequencies, lanes)
+        lanes = _lanes(self.size, count, self._runs)
+        states, words = (_encode_fast if _use_fast(count, fast) else _encode_reference)(self._runs, count, lanes)
         tail = words.astype("<u2").tobytes()
         if lanes > 1:
             return bytes([lanes]) + np.array(states, dtype="<u4").tobytes() + tail
@@ -138,13 +144,23 @@ class Decoder:
             raise BitstreamError(f"{count} tokens can't come from {self._bytes} bytes")
 
 
-def _lanes(size: int, frequencies: Array) -> int:
-    if size < LANES_FROM or len(frequencies) < LANES:
+def _lanes(size: int, count: int, runs: Runs) -> int:
+    if size < LANES_FROM or count < LANES:
         return 1
-    counts = np.bincount(frequencies)
-    # in sixteenths of a bit, rounded down, by integers: the lanes must not hang on a machine's log2
-    bits = sum(int(counts[f]) * (16 * PRECISION - (int(f) ** 16).bit_length()) for f in np.flatnonzero(counts))
-    return LANES if bits >= 16 * 8 * _WIDE_BYTES else 1
+    wanted = 16 * 8 * _WIDE_BYTES
+    if sum(len(symbols) * _sixteenths(int(model.frequencies.max())) for symbols, model in runs) >= wanted:
+        return LANES  # even if every symbol were the likeliest
+    bits = 0
+    for symbols, model in runs:
+        counts = np.bincount(model.frequencies[symbols])
+        bits += sum(int(counts[f]) * _sixteenths(int(f)) for f in np.flatnonzero(counts))
+    return LANES if bits >= wanted else 1
+
+
+@cache
+def _sixteenths(f: int) -> int:
+    """16 log2(2^16 / f), rounded down by integers: the number of lanes must not hang on a machine's log2."""
+    return 16 * PRECISION - (f**16).bit_length()
 
 
 def _use_fast(count: int, fast: bool | None) -> bool:
@@ -170,26 +186,32 @@ def _read_states(body: bytes) -> tuple[list[int], int]:
     return states, head
 
 
-def _encode_reference(starts: Array, frequencies: Array, lanes: int) -> tuple[list[int], Array]:
+def _encode_reference(runs: Runs, count: int, lanes: int) -> tuple[list[int], Array]:
     states, words = [0] * lanes, []
-    lane = len(starts) % lanes
-    for start, f in zip(reversed(starts.tolist()), reversed(frequencies.tolist()), strict=True):
-        lane = lane - 1 if lane else lanes - 1
-        x = states[lane] or f
-        if x >= f << 16:
-            words.append(x & 0xFFFF)
-            x >>= 16
-        q, r = divmod(x, f)
-        states[lane] = (q << 16) + r + start
+    lane = count % lanes
+    for symbols, model in reversed(runs):
+        starts, frequencies = model.starts[symbols].tolist(), model.frequencies[symbols].tolist()
+        for start, f in zip(reversed(starts), reversed(frequencies), strict=True):
+            lane = lane - 1 if lane else lanes - 1
+            x = states[lane] or f
+            if x >= f << 16:
+                words.append(x & 0xFFFF)
+                x >>= 16
+            q, r = divmod(x, f)
+            states[lane] = (q << 16) + r + start
     return states, np.array(words[::-1], dtype=np.uint16)
 
 
-def _encode_fast(starts: Array, frequencies: Array, lanes: int) -> tuple[list[int], Array]:
+def _encode_fast(runs: Runs, count: int, lanes: int) -> tuple[list[int], Array]:
     from smalti.codecs.coders import fast
 
-    states, words = np.zeros(lanes, np.int64), np.empty(len(starts), np.uint16)
-    used = fast.encode(starts, frequencies, states, words)
-    return [int(x) for x in states], words[len(words) - used :]
+    states, words = np.zeros(lanes, np.int64), np.empty(count + 1, np.uint16)
+    place = len(words)
+    for symbols, model in reversed(runs):
+        inverse = fast.reciprocals(model.frequencies)
+        place = fast.encode(symbols, model.starts, model.frequencies, inverse, states, count % lanes, words, place)
+        count -= len(symbols)
+    return [int(x) for x in states], words[place:]
 
 
 def _decode_reference(words: Array, place: int, states: Array, last: Array, lane: int, model: Table, out: Array) -> int:

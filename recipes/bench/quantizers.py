@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import importlib.util
-import json
 import multiprocessing
 import resource
 import statistics
@@ -22,9 +20,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from smalti.recipes.bench.bars import Bar, report
 
 RUNS = 7
 CHUNK_ELEMENTS = 2**22  # scores of the rivals made of torch alone: 16 MiB
@@ -58,20 +58,6 @@ class Row:
     name: str
     seconds: float
     mebibytes: float
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A number that must be at least or at most some limit."""
-
-    what: str
-    found: float
-    order: str  # ">=" or "<="
-    limit: float
-
-    @property
-    def met(self) -> bool:
-        return self.found >= self.limit if self.order == ">=" else self.found <= self.limit
 
 
 def latents(case: Case) -> Any:
@@ -132,7 +118,7 @@ def _quantizer(case: Case) -> Any:
     from smalti.tokenizers import codebooks, quantizers
 
     if case.part == "training LFQ":
-        config = importlib.import_module("smalti.tokenizers.codebooks.lfq").LFQConfig(bits=case.dim)
+        config: codebooks.CodebookConfig = codebooks.LFQConfig(bits=case.dim)
     else:
         config = codebooks.VQConfig(case.size, case.dim)
     return quantizers.Single(quantizers.SingleConfig(config))
@@ -193,8 +179,7 @@ PARTS = {
     "training LFQ": (Contender("ours", our_training), Contender(PEER, peer_training, share=16)),
 }
 CASES = [Case(part, *shape) for part in ("search", "inference", "training") for shape in SHAPES]
-if importlib.util.find_spec("smalti.tokenizers.codebooks.lfq"):
-    CASES.append(Case("training LFQ", 4096, 18, 2**18))
+CASES.append(Case("training LFQ", 4096, 18, 2**18))
 
 
 def measure(case: Case, runs: int = RUNS) -> list[Row]:
@@ -287,14 +272,7 @@ def main() -> int:
         rows += (measured := measure(case, arguments.runs))
         if not arguments.json:
             _print(measured)
-    checked = bars(rows)
-    if arguments.json:
-        lines = [{**asdict(row.case), **{key: value for key, value in asdict(row).items() if key != "case"}} for row in rows]
-        print(json.dumps({"rows": lines, "bars": [{**asdict(bar), "met": bar.met} for bar in checked]}, indent=1))
-    else:
-        for bar in checked:
-            print(f"{'met   ' if bar.met else 'MISSED'} {bar.what} {bar.found:.2f} {bar.order} {bar.limit:g}")
-    return 0 if all(bar.met for bar in checked) else 1
+    return report(rows, bars(rows), arguments.json)
 
 
 if __name__ == "__main__":

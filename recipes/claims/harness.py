@@ -1,7 +1,8 @@
-"""One small autoencoder, trained alike around each quantizer of a claim: what changes is the quantizer alone.
+"""One small autoencoder, trained alike for each case of a claim: what changes is the quantizer, or the part that the claim is about.
 
-Patches of 32 x 32 become 8 x 8 latents (two Haar levels, 3x3 convolutions, whitening), and pixels again; squared error and the quantizer's
-losses, Adam, a cosine, a fixed seed. A claim is a file beside this one: its cases, and what it says about their outcomes.
+Patches of 32 x 32 become 8 x 8 latents (two Haar levels, 3x3 convolutions, whitening; `parts` has other ways), and pixels again; squared
+error and the quantizer's losses, Adam, a cosine, a fixed seed. A claim is a file beside this one: its cases, and what it says about their
+outcomes.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.recipes.claims import patches
+from smalti.recipes.claims.parts import BODIES, FRONT_ENDS
 from smalti.recipes.claims.patches import SIDE, Patches
 from smalti.tokenizers import quantizers
 from smalti.tokenizers.contracts import Quantized
-from smalti.tokenizers.nets.convolution import ResidualBlock
-from smalti.tokenizers.nets.haar import haar, inverse_haar
 from smalti.tokenizers.nets.whitening import Whitening
 from smalti.tokenizers.quantizers import QuantizerConfig
 
-HAAR_LEVELS = 2
-GRID = (SIDE // 2**HAAR_LEVELS,) * 2
+GRID = (SIDE // 4,) * 2
 WIDTH = 48
 
 
 @dataclass(frozen=True)
 class Case:
-    """A quantizer under the name that tables show."""
+    """What is tried, under the name that tables show. front_end, body: names in `parts`."""
 
     name: str
     quantizer: QuantizerConfig
+    front_end: str = "haar"
+    body: str = "convolution"
 
 
 @dataclass(frozen=True)
@@ -68,29 +69,28 @@ class Outcome:
 class Autoencoder(nn.Module):
     """(B, 3, 32, 32) in [-1, 1] <-> latents (B, D, 8, 8)."""
 
-    def __init__(self, config: QuantizerConfig) -> None:
+    def __init__(self, config: QuantizerConfig, front_end: str = "haar", body: str = "convolution") -> None:
         super().__init__()
         self.quantizer = quantizers.build(config)
-        bands, dim = 3 * 4**HAAR_LEVELS, self.quantizer.dim
-        self.encoder = nn.Sequential(nn.Conv2d(bands, WIDTH, 3, padding=1), ResidualBlock(WIDTH), nn.Conv2d(WIDTH, dim, 1), Whitening(dim))
-        self.decoder = nn.Sequential(
-            nn.Conv2d(dim, WIDTH, 3, padding=1), ResidualBlock(WIDTH), ResidualBlock(WIDTH), nn.Conv2d(WIDTH, bands, 1)
-        )
+        dim, block = self.quantizer.dim, BODIES[body]
+        ends = FRONT_ENDS[front_end]
+        self.encoder = nn.Sequential(ends.front(WIDTH), block(WIDTH), nn.Conv2d(WIDTH, dim, 1), Whitening(dim))
+        self.decoder = nn.Sequential(nn.Conv2d(dim, WIDTH, 3, padding=1), block(WIDTH), block(WIDTH), ends.back(WIDTH))
 
     def latents(self, pixels: Tensor) -> Tensor:
-        return self.encoder(haar(pixels, HAAR_LEVELS))
+        return self.encoder(pixels)
 
     def encode(self, pixels: Tensor) -> Quantized:
         return self.quantizer(self.latents(pixels))
 
     def decode(self, z_q: Tensor) -> Tensor:
-        return inverse_haar(self.decoder(z_q), HAAR_LEVELS)
+        return self.decoder(z_q)
 
 
-def train(config: QuantizerConfig, data: Tensor, settings: Settings) -> Autoencoder:
+def train(config: QuantizerConfig, data: Tensor, settings: Settings, front_end: str = "haar", body: str = "convolution") -> Autoencoder:
     """The autoencoder around that quantizer, in evaluation mode."""
     torch.manual_seed(settings.seed)
-    net = Autoencoder(config).train()
+    net = Autoencoder(config, front_end, body).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     order = torch.Generator().manual_seed(settings.seed)
@@ -130,7 +130,7 @@ def run(cases: Sequence[Case], data: Patches, settings: Settings) -> list[Outcom
     outcomes = []
     for case in cases:
         started = time.process_time()
-        net = train(case.quantizer, data.train, settings)
+        net = train(case.quantizer, data.train, settings, case.front_end, case.body)
         outcomes.append(measure(case.name, net, data.held_out, time.process_time() - started))
     return outcomes
 

@@ -19,8 +19,9 @@ from smalti.cli import options
     click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides PSNR; may be given again."),
     click.option("--task", "tasks", multiple=True, metavar="NAME", help="Score the whole set by this task; may be given again."),
     click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
-    click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
+    click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG, written over)."),
     options.prior,
+    options.tone_passes,
     options.device,
     options.threads,
     options.batch,
@@ -36,6 +37,7 @@ def command(
     labels: str | None,
     use_picture: str | None,
     prior: str,
+    tone_passes: int,
     device: str,
     threads: int | None,
     batch: int,
@@ -66,7 +68,7 @@ def command(
     metrics = list(dict.fromkeys(("psnr", *(f"lpips-{net}" for net in nets), *names)))
     numbers = _labels(labels) if labels else None
     options.set_threads(threads)
-    codec = api.codec(model, device, prior)
+    codec = api.codec(model, device, prior, tone_passes)
     with options.progress(len(files), "evaluating", quiet or as_json) as bar:
         where = str(getattr(codec.tokenizer, "device", "cpu"))
         chosen, drawn = list(dict.fromkeys(tasks)), Path(use_picture) if use_picture else None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     click.option("--bpp", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X bits per pixel."),
     options.stages,
     options.prior,
+    options.tone_passes,
     click.option("--format", "form", type=click.Choice(["smt", "npy", "json"]), default="smt", show_default=True, help="What to write."),
     options.device,
     options.threads,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 )
 def command(
     sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, stages: int | None,
-    prior: str, form: str, device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
+    prior: str, tone_passes: int, form: str, device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn pictures into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
@@ -55,7 +56,7 @@ def command(
         raise click.UsageError("--bytes and --bpp are sizes of .smt files; choose --stages for arrays", click.get_current_context())
     jobs = plan(sources, out, f".{form}", IMAGE_SUFFIXES, force, as_json)
     options.set_threads(threads)
-    codec = api.codec(model or api.DEFAULT_MODEL, device, prior)
+    codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
         for start in range(0, len(jobs), batch):
@@ -70,7 +71,7 @@ def _group(jobs: list[Job], codec: NeuralCodec, target: Target, form: str, alone
     """Read, encode together, write. With several files one that fails is named and the rest go on."""
     found = [(job, options.attempt(alone, _picture, job)) for job in jobs]
     pictures = [(job, picture) for job, picture in found if picture is not None]
-    encoded = codec.tokenizer.encode([picture for _, picture in pictures])
+    encoded = codec.encode([picture for _, picture in pictures], target)
     results = [
         options.attempt(alone, _one, job, picture, tokens, codec, target, form)
         for (job, picture), tokens in zip(pictures, encoded, strict=True)

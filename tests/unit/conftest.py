@@ -108,7 +108,7 @@ def samples(model: str, tmp_path_factory: pytest.TempPathFactory) -> Samples:
     picture = Image(pixels.clip(0, 255).astype(np.uint8))
     write_image(picture, made.photo)
     codec = api.codec(model)
-    (tokens,) = codec.tokenizer.encode([picture])
+    (tokens,) = codec.encode([picture])
     info = info_of(codec.tokenizer, picture, tokens)
     uniform = api.prior_of(api.zoo.find(model), "uniform")
     unknown = replace(info, fingerprint=b"nobody", prior_id=uniform.id)

@@ -38,6 +38,13 @@ def test_a_case_learns_and_its_outcome_has_every_prefix_and_stage() -> None:
     assert all(1 <= perplexity <= 16 * used + 1e-6 for perplexity, used in zip(outcome.perplexity, outcome.usage, strict=True))
 
 
+@pytest.mark.parametrize(("front_end", "body"), [("haar", "attention"), ("patch", "convolution"), ("convolution", "convolution")])
+def test_other_parts_learn_too(front_end: str, body: str) -> None:
+    data, settings = smooth(64, 0), Settings(steps=30, batch=16, learning_rate=3e-3)
+    net = harness.train(SingleConfig(FSQConfig((5, 3))), data, settings, front_end, body)
+    assert harness.measure("", net, smooth(32, 1), 0.0).psnr[0] > 8
+
+
 def test_cases_do_not_depend_on_one_another() -> None:
     data, settings = Patches(smooth(32, 0), smooth(16, 1)), Settings(steps=3, batch=8)
     first, second = Case("a", SingleConfig(FSQConfig((5, 3)))), Case("b", ResidualConfig(VQConfig(8, 2)))
@@ -72,7 +79,7 @@ def test_the_table_is_the_logs() -> None:
     assert harness.table([outcome]).splitlines()[-1] == "| flat | 64 / 192 | 20.12 / 21.00 | 100.0 / 50.0 | 2 / 4 | 12 |"
 
 
-@pytest.mark.parametrize("name", ["factorized", "factorized_20_bits", "multi_scale", "large_tables"])
+@pytest.mark.parametrize("name", ["factorized", "factorized_20_bits", "multi_scale", "large_tables", "design"])
 def test_cases_of_a_claim_can_be_built_and_meet_at_equal_bits(name: str) -> None:
     cases = importlib.import_module(f"smalti.recipes.claims.{name}").CASES
     layouts = [quantizers.build(case.quantizer).layout(GRID, ("row", "col")) for case in cases]

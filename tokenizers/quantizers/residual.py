@@ -80,16 +80,17 @@ class Residual(nn.Module):
         commitment = z.new_zeros(())
         for level in range(self.config.levels):
             group = self._group(level)
-            scale = group.residual_scale(level)
-            scaled = residual / scale
+            scale = _not_one(group.residual_scale(level))
+            scaled = residual if scale is None else residual / scale
             found = group.assign(scaled)
             entries = group.read(scaled, found)
             if self.training:
                 group.update(scaled, found)
                 health |= group.health(str(level), found)
             commitment = commitment + group.loss(scaled, entries)
-            parts.append(entries * scale)
-            residual = residual - parts[-1].detach()
+            parts.append(entries if scale is None else entries * scale)
+            if level + 1 < self.config.levels:
+                residual = residual - parts[-1].detach()
             indices += [index.reshape(batch, *grid) for index in found]
         losses["commitment"] = commitment / self.config.levels
         if not self.training:
@@ -123,6 +124,11 @@ class Residual(nn.Module):
         check_grid(tuple(stages[0].shape[1:]), grid)
         starts = (0, *self.cuts)
         return [(self._group(i), stages[starts[i] : cut]) for i, cut in enumerate(self.cuts) if cut <= len(stages)]
+
+
+def _not_one(scale: Tensor) -> Tensor | None:
+    """None where scaling would change nothing but take a pass over all latents."""
+    return None if not torch.compiler.is_compiling() and bool((scale == 1).all()) else scale
 
 
 def _add(parts: list[Tensor]) -> Tensor:

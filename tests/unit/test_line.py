@@ -30,6 +30,7 @@ from smalti.tokenizers.nets.attention import ReadingBlock
 from smalti.tokenizers.nets.centring import StepCentring
 from smalti.tokenizers.quantizers import Line, LineConfig, SingleConfig
 from smalti.tokenizers.signals import Image
+from smalti.tokenizers.tokens import Tokens
 
 SMALL = ImageLineConfig(
     LineConfig(VQConfig(256, 4), (1, 2, 3)), 32, (8, 8, 8), (1, 0, 1), (1, 1, 1), 8, 4, channels=16, heads=2, encoder_blocks=1,
@@ -119,6 +120,33 @@ def test_a_small_picture_is_one_region(size: tuple[int, int], grid: tuple[int, i
     (back,) = line().decode([tokens])
     assert isinstance(back, Image)
     assert (back.height, back.width) == size
+
+
+def test_each_region_decodes_to_its_own_depth() -> None:
+    """A region's latents are those that it has in the prefix of its depth, whatever the others hold."""
+    tokenizer = line()
+    (tokens,) = tokenizer.encode([noise(64, 96)])
+    depths = np.array([[1, 3, 2], [2, 1, 3]])
+    masks = tuple(depths > band for band in range(3))
+    held = Tokens(tokens.layout, tuple(a * m for a, m in zip(tokens.arrays, masks, strict=True)), (None, *masks[1:]))
+    found = tokenizer._latents([held])[0]
+    whole = tokenizer._latents([tokens.prefix(k) for k in (1, 2, 3)])
+    for row, column in np.ndindex(2, 3):
+        place = (slice(None), slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2))
+        assert torch.allclose(found[place], whole[depths[row, column] - 1][place], atol=1e-5)
+    (picture,) = tokenizer.decode([held])
+    assert isinstance(picture, Image)
+    assert (picture.height, picture.width) == (64, 96)
+
+
+def test_masks_that_no_region_is_drawn_from_are_refused() -> None:
+    (tokens,) = line().encode([noise(64, 96)])
+    parts = Tokens(tokens.layout, (*tokens.arrays[:2], np.zeros_like(tokens.arrays[2])), (None, None, np.zeros(3, bool)))
+    with pytest.raises(UsageError, match="leave out parts of them"):
+        line().decode([parts])
+    nothing = Tokens(tokens.layout, tuple(np.zeros_like(a) for a in tokens.arrays), (np.zeros((2, 3), bool),) * 3)
+    with pytest.raises(UsageError, match="the first band of each region"):
+        line().decode([nothing])
 
 
 def test_a_small_picture_is_scaled_to_its_region() -> None:
@@ -325,7 +353,7 @@ def test_a_file_is_cut_to_any_number_of_bytes_without_a_network(
         refused = cli("cut", tmp_path / "a.smt", "-m", model, "--bytes", sizes[0] - 1, "-o", tmp_path / "none.smt").refusal()
         assert f"the smallest file of this signal has {sizes[0]} bytes" in refused
     direct = tmp_path / "direct.smt"
-    cli("tokenize", tmp_path / "a.png", "-m", model, "-o", direct, "--prior", "uniform", "--bytes", sizes[1])
+    cli("tokenize", tmp_path / "a.png", "-m", model, "-o", direct, "--prior", "uniform", "--bytes", sizes[1], "--no-allocate")
     assert direct.read_bytes() == (tmp_path / "2.smt").read_bytes()
     for name, arguments in (("by_bytes", ("--bytes", sizes[1])), ("by_stages", ("--stages", 2))):
         assert cli("detokenize", tmp_path / "a.smt", "-m", model, *arguments, "-o", tmp_path / f"{name}.png").code == 0

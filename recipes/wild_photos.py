@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +27,7 @@ from smalti.codecs.media.files import list_images
 from smalti.codecs.media.images import read_image
 from smalti.recipes.bench.large_image import enlarged
 from smalti.recipes.bench.photo import sample_photo
+from smalti.recipes.joins import gradients, join_ratio, ratio
 from smalti.tokenizers import zoo
 from smalti.tokenizers.errors import SignalError, SmaltiError
 from smalti.tokenizers.signals import Image
@@ -71,15 +72,13 @@ def check(tokenizer: Any, name: str, picture: Image, passes: int = tone.PASSES) 
     finally:
         tokenizer.tile_pixels = usual
     red, green, blue = (float(error[..., c].mean(dtype=np.float64)) for c in range(3))
-    stride = tokenizer.config.stride
-    border = _ratio(_gradients(error, lambda place: place % stride == 0), _gradients(error, lambda place: place % stride != 0))
+    border = join_ratio(error, tokenizer.config.stride)
 
     def joins(place: int) -> bool:
         return place % tile == 0 and place % (3 * tile) != 0  # there the smaller tiles join too
 
-    return Found(
-        name, picture.width, picture.height, (red, green, blue), border, _ratio(_gradients(error, joins), _gradients(other, joins))
-    )
+    tiles = ratio(gradients(error, joins), gradients(other, joins))
+    return Found(name, picture.width, picture.height, (red, green, blue), border, tiles)
 
 
 def _error(tokenizer: Any, picture: Image, tile: int, passes: int) -> np.ndarray:
@@ -87,18 +86,6 @@ def _error(tokenizer: Any, picture: Image, tile: int, passes: int) -> np.ndarray
     tokenizer.tile_pixels = tile
     (decoded,) = tokenizer.decode(tone.encode(tokenizer, [picture], passes))
     return decoded.pixels.astype(np.float32) - picture.eight_bits
-
-
-def _gradients(error: np.ndarray, chosen: Callable[[int], bool]) -> list[float]:
-    """Mean absolute steps from pixel place - 1 to place, along rows and columns, at the chosen places."""
-    found: list[float] = []
-    for turned in (error, error.swapaxes(0, 1)):
-        found += [float(np.abs(turned[i] - turned[i - 1]).mean(dtype=np.float64)) for i in range(1, len(turned)) if chosen(i)]
-    return found
-
-
-def _ratio(above: Sequence[float], below: Sequence[float]) -> float | None:
-    return float(np.mean(above) / np.mean(below)) if len(above) and len(below) and np.mean(below) > 0 else None
 
 
 def samples(megapixels: float) -> Iterator[tuple[str, Image]]:

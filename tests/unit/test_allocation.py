@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +14,15 @@ import pytest
 from smalti.codecs import allocation
 from smalti.codecs.allocation import allocated
 from smalti.codecs.bitstream import parse
+from smalti.codecs.media.images import write_image
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors.uniform import UniformPrior
+from smalti.recipes import models, regions
+from smalti.recipes.joins import join_ratio
+from smalti.recipes.regions import Coded, Pair, measure, summary
 from smalti.testing import check_codec
 from smalti.tokenizers.contracts import RegionalTokenizer, Target
+from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Image, Signal
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -86,7 +94,7 @@ def codec() -> NeuralCodec:
 
 def test_the_stand_in_is_a_tokenizer_of_regions_and_its_codec_keeps_the_contract(codec: NeuralCodec) -> None:
     assert isinstance(Cosines(), RegionalTokenizer)
-    check_codec(codec, [picture(), picture(10, 12)])
+    check_codec(codec, [picture(30, 40), picture(10, 12)])
 
 
 @pytest.mark.parametrize("count", [2, 4, 7])
@@ -182,3 +190,74 @@ def test_tone_counts_twice() -> None:
     assert allocation._error(checked) == pytest.approx(16 * 24 * 3)
     assert allocation._error(np.ones((16, 24, 3))) == pytest.approx(2 * 16 * 24 * 3)
     assert allocation._error(np.ones((9, 3, 3))) == pytest.approx(2 * 9 * 3 * 3)
+
+
+# --- the recipe that measures it ----------------------------------------------------------------------------------------------------------
+
+
+class Area:
+    """A metric: mean absolute error."""
+
+    name, better = "area", "lower"
+
+    def __call__(self, reference: Image, decoded: Image) -> object:
+        value = float(np.abs(reference.pixels.astype(float) - decoded.pixels).mean())
+        return type("Score", (), {"value": value, "better": self.better})()
+
+
+def test_a_pair_is_of_equal_bytes_and_allocation_gains_on_uneven_pictures(codec: NeuralCodec) -> None:
+    pair = measure(codec, "a", picture(), 1.0, [Area()])  # type: ignore[list-item]
+    assert pair.allocated.bytes <= pair.alike.bytes <= 60 * 128 / 8
+    assert pair.allocated.mse < 0.9 * pair.alike.mse
+    assert pair.allocated.scores["area"] < pair.alike.scores["area"]
+    assert pair.alike.join is not None
+    assert pair.alike.join > 1.2  # regions of the stand-in know nothing of each other
+
+
+def test_what_cannot_be_measured_is_refused(codec: NeuralCodec) -> None:
+    class Whole(Cosines):
+        region_pixels = property(lambda self: (_ for _ in ()).throw(AttributeError()))  # type: ignore[assignment]
+
+    with pytest.raises(UsageError, match="has no regions"):
+        measure(NeuralCodec(Whole(), UniformPrior(), tone_passes=0), "a", picture(), 0.4, [])
+    higher = Area()
+    higher.better = "higher"
+    with pytest.raises(UsageError, match="area is not"):
+        measure(codec, "a", picture(), 0.4, [higher])  # type: ignore[list-item]
+
+
+def test_changes_are_percent_of_each_picture() -> None:
+    def pair(before: float, after: float, join: float | None) -> Pair:
+        return Pair("a", 0.03, Coded(9, before, {"area": 1.0}, join), Coded(9, after, {"area": 1.5}, 2.0))
+
+    found = summary([pair(10, 9, 1.0), pair(100, 80, None)])
+    assert found.changes["mse"].mean == pytest.approx(-15)
+    assert found.changes["area"].mean == pytest.approx(50)
+    assert (found.join_alike, found.join_allocated) == (1.0, 2.0)
+
+
+def test_joins_are_steps_across_over_steps_within() -> None:
+    ramp = np.arange(12.0)
+    ramp[4:] += 2
+    ramp[8:] += 2  # steps of 3 across, of 1 within
+    assert join_ratio(np.add.outer(ramp, ramp)[..., None], 4) == pytest.approx(3)
+    assert join_ratio(np.ones((4, 4, 1)), 4) is None
+
+
+@pytest.mark.parametrize("form", ["--json", ""])
+def test_the_command(
+    form: str, codec: NeuralCodec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(picture(), tmp_path / "a.png")
+    monkeypatch.setattr(models, "codec", lambda name, tone_passes: codec)
+    monkeypatch.setattr(regions, "resolve", lambda name: Area())
+    monkeypatch.setattr(sys, "argv", ["regions", "any", str(tmp_path), "--rate", "1", *([form] if form else [])])
+    assert regions.main() == 0
+    out = capsys.readouterr().out
+    if form:
+        assert json.loads(out)["changes"]["mse"]["mean"] < -10
+    else:
+        assert "| mse | -" in out
+        assert "joins: alike " in out
+    monkeypatch.setattr(sys, "argv", ["regions", "any", str(tmp_path), "--rate", "0.0001"])
+    assert regions.main() == 2

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+import smalti
 from smalti.codecs.media.images import write_image
 from smalti.recipes.training.config import AdversaryConfig, DataConfig, LossConfig, OptimizerConfig, TrainingConfig
 from smalti.recipes.training.loop import Run
@@ -259,7 +260,7 @@ def test_a_grid_starts_the_convolutions(pictures: Path, tmp_path: Path, grid_mod
 
 def test_the_first_leg_holds_the_convolutions_and_learns_their_latents(pictures: Path, tmp_path: Path, grid_model: str) -> None:
     """Overfits four small pictures: a loss of 1 knows nothing of latents of variance 1."""
-    run = run_of(pictures, tmp_path / "runs", init=grid_model, steps=40)
+    run = run_of(pictures, tmp_path / "runs", init=grid_model, steps=24, data=DataConfig(str(pictures), crop=32, holdout=2, workers=0))
     before = {key: value.clone() for key, value in run.net.state_dict().items()}
     result = run.train()
     after = run.net.state_dict()
@@ -267,7 +268,7 @@ def test_the_first_leg_holds_the_convolutions_and_learns_their_latents(pictures:
     assert changed.isdisjoint({"encoder", "norm", "decoder"})
     assert {"queries", "readers", "writers", "latent", "quantizer", "centring"} <= changed
     found = losses(result.folder, "latent")
-    assert sum(found[-10:]) < 0.7 * sum(found[:10])
+    assert sum(found[-6:]) < 0.75 * sum(found[:6])
 
 
 def test_the_second_leg_learns_pictures_from_the_first(pictures: Path, tmp_path: Path, grid_model: str) -> None:
@@ -355,6 +356,11 @@ def test_a_file_is_cut_to_any_number_of_bytes_without_a_network(
     direct = tmp_path / "direct.smt"
     cli("tokenize", tmp_path / "a.png", "-m", model, "-o", direct, "--prior", "uniform", "--bytes", sizes[1], "--no-allocate")
     assert direct.read_bytes() == (tmp_path / "2.smt").read_bytes()
+    allocated = tmp_path / "allocated.smt"
+    (said,) = cli("tokenize", tmp_path / "a.png", "-m", model, "-o", allocated, "--prior", "uniform", "--bytes", sizes[1], "--json").json
+    assert said["bytes"] == allocated.stat().st_size <= sizes[1]
+    assert said["tokens"] == smalti.open(allocated, model).count
+    assert cli("detokenize", allocated, "-m", model, "-o", tmp_path / "allocated.png").code == 0
     for name, arguments in (("by_bytes", ("--bytes", sizes[1])), ("by_stages", ("--stages", 2))):
         assert cli("detokenize", tmp_path / "a.smt", "-m", model, *arguments, "-o", tmp_path / f"{name}.png").code == 0
     cli("detokenize", tmp_path / "2.smt", "-m", model, "-o", tmp_path / "cut.png")

@@ -4,9 +4,9 @@
 
 Without pictures: the photos that scikit-image brings, and scikit-learn's, mirrored until it is that large. Errors are decoded minus
 original, in steps of 255. `color` is their mean per channel: at most 1 either way is asked for (exit code 1 else). Joins are ratios of the
-error's mean absolute gradient, and 1 is invisible: `token` is that across borders of tokens over that within tokens; `tile` is that across
-borders of tiles over that at the same places when the picture is coded in tiles three quarters as large, so that the picture's own
-edges cancel. Pictures no larger than a tile are cut into smaller ones.
+error's mean absolute gradient, and 1 is invisible: `token` is that across borders of tokens (of regions, where a region has a line of
+tokens) over that within; `tile` is that across borders of tiles over that at the same places when the picture is coded in tiles three
+quarters as large, so that the picture's own edges cancel. Pictures no larger than a tile are cut into smaller ones.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from smalti.recipes.bench.large_image import enlarged
 from smalti.recipes.bench.photo import sample_photo
 from smalti.recipes.joins import gradients, join_ratio, ratio
 from smalti.tokenizers import zoo
+from smalti.tokenizers.contracts import RegionalTokenizer
 from smalti.tokenizers.errors import SignalError, SmaltiError
 from smalti.tokenizers.signals import Image
 
@@ -64,7 +65,7 @@ class Found:
 
 
 def check(tokenizer: Any, name: str, picture: Image, passes: int = tone.PASSES) -> Found:
-    """Encode and decode twice, in tiles of two sizes; tokenizer: one of `image-grid`'s."""
+    """Encode and decode twice, in tiles of two sizes; tokenizer: of the kind image-grid or image-line."""
     usual = tokenizer.tile_pixels
     tile = SMALL_TILE_PIXELS if max(picture.height, picture.width) <= usual else usual
     try:
@@ -72,7 +73,8 @@ def check(tokenizer: Any, name: str, picture: Image, passes: int = tone.PASSES) 
     finally:
         tokenizer.tile_pixels = usual
     red, green, blue = (float(error[..., c].mean(dtype=np.float64)) for c in range(3))
-    border = join_ratio(error, tokenizer.config.stride)
+    side = tokenizer.region_pixels if isinstance(tokenizer, RegionalTokenizer) else tokenizer.config.stride
+    border = join_ratio(error, side)
 
     def joins(place: int) -> bool:
         return place % tile == 0 and place % (3 * tile) != 0  # there the smaller tiles join too

@@ -68,8 +68,9 @@ def start_from(net: nn.Module, init: str) -> None:
 
     Raises ModelError where the model's network is another.
     """
-    tensors: dict[str, Tensor] = zoo.load(init).net.state_dict()
-    if isinstance(net, ImageLineNet) and "queries" not in tensors:
+    source: nn.Module = zoo.load(init).net
+    tensors: dict[str, Tensor] = source.state_dict()
+    if isinstance(net, ImageLineNet) and isinstance(source, ImageGridNet):
         tensors = net.state_dict() | net.convolutions(tensors)
     try:
         net.load_state_dict(tensors)

@@ -17,6 +17,7 @@ from torch import nn
 
 import smalti
 from smalti.codecs.media.images import write_image
+from smalti.recipes.training import config as recipe
 from smalti.recipes.training.config import AdversaryConfig, DataConfig, LossConfig, OptimizerConfig, TrainingConfig
 from smalti.recipes.training.loop import Run
 from smalti.recipes.training.sheet import shown_cuts
@@ -160,7 +161,7 @@ def test_a_small_picture_is_scaled_to_its_region() -> None:
 
 
 def test_batches_and_tiles_change_nothing() -> None:
-    images = [noise(200, 250), noise(70, 33, 1)]
+    images = [noise(100, 140), noise(40, 33, 1)]
     tokens = line().encode(images)
     whole = line().decode(tokens)
     net = line().net
@@ -317,8 +318,24 @@ def test_lengths_by_doubling_are_drawn_alike() -> None:
     kept = quantizer._kept(torch.zeros(400, 2, 6))[:, 0].sum(1)
     shares = [float((kept == length).float().mean()) for length in range(1, 7)]
     assert shares == pytest.approx([0.25, 0.25, 0, 0.25, 0, 0.25], abs=0.09)  # 4 standard deviations
-    with pytest.raises(UsageError, match="drop is one of uniform, doubling"):
+    with pytest.raises(UsageError, match="drop is one of uniform, doubling, batch"):
         LineConfig(VQConfig(8, 2), (1,), drop="pow2")
+
+
+def test_samples_of_a_step_have_lengths_of_their_own_or_one() -> None:
+    z = torch.zeros(60, 2, 6)
+    own, shared = (Line(LineConfig(VQConfig(8, 2), (1,) * 6, drop=drop)) for drop in ("uniform", "batch"))
+    assert len(own._kept(z)[:, 0].sum(1).unique()) == 6
+    lengths = [shared._kept(z)[:, 0].sum(1).unique().tolist() for _ in range(60)]
+    assert all(len(found) == 1 for found in lengths)
+    assert {found[0] for found in lengths} == {1, 2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("change", ["tail_drop=0", "drop=doubling", "drop=batch"])
+def test_the_recipe_names_its_ablations(change: str) -> None:
+    changed = f"tokenizer.quantizer.{change}"
+    assert changed in (recipe.RECIPES / "image-line-distil.toml").read_text()
+    assert recipe.load("image-line-distil", [changed]).run_name != recipe.load("image-line-distil").run_name
 
 
 def test_of_many_prefixes_doubled_lengths_are_shown() -> None:

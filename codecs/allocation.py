@@ -40,16 +40,13 @@ def allocated(tokenizer: RegionalTokenizer, picture: Image, tokens: Tokens, prio
     uniform = _last(len(tokens.layout.cuts), lambda count: fits(bands.alike(count)))
     if bands.regions == 1 or not 0 < uniform < len(tokens.layout.cuts):
         return tokens
-    deepest = min(len(tokens.layout.cuts), REACH * uniform)
-    lengths = _lengths(deepest)
-    curves = np.stack(
-        [_distortion(tokenizer, picture, decoded) for decoded in _decoded(tokenizer, [bands.alike(length) for length in lengths])]
-    )
+    lengths = _lengths(min(len(tokens.layout.cuts), REACH * uniform), uniform)
+    curves = np.stack([_distortion(tokenizer, picture, decoded) for decoded in _decoded(tokenizer, [bands.alike(n) for n in lengths])])
     order = _order(curves, np.array(lengths), _bits(tokens, prior))
-    bought = _last(len(order), lambda count: fits(bands.deepened(order[:count])))
-    chosen = (bands.deepened(order[:bought]), bands.alike(uniform))
-    least = [_distortion(tokenizer, picture, decoded).sum() for decoded in _decoded(tokenizer, chosen)]
-    return chosen[int(least[1] <= least[0])]
+    chosen = bands.deepened(order[: _last(len(order), lambda count: fits(bands.deepened(order[:count])))])
+    (decoded,) = _decoded(tokenizer, [chosen])
+    alike = curves[lengths.index(uniform)].sum()
+    return chosen if _distortion(tokenizer, picture, decoded).sum() < alike else bands.alike(uniform)
 
 
 @dataclass(frozen=True)
@@ -112,10 +109,9 @@ def _bits(tokens: Tokens, prior: Prior) -> Array:
     return np.diff(stages[[0, *tokens.layout.cuts]]) / _Bands(tokens).regions
 
 
-def _lengths(deepest: int) -> list[int]:
-    """1, 2, 3, 4, 6, 8, 12, 16, ... and the deepest: what to decode."""
-    doubled = [2**i for i in range(deepest.bit_length())]
-    return sorted({length for power in doubled for length in (power, 3 * power // 2) if length <= deepest} | {deepest})
+def _lengths(deepest: int, uniform: int) -> list[int]:
+    """1, 2, 4, 8, ..., the deepest, and that of all regions alike: what to decode."""
+    return sorted({2**i for i in range(deepest.bit_length())} | {uniform, deepest})
 
 
 def _decoded(tokenizer: RegionalTokenizer, tokens: Sequence[Tokens]) -> list[Image]:

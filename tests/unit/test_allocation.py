@@ -181,8 +181,8 @@ def test_slopes_fall_along_the_lower_hull() -> None:
 
 
 def test_few_prefixes_are_decoded() -> None:
-    assert allocation._lengths(18) == [1, 2, 3, 4, 6, 8, 12, 16, 18]
-    assert allocation._lengths(3) == [1, 2, 3]
+    assert allocation._lengths(18, 6) == [1, 2, 4, 6, 8, 16, 18]
+    assert allocation._lengths(3, 1) == [1, 2, 3]
 
 
 def test_tone_counts_twice() -> None:

@@ -60,13 +60,17 @@ def read(source: PathOrBytes) -> Image:
 
 
 def codec(
-    model: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", prior: str = "", tone_passes: int = tone.PASSES
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    device: str = "auto",
+    prior: str = "",
+    tone_passes: int = tone.PASSES,
+    allocate: bool = True,
 ) -> NeuralCodec:
-    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables. tone_passes: as in
-    `NeuralCodec`.
+    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables. tone_passes,
+    allocate: as in `NeuralCodec`.
     """
     info = zoo.find(os.fspath(model))
-    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, not prior, tone_passes)
+    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, not prior, tone_passes, allocate)
 
 
 def prior_of(info: ModelInfo, prior: str = "") -> Prior:
@@ -176,16 +180,18 @@ def compress(
     stages: int | None = None,
     device: str = "auto",
     tone_passes: int = tone.PASSES,
+    allocate: bool = True,
 ) -> bytes:
     """A picture, or picture file, as the bytes of a `.smt` file.
 
     Give at most one target: bytes or bits_per_pixel of the whole file at most, or the number of stages; without any all stages are kept.
     tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.
+    allocate: whether a size is spent on the regions of the picture where it lowers distortion most, with a model that has regions.
     Raises UsageError where not even the first stage fits, SignalError where the picture cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, stages=stages)
     signal = picture if isinstance(picture, Image) else read(picture)
-    return codec(model, device, tone_passes=tone_passes).compress(signal, target)
+    return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(signal, target)
 
 
 def decompress(

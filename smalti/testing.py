@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from smalti.tokenizers import configs
-from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, Target, Task, Tokenizer
+from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, RegionalTokenizer, Target, Task, Tokenizer
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Layout, Tokens
@@ -263,6 +263,23 @@ def check_tokenizer(tokenizer: Any, signals: Sequence[Any]) -> None:
         assert _difference(single, back) <= 1, "batched equals single"
     assert tokenizer.encode([]) == tokenizer.decode([]) == [], "nothing in, nothing out"
     _check_foreign(tokenizer, tokens[0])
+    if isinstance(tokenizer, RegionalTokenizer):
+        _check_regions(tokenizer, tokens)
+
+
+def _check_regions(tokenizer: RegionalTokenizer, tokens: Sequence[Tokens]) -> None:
+    """Masks without a gap decode as the whole does, those of the first prefix alone as that, and the first prefix must not be left out."""
+    for item in tokens:
+        first, regions = item.layout.cuts[0], item.layout.stages[0].shape[-2:]
+        full, empty = np.ones(regions, bool), np.zeros(regions, bool)
+        everywhere = dataclasses.replace(item, present=(full,) * len(item.arrays))
+        later = [np.zeros_like(array) for array in item.arrays[first:]]
+        nowhere = Tokens(item.layout, (*item.arrays[:first], *later), (None,) * first + (empty,) * len(later))
+        for masked, expected in ((everywhere, item), (nowhere, item.prefix(first))):
+            (found,), (back,) = tokenizer.decode([masked]), tokenizer.decode([expected])
+            assert _difference(found, back) <= 1, "a region that a stage lacks is drawn from the stages before"
+        lacking = Tokens(item.layout, tuple(np.zeros_like(array) for array in item.arrays), (empty,) * len(item.arrays))
+        _check_raises(UsageError, "a region without its first prefix decodes", tokenizer.decode, [lacking])
 
 
 def _check_foreign(tokenizer: Any, tokens: Tokens) -> None:

@@ -125,6 +125,16 @@ class Tokenizer(Protocol):
 
 
 @runtime_checkable
+class RegionalTokenizer(Tokenizer, Protocol):
+    """A tokenizer of pictures by square regions, the last two axes (row, col) of all its stages, each of which decodes to its own depth:
+    after the first decodable prefix, `Tokens.present` may leave out regions."""
+
+    @property
+    def region_pixels(self) -> int:
+        """Side of a region; those at the far edges may be cut off."""
+
+
+@runtime_checkable
 class StoredTokenizer(Tokenizer, Protocol):
     """A tokenizer that model folders can hold: what `zoo.save` and `zoo.load` ask of the classes in the registry `smalti.tokenizers`."""
 

@@ -23,9 +23,21 @@ class PictureLoss(nn.Module):
         self.judges = nn.ModuleDict({name: lpips_network(name.removeprefix("lpips_")) for name, weight in weights.items() if weight})
         self.weights = {"l1": config.l1, "l2": config.l2, "color": config.color, **weights}
 
-    def forward(self, picture: Tensor, reconstruction: Tensor, quantized: Quantized, progress: float) -> dict[str, Tensor]:
-        """Terms by name, `total` among them, their weighted sum; progress: fraction of the run that is done, in [0, 1]."""
-        reconstruction = reconstruction.float()
+    def forward(self, picture: Tensor, reconstruction: Tensor | None, quantized: Quantized, progress: float) -> dict[str, Tensor]:
+        """Terms by name, `total` among them, their weighted sum; progress: fraction of the run that is done, in [0, 1].
+
+        reconstruction: None where nothing is asked of pictures (`LossConfig.pictures`).
+        """
+        own = {name: self.config.latent if name == "latent" else self.config.quantizer for name in quantized.losses}
+        weighted = [own[name] * value for name, value in quantized.losses.items()]
+        terms: dict[str, Tensor] = {}
+        if reconstruction is not None:
+            terms, of_pictures = self._of_pictures(picture, reconstruction.float(), progress)
+            weighted += of_pictures
+        return {**terms, **quantized.losses, "total": torch.stack(weighted).sum()}
+
+    def _of_pictures(self, picture: Tensor, reconstruction: Tensor, progress: float) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Terms by name, and the same weighted."""
         terms: dict[str, Tensor] = {}
         if self.config.l1:
             terms["l1"] = F.l1_loss(reconstruction, picture)
@@ -39,9 +51,7 @@ class PictureLoss(nn.Module):
             shifted = [pixels[..., down:, right:] for pixels in (picture, reconstruction)]
             for name, judge in self.judges.items():
                 terms[name] = judge(*shifted).mean()
-        weighted = [self.weights[name] * (ramp if name in self.judges else 1.0) * value for name, value in terms.items()]
-        weighted += [self.config.quantizer * value for value in quantized.losses.values()]
-        return {**terms, **quantized.losses, "total": torch.stack(weighted).sum()}
+        return terms, [self.weights[name] * (ramp if name in self.judges else 1.0) * value for name, value in terms.items()]
 
 
 def _color_error(picture: Tensor, reconstruction: Tensor, side: int) -> Tensor:

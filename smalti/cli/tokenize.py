@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     options.stages,
     options.prior,
     options.tone_passes,
+    options.allocate,
     click.option("--format", "form", type=click.Choice(["smt", "npy", "json"]), default="smt", show_default=True, help="What to write."),
     options.device,
     options.threads,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 )
 def command(
     sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, stages: int | None,
-    prior: str, tone_passes: int, form: str, device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
+    prior: str, tone_passes: int, allocate: bool, form: str, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
+    quiet: bool,
 ) -> int:  # fmt: skip
     """Turn pictures into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
@@ -56,7 +58,7 @@ def command(
         raise click.UsageError("--bytes and --bpp are sizes of .smt files; choose --stages for arrays", click.get_current_context())
     jobs = plan(sources, out, f".{form}", IMAGE_SUFFIXES, force, as_json)
     options.set_threads(threads)
-    codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes)
+    codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes, allocate)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
         for start in range(0, len(jobs), batch):
@@ -119,7 +121,7 @@ def _result(job: Job, picture: Image, tokens: Tokens, data: bytes, form: str, co
         "bytes": len(data),
         "bits_per_pixel": 8 * len(data) / (picture.height * picture.width),
         "stages": held,
-        "tokens": sum(stage.count for stage in tokens.layout.stages[:held]),
+        "tokens": tokens.prefix(held).count,
         "notes": list(picture.notes),
         "lost": visible,
     }

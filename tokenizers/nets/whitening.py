@@ -19,7 +19,7 @@ FLOOR = 1e-3  # of the mean variance, added to every direction: what carries les
 
 
 class Whitening(nn.Module):
-    """(B, D, H, W) -> the same shape in float32. momentum: weight of each batch in the running statistics."""
+    """(B, D, *grid) -> the same shape in float32. momentum: weight of each batch in the running statistics."""
 
     mean: Tensor
     covariance: Tensor

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from smalti.recipes.training.config import LossConfig, TrainingConfig
@@ -14,20 +15,26 @@ from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.line import ImageLine
-from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet
+from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet, cut
 from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet
+
+FIT_REGIONS = 8  # for each coordinate of a region's latents
 
 Pass = tuple[Tensor | None, Quantized]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) for the losses of a recipe. freeze: stops what a recipe holds."""
+    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) for the losses of a recipe. freeze: stops what a recipe holds.
+
+    fitted: parameters that start from data instead of at random.
+    """
 
     network: Callable[[Any], Any]
     tokenizer: Callable[..., Any]
     run: Callable[[nn.Module, Tensor, LossConfig], Pass]
     freeze: Callable[[Any, TrainingConfig], None]
+    fitted: Callable[[Any], list[nn.Parameter]]
 
 
 def _run_grid(net: nn.Module, pixels: Tensor, loss: LossConfig) -> Pass:
@@ -53,8 +60,8 @@ def _freeze_line(net: ImageLineNet, config: TrainingConfig) -> None:
 
 
 SUBJECTS: dict[type, Subject] = {
-    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_grid, _freeze_grid),
-    ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line),
+    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_grid, _freeze_grid, lambda net: []),
+    ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line, ImageLineNet.fitted),
 }
 
 
@@ -63,15 +70,19 @@ def of(config: TrainingConfig) -> Subject:
     return SUBJECTS[type(config.tokenizer)]
 
 
-def start_from(net: nn.Module, init: str) -> None:
+def start_from(net: nn.Module, init: str, samples: Iterator[Tensor]) -> None:
     """Take over a model's weights, tables and statistics; an image-line takes the convolutions of an image-grid too.
+
+    samples: pixels (B, 3, H, W) of training crops, to which an image-line that starts from an image-grid fits its linear code.
 
     Raises ModelError where the model's network is another.
     """
+    fit = False
     source: nn.Module = zoo.load(init).net
     tensors: dict[str, Tensor] = source.state_dict()
     if isinstance(net, ImageLineNet) and isinstance(source, ImageGridNet):
         tensors = net.state_dict() | net.convolutions(tensors)
+        fit = net.config.linear
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
@@ -79,3 +90,14 @@ def start_from(net: nn.Module, init: str) -> None:
         raise ModelError(
             f"init={init}: the model has another network than the recipe's tokenizer ({found}); make their configs equal"
         ) from None
+    if fit:
+        _fit_linear(net, samples)
+
+
+@torch.no_grad()
+def _fit_linear(net: Any, samples: Iterator[Tensor]) -> None:
+    net.eval()
+    found: list[Tensor] = []
+    while sum(map(len, found)) < FIT_REGIONS * net.analysis.in_features:
+        found.append(cut(net.grid_latents(next(samples)), net.config.side))
+    net.fit_linear(torch.cat(found))

@@ -194,6 +194,37 @@ def test_before_training_lines_say_what_the_picture_is() -> None:
     assert min(len(steps[:, n].unique()) for n in range(6)) >= 8  # of 16 regions
 
 
+def correlated(regions: int) -> torch.Tensor:
+    """Latents (regions, 4, 2, 2) whose coordinates depend on one another."""
+    mixing = torch.randn(16, 16) * torch.logspace(0, -2, 16)
+    return (torch.randn(regions, 16) @ mixing.t() + 0.5).reshape(regions, 4, 2, 2)
+
+
+def test_a_fitted_line_says_most_first() -> None:
+    torch.manual_seed(3)
+    net = ImageLineNet(SMALL).eval()
+    latents = correlated(2000)
+    net.fit_linear(latents)
+    code = net.analysis(latents.flatten(1))
+    torch.testing.assert_close(code.var(0), torch.ones(24), rtol=1e-2, atol=0)
+    values = torch.linalg.eigvalsh(torch.cov(latents.flatten(1).t())).flip(0)
+    for held in (4, 12, 24):
+        kept = code.clone()
+        kept[:, held:] = 0
+        error = (net.synthesis(kept) - latents.flatten(1)).square().mean(0).sum()
+        torch.testing.assert_close(error, values[held:].sum(), rtol=2e-2, atol=1e-3)
+
+
+def test_a_fitted_line_draws_what_it_was_given() -> None:
+    """The transformers add nothing before they are trained."""
+    torch.manual_seed(4)
+    net = ImageLineNet(SMALL).eval()
+    regions = torch.rand(12, 3, 32, 32) * 2 - 1
+    latents = net.grid_latents(regions)
+    net.fit_linear(torch.cat([latents, latents.mean() + latents.std() * torch.randn(200, 4, 2, 2)]))
+    torch.testing.assert_close(net.draw(net.encode(regions)), latents, rtol=0, atol=1e-3)
+
+
 def test_a_block_is_what_it_read_at_first_and_minds_the_order_of_x_alone() -> None:
     block = ReadingBlock(8, 2)
     x, context = torch.randn(2, 5, 8), torch.randn(2, 7, 8)
@@ -267,9 +298,24 @@ def test_the_first_leg_holds_the_convolutions_and_learns_their_latents(pictures:
     after = run.net.state_dict()
     changed = {key.partition(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
     assert changed.isdisjoint({"encoder", "norm", "decoder"})
-    assert {"queries", "readers", "writers", "latent", "quantizer", "centring"} <= changed
+    assert {"queries", "readers", "writers", "latent", "analysis", "synthesis", "quantizer", "centring"} <= changed
     found = losses(result.folder, "latent")
-    assert sum(found[-6:]) < 0.75 * sum(found[:6])
+    assert sum(found[-6:]) < 0.9 * sum(found[:6])
+
+
+def test_a_fitted_line_starts_below_what_queries_from_scratch_know(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    scratch = run_of(pictures, tmp_path / "scratch", init=grid_model, steps=1, tokenizer=dataclasses.replace(SMALL, linear=False)).train()
+    fitted = run_of(pictures, tmp_path / "fitted", init=grid_model, steps=1).train()
+    assert losses(fitted.folder, "latent")[0] < 0.8 * losses(scratch.folder, "latent")[0]
+
+
+def test_what_is_fitted_learns_slowly(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    run = run_of(pictures, tmp_path, init=grid_model)
+    slow = [group for group in run.optimizer.param_groups if "lr_scale" in group]
+    assert [id(p) for p in slow[0]["params"]] == [id(p) for p in run.net.fitted()]
+    run.train()
+    rates = [group["lr"] for group in run.optimizer.param_groups]
+    assert rates[2] == pytest.approx(0.1 * rates[0])
 
 
 def test_the_second_leg_learns_pictures_from_the_first(pictures: Path, tmp_path: Path, grid_model: str) -> None:

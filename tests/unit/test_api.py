@@ -116,7 +116,7 @@ def test_wrong_arguments(samples: Any, tmp_path: Path) -> None:
     ):
         with pytest.raises(smalti.UsageError, match=match):
             wrong()
-    with pytest.raises(smalti.ModelError, match="did you mean 'image-grid-(8|16)'"):
+    with pytest.raises(smalti.ModelError, match=r"did you mean 'image-grid-(8|16)'"):
         smalti.load("image-grid")
     with pytest.raises(smalti.SignalError, match="no such file"):
         smalti.read(tmp_path / "a.png")

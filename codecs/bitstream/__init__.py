@@ -4,9 +4,14 @@ file = parse(data)                      # structure, limits and CRCs are checked
 tokens = file.tokens(layout, prior)     # the layout comes from the model: the file holds the signal's size, not its grid
 data = write(tokens, prior, info)       # solo where it fits, chunked else
 shorter = file.cut(2, layout, prior)    # the first two stages; chunked files are cut without decoding
+data = write_archive(items)             # many signals in one file, five bytes beside the payload of a small one
+file = Archive(data)[7]                 # the eighth of them; a path's open file does as well, and is read only where it must be
 report = inspect(data)                  # whole, damaged or refused, and where the bytes go; never raises
 """
 
+from smalti.codecs.bitstream.archive import Archive, is_archive
+from smalti.codecs.bitstream.archive_scan import recover
+from smalti.codecs.bitstream.archive_writer import Item, write_archive
 from smalti.codecs.bitstream.chunked import Entry, write_chunked
 from smalti.codecs.bitstream.file import File, parse, write
 from smalti.codecs.bitstream.report import Report, StreamReport, inspect
@@ -16,16 +21,21 @@ from smalti.codecs.bitstream.streams import MODALITIES, OWN_PRIOR, Field, Stream
 __all__ = [
     "MODALITIES",
     "OWN_PRIOR",
+    "Archive",
     "Entry",
     "Field",
     "File",
+    "Item",
     "Report",
     "StreamInfo",
     "StreamReport",
     "check_applied",
     "inspect",
+    "is_archive",
     "parse",
+    "recover",
     "write",
+    "write_archive",
     "write_chunked",
     "write_solo",
 ]

@@ -5,11 +5,11 @@ Every chunk's CRC-32 goes on from that of the header and the first STREAM chunk,
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from smalti.codecs.bitstream import parts
+from smalti.codecs.bitstream.resync import Resync
 from smalti.codecs.bitstream.streams import StreamInfo, read_fields, read_stream, write_fields, write_stream
 from smalti.codecs.bitstream.wire import (
     END,
@@ -134,8 +134,7 @@ class _Reader:
         self.problems: list[str] = []
         self.offsets: list[int] = []
         self.side_bytes = self.unknown_bytes = self.end_bytes = 0
-        self._index: list[int] | None = None
-        self._work, self._steps = 16 * len(data) + (1 << 26), 1 << 20  # bytes and places that looking for a next chunk may cost in all
+        self._resync = Resync(data, seed, SIDE, self._indexed)
         self._next: dict[int, tuple[int, int] | None] = {}
 
     def run(self, place: int) -> None:
@@ -151,7 +150,7 @@ class _Reader:
                 if self.strict:
                     raise
                 self.problems.append(str(error))
-                after = place if self._is_chunk(place) else self._resume(place)
+                after = place if self._resync.is_chunk(place) else self._resync.after(place)
                 if chunks > MAX_CHUNKS + MAX_STREAMS:
                     return
                 if after is None:
@@ -201,44 +200,6 @@ class _Reader:
         if self.strict:
             raise BitstreamError(problem)
         self.problems.append(problem)
-
-    def _is_chunk(self, place: int) -> bool:
-        """Whether a whole chunk starts at `place`; all these attempts together check a bounded number of bytes."""
-        if place + 6 > len(self.data):
-            return False
-        if self.data[place] > SIDE and not self.data[place] & SKIPPABLE:
-            return False
-        cursor = Cursor(self.data, "", place + 1)
-        try:
-            cursor.take(cursor.uvarint(MAX_PAYLOAD) + 4)
-            self._work -= cursor.place - place
-            if self._work < 0:
-                return False
-            read_chunk(self.data, place, self.seed)
-        except BitstreamError:
-            return False
-        return True
-
-    def _resume(self, place: int) -> int | None:
-        """Where reading goes on after the damaged chunk at `place`: after its own length, by a bounded search, or by the index."""
-        cursor = Cursor(self.data, "", place + 1)
-        try:
-            cursor.take(cursor.uvarint(MAX_PAYLOAD) + 4)
-            if self._is_chunk(cursor.place):
-                return cursor.place
-        except BitstreamError:
-            pass
-        if self._index is None:
-            self._index = self._indexed()
-        after = self._index[bisect_right(self._index, place) :][:64]
-        known = next((candidate for candidate in after if self._is_chunk(candidate)), None)
-        for candidate in range(place + 1, len(self.data) - 5 if known is None else known):
-            self._steps -= 1
-            if self._steps < 0 or self._work < 0:
-                break
-            if self.data[candidate] <= SIDE and self._is_chunk(candidate):
-                return candidate
-        return known
 
     def _indexed(self) -> list[int]:
         """The chunk starts that END names, its own among them; empty where END is damaged."""

@@ -8,7 +8,7 @@ from smalti.codecs.bitstream import parts
 from smalti.codecs.bitstream.chunked import Chunked, Entry, Part, assemble, read_chunked, write_chunked
 from smalti.codecs.bitstream.solo import MAX_PAYLOAD, SOLO, Solo, read_solo, write_solo
 from smalti.codecs.bitstream.streams import OWN_PRIOR, StreamInfo
-from smalti.codecs.bitstream.wire import MAX_CHUNKS, check_header
+from smalti.codecs.bitstream.wire import ARCHIVE, MAX_CHUNKS, check_header
 from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import BitstreamError, ModelError, SmaltiError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
@@ -109,6 +109,8 @@ def parse(data: bytes, strict: bool = True) -> File:
     Not strict: damaged chunks of a chunked file are left out and named in `problems`; what came through their CRC is kept.
     """
     _, flags = check_header(data)
+    if flags == ARCHIVE:
+        raise BitstreamError("an archive of many signals, not a file of one: open it with Archive")
     return File(read_solo(data) if flags & SOLO else read_chunked(data, strict), len(data))
 
 
@@ -154,7 +156,7 @@ def _solo_tokens(content: Solo, layout: Layout, prior: Prior) -> Tokens:
     if content.info.stages not in layout.cuts:
         raise _misfit(content.info, f"the file holds {content.info.stages} stages, of the layout {layout.cuts} decode")
     tokens = prior.decode(content.payload, layout.prefix(content.info.stages))
-    if bytes.fromhex(tokens.digest()[:8]) != content.hash:
+    if bytes.fromhex(tokens.digest()[: 2 * len(content.hash)]) != content.hash:
         raise BitstreamError("the decoded tokens are not those that were written: another model, prior or release")
     return tokens
 

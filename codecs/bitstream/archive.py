@@ -54,13 +54,15 @@ class Archive:
     what it reads. Raises BitstreamError where header, sets or index are damaged; `recover` then finds what is left.
     """
 
+    _heads: dict[int, tuple[int, Head]]  # the last one read
+
     def __init__(self, source: bytes | BinaryIO) -> None:
         self._source = source
         self._size = len(source) if isinstance(source, bytes) else source.seek(0, 2)
         self.version, self._seed, self.sets, first = _opened(self._read, self._size)
         self.places = read_index(self._read, self._size, self._seed, first)
         self.problems: tuple[str, ...] = ()
-        self._firsts = [place.first for place in self.places]
+        self._firsts, self._heads = [place.first for place in self.places], {}
 
     @classmethod
     def rebuilt(
@@ -76,7 +78,7 @@ class Archive:
         self = cls.__new__(cls)
         self._source, self._size, self.version, self._seed = data, len(data), version, seed
         self.sets, self.places, self.problems = tuple(sets), tuple(places), tuple(problems)
-        self._firsts = [place.first for place in self.places]
+        self._firsts, self._heads = [place.first for place in self.places], {}
         return self
 
     def __len__(self) -> int:
@@ -108,10 +110,13 @@ class Archive:
         place = self.places[max(at, 0)]
         if not place.first <= number < place.first + place.count:
             raise BitstreamError(f"item {number} is in a chunk that is damaged")
-        size = _chunk_size(self._read, place.start, self._size)
-        if self._read(place.start, 1)[0] == FILE:
-            return read_file(read_chunk(self._read(place.start, size), 0, self._seed), number)
-        start, head = _head(self._read, place.start, size, self.sets)
+        if (found := self._heads.get(place.start)) is None:
+            size = _chunk_size(self._read, place.start, self._size)
+            if self._read(place.start, 1)[0] == FILE:
+                return read_file(read_chunk(self._read(place.start, size), 0, self._seed), number)
+            found = _head(self._read, place.start, size, self.sets)
+            self._heads = {place.start: found}  # the next item wanted is often a neighbour
+        start, head = found
         if (head.first, len(head.lengths)) != (place.first, place.count):
             raise BitstreamError(f"the index has items {place.first}.. at {place.start}, found {head.first}..")
         at = number - head.first

@@ -42,16 +42,17 @@ _MAX_PLACE = (1 << 27) - 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One stream to be written."""
+    """One stream to be written. grouped: all levels of some rows a chunk, not all rows of one stage; timed signals always are."""
 
     tokens: Tokens
     prior: Prior
     info: StreamInfo
+    grouped: bool = False
 
 
 @dataclass(frozen=True)
 class Part:
-    """A TOKENS chunk: its stream, segment and stage (0 for timed ones), whether it is its stage's (its stream's) last, and per level the
+    """A TOKENS chunk: its stream, segment and stage (0 for groups), whether it is its stage's (its stream's) last, and per level the
     2-byte token hash and the coder bytes. `size` is the whole chunk's, `table` that of the level lengths and the hashes after the first."""
 
     stream: int
@@ -191,7 +192,7 @@ class _Reader:
         info = self.streams[part.stream]
         if not part.last:
             self._next[part.stream] = (part.segment + 1, part.stage)
-        elif info.time_order or part.stage + 1 == info.stages:
+        elif info.grouped or part.stage + 1 == info.stages:
             self._next[part.stream] = None
         else:
             self._next[part.stream] = (0, part.stage + 1)
@@ -232,17 +233,20 @@ def _prepared(entry: Entry) -> StreamInfo:
     timed = entry.info.modality in ("video", "audio") or (entry.info.modality == "raw" and parts.is_timed(tokens.layout))
     if timed and not parts.is_timed(tokens.layout):
         raise UsageError(f"tokens of {entry.info.modality} have a time axis in every stage, found {tokens.layout.stages}")
-    unit = parts.choose_time_unit(tokens) if timed else parts.choose_unit(tokens)
+    grouped = timed or entry.grouped
+    if grouped and not parts.group_axis(tokens.layout):
+        raise UsageError(f"only stages with the same axes are written in groups of rows, found {tokens.layout.stages}")
+    unit = parts.choose_group_unit(tokens) if grouped else parts.choose_unit(tokens)
     mark = bytes.fromhex(parts.stage_digest(tokens, 0)[:8])
-    return replace(entry.info, stages=len(tokens.arrays), time_order=timed, unit=unit, mark=mark).checked()
+    return replace(entry.info, stages=len(tokens.arrays), grouped=grouped, unit=unit, mark=mark).checked()
 
 
 def _parts(number: int, entry: Entry, info: StreamInfo) -> Iterator[Part]:
     tokens, prior = entry.tokens, entry.prior
-    if info.time_order:
-        borders = parts.time_bounds(tokens.layout, info.unit)
+    if info.grouped:
+        borders = parts.group_bounds(tokens.layout, info.unit)
         for s in range(len(borders) - 1):
-            piece = tokens.segment(borders[s], borders[s + 1])
+            piece = parts.group_tokens(tokens, borders[s], borders[s + 1])
             yield Part(number, s, 0, s + 2 == len(borders), tuple(_blob(piece, k, prior) for k in range(info.stages)))
         return
     for k, stage in enumerate(tokens.layout.stages):
@@ -264,7 +268,7 @@ def _merged(streams: Sequence[list[Part]]) -> list[Part]:
 
 def _write_part(part: Part, streams: Sequence[StreamInfo]) -> bytes:
     info = streams[part.stream]
-    place = part.segment << 1 | part.last if info.time_order else part.segment << 6 | part.last << 5 | part.stage
+    place = part.segment << 1 | part.last if info.grouped else part.segment << 6 | part.last << 5 | part.stage
     if place > _MAX_PLACE:
         raise UsageError(f"segment {part.segment} is more than a file can number")
     head = (bytes([part.stream]) if len(streams) > 1 else b"") + uvarint(place)
@@ -277,14 +281,14 @@ def read_part(found: Chunk, streams: Sequence[StreamInfo]) -> Part:
     number = cursor.byte(len(streams) - 1) if len(streams) > 1 else 0
     info = streams[number]
     place = cursor.uvarint(_MAX_PLACE)
-    if info.time_order:
+    if info.grouped:
         segment, stage, last = place >> 1, 0, bool(place & 1)
     else:
         segment, stage, last = place >> 6, place & 31, bool(place & 32)
         if stage >= info.stages or segment >= parts.MAX_SEGMENTS:
             raise BitstreamError(f"{cursor.what} is of stage {stage}, segment {segment}; the stream has {info.stages} stages")
     before = cursor.place
-    count = info.stages if info.time_order else 1
+    count = info.stages if info.grouped else 1
     lengths = [cursor.uvarint(MAX_PAYLOAD) for _ in range(count - 1)]
     table = cursor.place - before + 2 * (count - 1)
     blobs = [(cursor.take(2), cursor.take(length)) for length in lengths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 
 from smalti.codecs.bitstream import parts
@@ -39,11 +40,11 @@ class File:
         return () if isinstance(self.content, Solo) else self.content.problems
 
     def stages(self, stream: int = 0) -> int:
-        """How many leading stages are whole; for timed streams all levels, or 0 without a first segment."""
+        """How many leading stages are whole; for streams in groups all levels, or 0 without a first one."""
         info = self.streams[stream]
         if isinstance(self.content, Solo):
             return info.stages
-        if info.time_order:
+        if info.grouped:
             return info.stages if self.segments(stream) else 0
         held = {(p.stage, p.segment): p.last for p in self.content.parts if p.stream == stream}
         whole = 0
@@ -52,22 +53,21 @@ class File:
         return whole
 
     def segments(self, stream: int = 0) -> int:
-        """How many leading segments of time are whole; 1 for still signals in solo form."""
+        """How many leading groups, of time or rows, are whole; 1 in solo form."""
         if isinstance(self.content, Solo):
             return 1
-        timed = self.streams[stream].time_order
-        return _run({(p.stage if not timed else 0, p.segment): p.last for p in self.content.parts if p.stream == stream}, 0)[0]
+        grouped = self.streams[stream].grouped
+        return _run({(p.stage if not grouped else 0, p.segment): p.last for p in self.content.parts if p.stream == stream}, 0)[0]
 
     def tokens(self, layout: Layout | None, prior: Prior, stream: int = 0, stages: int | None = None) -> Tokens:
         """The tokens of a stream: the longest decodable prefix of what is held, or the first `stages` of it.
 
-        layout: the model's for `streams[stream].signal`, all stages; None for raw tokens. A timed stream cut after a segment gives the
-        time steps that are there, as `Tokens.segment` does. Raises BitstreamError for damage, ModelError for another prior or layout.
+        layout: the model's for `streams[stream].signal`, all stages; None for raw tokens. A stream in groups that was cut after one gives
+        the steps or rows that are there. Raises BitstreamError for damage, ModelError for another prior or layout.
         """
         info = self.streams[stream]
         layout = _layout_of(info, layout)
-        if info.prior_id != OWN_PRIOR and info.prior_id != prior.id:
-            raise ModelError(f"the file was written with prior {info.prior_id.hex()}, found {prior.id.hex()}: hand over the file's own")
+        _check_prior(info, prior)
         whole = self.stages(stream)
         wanted = stages if stages is not None else max((c for c in layout.cuts if c <= whole), default=0)
         if stages is not None and stages not in layout.cuts:
@@ -78,9 +78,36 @@ class File:
             tokens = _solo_tokens(self.content, layout, prior)
             return tokens if wanted == whole else tokens.prefix(wanted)
         own = [p for p in self.content.parts if p.stream == stream]
-        if info.time_order:
-            return _timed_tokens(own[: self.segments(stream)], info, layout, prior, wanted)
+        if info.grouped:
+            return _grouped_tokens(own[: self.segments(stream)], info, layout, prior, wanted)
         return _still_tokens(own, info, layout.prefix(wanted), prior)
+
+    def region(self, layout: Layout | None, prior: Prior, start: int, stop: int, stream: int = 0, stages: int | None = None) -> Tokens:
+        """Steps [start, stop) of time, or rows of a still signal, counted in the first stage's.
+
+        In a stream in groups only those that hold them are decoded, of them only the wanted `stages`; the others may be damaged.
+        Raises as `tokens` does, UsageError where the stages share no such axis.
+        """
+        info = self.streams[stream]
+        full = _layout_of(info, layout)
+        if not parts.group_axis(full) or not 0 <= start < stop <= parts.group_steps(full):
+            raise UsageError(f"a region is a stretch of an axis that all stages share; found {start}..{stop} of {full.stages}")
+        if isinstance(self.content, Solo) or not info.grouped:
+            return parts.group_tokens(self.tokens(layout, prior, stream, stages), start, stop)
+        _check_prior(info, prior)
+        wanted = info.stages if stages is None else stages
+        if wanted not in full.cuts or wanted > info.stages:
+            raise UsageError(f"the file holds {info.stages} stages, of which {', '.join(map(str, full.cuts))} decode; asked for {wanted}")
+        _check_groups([], info, full)
+        borders = parts.group_bounds(full, info.unit)
+        first, last = bisect_right(borders, start) - 1, bisect_left(borders, stop)
+        held = {p.segment: p for p in self.content.parts if p.stream == stream and first <= p.segment < last}
+        if missing := [s for s in range(first, last) if s not in held]:
+            raise BitstreamError(f"segment {missing[0]} of the region is damaged or missing")
+        pieces = [_group(held[s], parts.group_layout(full, borders[s], borders[s + 1]), prior, wanted) for s in range(first, last)]
+        there = parts.group_layout(full, borders[first], borders[last]).prefix(wanted)
+        joined = parts.join(there, pieces, parts.group_axis(full))
+        return parts.group_tokens(joined, start - borders[first], stop - borders[first])
 
     def cut(self, stages: int, layout: Layout | None = None, prior: Prior | None = None) -> bytes:
         """A file of the first `stages` of every stream. Chunked files drop chunks and levels and need neither layout nor prior."""
@@ -115,9 +142,10 @@ def parse(data: bytes, strict: bool = True) -> File:
 
 
 def write(tokens: Tokens, prior: Prior, info: StreamInfo, form: str = "auto") -> bytes:
-    """The file of one signal. form: "solo", "chunked", or "auto": solo where it fits."""
-    if form not in ("auto", "solo", "chunked"):
-        raise UsageError(f"the forms are auto, solo and chunked, found {form!r}")
+    """The file of one signal. form: "solo", "chunked", "grouped" (chunked, all levels of some rows together, so that regions are read
+    alone), or "auto": solo where it fits, else chunked."""
+    if form not in ("auto", "solo", "chunked", "grouped"):
+        raise UsageError(f"the forms are auto, solo, chunked and grouped, found {form!r}")
     # one-sixteenth: no prior worth its name makes more of it, and coding a large signal twice is slow
     if form == "solo" or (form == "auto" and tokens.uniform_bits <= 16 * 8 * MAX_PAYLOAD):
         try:
@@ -125,7 +153,7 @@ def write(tokens: Tokens, prior: Prior, info: StreamInfo, form: str = "auto") ->
         except UsageError:
             if form == "solo":
                 raise
-    return write_chunked([Entry(tokens, prior, info)])
+    return write_chunked([Entry(tokens, prior, info, form == "grouped")])
 
 
 def _run(held: dict[tuple[int, int], bool], stage: int) -> tuple[int, bool]:
@@ -145,6 +173,11 @@ def _layout_of(info: StreamInfo, layout: Layout | None) -> Layout:
     if info.stages > len(layout.stages):
         raise _misfit(info, f"the file holds {info.stages} stages, the layout has {len(layout.stages)}")
     return layout
+
+
+def _check_prior(info: StreamInfo, prior: Prior) -> None:
+    if info.prior_id != OWN_PRIOR and info.prior_id != prior.id:
+        raise ModelError(f"the file was written with prior {info.prior_id.hex()}, found {prior.id.hex()}: hand over the file's own")
 
 
 def _misfit(info: StreamInfo, what: str) -> SmaltiError:
@@ -181,24 +214,29 @@ def _still_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prio
     return held
 
 
-def _timed_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior, wanted: int) -> Tokens:
-    if not parts.is_timed(layout):
-        raise _misfit(info, "the file is ordered in time, the layout has no time axis")
-    segments = parts.time_segments(layout, info.unit)
+def _grouped_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior, wanted: int) -> Tokens:
+    _check_groups(own, info, layout)
+    borders = parts.group_bounds(layout, info.unit)
+    pieces = [_group(part, parts.group_layout(layout, a, b), prior, wanted) for part, a, b in zip(own, borders, borders[1:], strict=False)]
+    there = layout if len(own) + 1 == len(borders) else parts.group_layout(layout, 0, borders[len(own)])
+    return parts.join(there.prefix(wanted), pieces, parts.group_axis(layout))
+
+
+def _check_groups(own: list[Part], info: StreamInfo, layout: Layout) -> None:
+    if not parts.group_axis(layout) or (info.modality in ("video", "audio") and not parts.is_timed(layout)):
+        raise _misfit(info, "the file is in groups of time or rows, the layout has no axis that all stages share")
+    segments = parts.group_count(layout, info.unit)
     # before any list: a forged unit makes one segment a step
-    if segments > MAX_CHUNKS or len(own) > segments or own[-1].last != (len(own) == segments):
+    if segments > MAX_CHUNKS or len(own) > segments or (own and own[-1].last != (len(own) == segments)):
         raise _misfit(info, f"the file has {len(own)} segments, the layout gives {segments}")
-    borders = parts.time_bounds(layout, info.unit)
-    pieces = []
-    for s, part in enumerate(own):
-        piece: Tokens | None = None
-        whole = parts.time_layout(layout, borders[s], borders[s + 1])
-        for k in range(wanted):
-            piece = _decoded(part.blobs[k], Layout(whole.stages[: k + 1], (k + 1,), layout.signal), piece, prior)
-        assert piece is not None
-        pieces.append(piece)
-    there = layout if len(own) == segments else parts.time_layout(layout, 0, borders[len(own)])
-    return parts.join(there.prefix(wanted), pieces, "time")
+
+
+def _group(part: Part, whole: Layout, prior: Prior, wanted: int) -> Tokens:
+    piece: Tokens | None = None
+    for k in range(wanted):
+        piece = _decoded(part.blobs[k], Layout(whole.stages[: k + 1], (k + 1,), whole.signal), piece, prior)
+    assert piece is not None
+    return piece
 
 
 def _decoded(blob: tuple[bytes, bytes], layout: Layout, known: Tokens | None, prior: Prior) -> Tokens:
@@ -209,4 +247,4 @@ def _decoded(blob: tuple[bytes, bytes], layout: Layout, known: Tokens | None, pr
 
 
 def _shortened(part: Part, info: StreamInfo) -> Part:
-    return replace(part, blobs=part.blobs[: info.stages]) if info.time_order else part
+    return replace(part, blobs=part.blobs[: info.stages]) if info.grouped else part

@@ -15,7 +15,7 @@ from smalti.tokenizers.errors import BitstreamError
 
 @dataclass(frozen=True)
 class StreamReport:
-    """One stream. stages: leading stages that are whole (of a timed stream: levels); segments: leading segments of time that are whole.
+    """One stream. stages: leading stages that are whole (of a stream in groups: levels); segments: leading groups that are whole.
 
     stage_bytes: coder payload per stage; one number for all of them in solo form, where they share a stream.
     """

@@ -60,7 +60,7 @@ class StreamInfo:
     modality: one of MODALITIES. fingerprint: the model's first 6 bytes. prior_id: 4 bytes, OWN_PRIOR for the model's own prior.
     stages: how many the file was written with (the writer fills it in). signal: the size by name, as in `Layout.signal`.
     notes: bit set, see `codecs.notes`. layout: of raw tokens. fields: side fields, ascending ids.
-    time_order, unit, mark: filled in by the writer of chunked files, see FORMAT.md.
+    grouped (all levels of a stretch of time or of rows a chunk), unit, mark: filled in by the writer of chunked files, see FORMAT.md.
     """
 
     modality: str
@@ -71,7 +71,7 @@ class StreamInfo:
     notes: int = 0
     layout: Layout | None = None
     fields: tuple[Field, ...] = ()
-    time_order: bool = False
+    grouped: bool = False
     unit: int = 0
     mark: bytes = b"\0\0\0\0"
 
@@ -228,7 +228,7 @@ def check_applied(info: StreamInfo, applied: Sequence[int] = ()) -> None:
 def write_stream(info: StreamInfo, number: int) -> bytes:
     """The payload of a STREAM chunk."""
     return (
-        bytes([number << 4 | info.time_order << 3 | MODALITIES.index(info.modality)])
+        bytes([number << 4 | info.grouped << 3 | MODALITIES.index(info.modality)])
         + info.fingerprint
         + info.prior_id
         + bytes([info.stages - 1, info.unit])

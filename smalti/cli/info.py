@@ -43,22 +43,22 @@ def _about(name: str) -> dict[str, Any]:
 
 def describe(name: str, report: Report) -> dict[str, Any]:
     """The report as a plain dictionary."""
-    assert report.file is not None
     size = report.size
     return {
         "file": name,
         "status": report.status,
         "problems": list(report.problems),
         "form": report.form,
-        "version": ".".join(map(str, report.file.version)),
+        "version": ".".join(map(str, report.version)),
         "bytes": size,
+        "items": report.items,
         "overhead_bytes": report.overhead,
         "parts": dict(report.bytes),
-        "streams": [_stream(stream, size) for stream in report.streams],
+        "streams": [_stream(stream, size, report.archive is None) for stream in report.streams],
     }
 
 
-def _stream(stream: Any, size: int) -> dict[str, Any]:
+def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
     from smalti.codecs import notes
     from smalti.tokenizers import zoo
 
@@ -76,7 +76,7 @@ def _stream(stream: Any, size: int) -> dict[str, Any]:
         "notes": list(notes.from_bits(info.notes)),
         "fields": [{"name": field.name, "bytes": len(field.data), "critical": field.critical} for field in info.fields],
     }
-    if info.modality == "image":  # the names and values of raw tokens are whatever their file says
+    if info.modality == "image" and alone:  # the names and values of raw tokens are whatever their file says
         about["bits_per_pixel"] = 8 * size / (about["size"]["height"] * about["size"]["width"])
     return about
 
@@ -89,13 +89,15 @@ def _prior(id: bytes) -> str:
 
 def _show(item: dict[str, Any]) -> None:
     click.echo(f"{item['file']}: .smt version {item['version']}, {item['form']}, {item['bytes']} bytes, {item['status']}")
+    if item["form"] == "archive":
+        click.echo(f"  items        {item['items']}, with {len(item['streams'])} sets of parameters")
     for problem in item["problems"]:
         click.echo(f"  problem      {problem}")
     for stream in item["streams"]:
         size = stream["size"]
         rate = f", {stream['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in stream else ""
         named = ", ".join(f"{name} {value}" for name, value in size.items())
-        dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" else named
+        dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" and size else named or "sizes differ"
         click.echo(f"  {stream['modality']:<12} {dimensions}{rate}")
         click.echo(f"  model        {stream['model'] or 'not installed'} ({stream['fingerprint']})")
         click.echo(f"  prior        {stream['prior']}")

@@ -31,6 +31,32 @@ def test_info(cli: Any, samples: Any) -> None:
     assert "80 x 56" in text
 
 
+def test_info_and_verify_of_an_archive(cli: Any, tmp_path: Path) -> None:
+    from smalti.codecs.bitstream import Item, StreamInfo, write_archive
+    from smalti.codecs.priors.uniform import UniformPrior
+    from smalti.tokenizers.tokens import Layout, Stage, Tokens
+
+    prior, items = UniformPrior(), []
+    for side in (3, 4):
+        signal = (("height", side), ("width", side))
+        layout = Layout((Stage("s", (("row", side), ("col", side)), 9),), (1,), signal)
+        tokens = Tokens(layout, (np.ones((side, side), np.int32),))
+        items.append(Item(tokens, prior, StreamInfo("image", b"nobody", prior.id, signal=signal)))
+    path = tmp_path / "a.smt"
+    data = write_archive(items)
+    path.write_bytes(data)
+    (item,) = cli("info", path, "--json").json
+    assert (item["form"], item["items"], sum(item["parts"].values())) == ("archive", 2, len(data))
+    shown = cli("info", path)
+    assert (shown.code, shown.err, "sizes differ" in shown.out, "items        2" in shown.out) == (0, "", True, True)
+    assert cli("verify", path).out == f"{path}: whole; only checksums of 2 items, tokens not checked\n"
+    assert "open it with Archive" in cli("detokenize", path).refusal()
+    path.write_bytes(data[:-1])
+    damaged = cli("verify", path)
+    assert (damaged.code, "damaged" in damaged.out) == (1, True)
+    assert cli("info", path).code == 1
+
+
 def test_verify(cli: Any, samples: Any, tmp_path: Path) -> None:
     assert cli("verify", samples.solo, samples.chunked).out == f"{samples.solo}: whole\n{samples.chunked}: whole\n"
     damaged = cli("verify", samples.damaged)

@@ -56,8 +56,9 @@ class DataConfig:
 class LossConfig:
     """Weights; pictures are in [-1, 1].
 
-    color: L1 of means over 8 x 8 pixels in opponent colours, against muted hues. lpips_ramp: fraction of the run over which LPIPS is
-    brought in. lpips_shift: pictures are shifted by up to so many pixels before LPIPS, against patterns between AlexNet's samples.
+    color: L1 of means over 8 x 8 and 64 x 64 pixels in opponent colours, against muted hues and shifted tones. lpips_ramp: fraction of
+    the run over which LPIPS is brought in. lpips_shift: pictures are shifted by up to so many pixels before LPIPS, against
+    patterns between AlexNet's samples.
     """
 
     l1: float = 1.0

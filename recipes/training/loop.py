@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from smalti.codecs.media.images import write_image
@@ -31,6 +31,7 @@ from smalti.recipes.training.adversary import Adversary
 from smalti.recipes.training.config import OptimizerConfig, TrainingConfig
 from smalti.recipes.training.losses import PictureLoss
 from smalti.tokenizers import zoo
+from smalti.tokenizers.codebooks import LearnedVQ
 from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.image.grid import ImageGrid
@@ -111,7 +112,8 @@ class Run:
                 values = {name: float(value.detach()) for name, value in terms.items()}
                 seconds, clock = time.monotonic() - clock, time.monotonic()
                 self._log({"step": self.step, **values, **health, "seconds": round(seconds, 3)})
-                report(" ".join(f"{name} {values[name]:.3f}" for name in values if name != "total"))
+                shown = [f"{name} {values[name]:.3f}" for name in values if name != "total"]
+                report(" ".join([*shown, *(f"{name} {value:.0f}" for name, value in health.items() if name.startswith("perplexity"))]))
             if self.step % config.evaluate_every == 0 or last:
                 self._evaluate()
                 self.accelerator.wait_for_everyone()
@@ -142,6 +144,7 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self._bare())
+        _copy_tables(self._bare(), self.average.module)
         if self.adversary:
             terms |= self.adversary.learn(pixels, reconstruction)
         return terms, quantized.health
@@ -255,11 +258,18 @@ def _start_from(net: ImageGridNet, init: str) -> None:
 
 
 def _groups(net: ImageGridNet, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Norm weights and biases are not decayed."""
-    parameters = list(net.parameters())
-    matrices = [p for p in parameters if p.squeeze().ndim > 1]
-    vectors = [p for p in parameters if p.squeeze().ndim <= 1]
+    """Norm weights and biases are not decayed, nor what a quantizer learns: its entries belong where the latents are."""
+    tables = set(net.quantizer.parameters())
+    matrices = [p for p in net.parameters() if p.squeeze().ndim > 1 and p not in tables]
+    vectors = [p for p in net.parameters() if p.squeeze().ndim <= 1 or p in tables]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _copy_tables(net: nn.Module, average: nn.Module) -> None:
+    """Learned tables as they are: an average would lie between where a revived entry was and where it is."""
+    for now, kept in zip(net.modules(), average.modules(), strict=True):
+        if isinstance(now, LearnedVQ) and isinstance(kept, LearnedVQ):
+            kept.table.data.copy_(now.table.data)
 
 
 def _averager(decay: float) -> Any:

@@ -10,6 +10,8 @@ from smalti.metrics.image import lpips_network
 from smalti.recipes.training.config import LossConfig
 from smalti.tokenizers.contracts import Quantized
 
+COLOR_SIDES = (8, 64)  # hues of small things; and the tone of whole areas, which the eye sees long before a mean error does
+
 
 class PictureLoss(nn.Module):
     """Named terms and their weighted sum. Judges that weigh nothing are not loaded."""
@@ -30,7 +32,7 @@ class PictureLoss(nn.Module):
         if self.config.l2:
             terms["l2"] = F.mse_loss(reconstruction, picture)
         if self.config.color:
-            terms["color"] = F.l1_loss(_opponents(reconstruction), _opponents(picture))
+            terms["color"] = torch.stack([_color_error(picture, reconstruction, side) for side in COLOR_SIDES]).sum()
         ramp = min(1.0, progress / self.config.lpips_ramp) if self.config.lpips_ramp else 1.0
         with torch.autocast(picture.device.type, enabled=False):
             down, right = torch.randint(0, self.config.lpips_shift + 1, (2,)).tolist() if self.config.lpips_shift else (0, 0)
@@ -42,7 +44,13 @@ class PictureLoss(nn.Module):
         return {**terms, **quantized.losses, "total": torch.stack(weighted).sum()}
 
 
-def _opponents(pixels: Tensor) -> Tensor:
-    """Means over 8 x 8 pixels as brightness, red - green and yellow - blue: plain RGB error lets hues fade to the commonest axis."""
-    red, green, blue = F.avg_pool2d(pixels, 8).unbind(1)
+def _color_error(picture: Tensor, reconstruction: Tensor, side: int) -> Tensor:
+    """L1 of means over side x side pixels (or the whole, where that is smaller) in opponent colours."""
+    side = min(side, *picture.shape[-2:])
+    return F.l1_loss(_opponents(reconstruction, side), _opponents(picture, side))
+
+
+def _opponents(pixels: Tensor, side: int) -> Tensor:
+    """Means as brightness, red - green and yellow - blue: plain RGB error lets hues fade to the commonest axis."""
+    red, green, blue = F.avg_pool2d(pixels, side).unbind(1)
     return torch.stack([(red + green + blue) / 3, red - green, (red + green) / 2 - blue], 1)

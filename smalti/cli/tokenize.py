@@ -71,7 +71,7 @@ def _group(jobs: list[Job], codec: NeuralCodec, target: Target, form: str, alone
     """Read, encode together, write. With several files one that fails is named and the rest go on."""
     found = [(job, options.attempt(alone, _picture, job)) for job in jobs]
     pictures = [(job, picture) for job, picture in found if picture is not None]
-    encoded = codec.encode([picture for _, picture in pictures])
+    encoded = codec.encode([picture for _, picture in pictures], target)
     results = [
         options.attempt(alone, _one, job, picture, tokens, codec, target, form)
         for (job, picture), tokens in zip(pictures, encoded, strict=True)

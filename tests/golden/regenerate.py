@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from smalti.codecs.bitstream import Entry, Field, Item, StreamInfo, write_archive, write_chunked, write_solo
+from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -61,6 +62,7 @@ def files() -> dict[str, bytes]:
     return {
         "archive.smt": write_archive(items),
         "solo.smt": write_solo(picture, prior, image),
+        "adaptive.smt": write_solo(picture, AdaptivePrior(), replace(image, prior_id=AdaptivePrior().id)),
         "chunked.smt": write_chunked([Entry(picture, prior, image), Entry(sound, prior, audio)]),
     }
 

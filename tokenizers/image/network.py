@@ -19,7 +19,7 @@ from smalti.tokenizers import quantizers
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.trim import Margins, reach, run_trimmed
-from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, WideBlock
+from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, WideBlock, conv
 from smalti.tokenizers.nets.haar import haar, inverse_haar
 from smalti.tokenizers.nets.whitening import Whitening
 from smalti.tokenizers.quantizers import FactorizedConfig, QuantizerConfig, ResidualConfig, SingleConfig
@@ -114,7 +114,7 @@ def _stage(width: int, depth: int, coarsest: bool) -> list[nn.Module]:
 
 def _encoder(config: ImageGridConfig, dim: int) -> nn.Sequential:
     widths = config.widths
-    layers: list[nn.Module] = [nn.Conv2d(3 * 4**HAAR_LEVELS, widths[0], 3, padding=1)]
+    layers: list[nn.Module] = [conv(3 * 4**HAAR_LEVELS, widths[0], 3)]
     for i, width in enumerate(widths):
         if i:
             layers.append(nn.Conv2d(widths[i - 1], width, 2, stride=2))
@@ -124,11 +124,11 @@ def _encoder(config: ImageGridConfig, dim: int) -> nn.Sequential:
 
 def _decoder(config: ImageGridConfig, dim: int) -> nn.Sequential:
     widths, half = config.widths, config.head_width
-    layers: list[nn.Module] = [nn.Conv2d(dim, widths[-1], 3, padding=1)]
+    layers: list[nn.Module] = [conv(dim, widths[-1], 3)]
     for i in reversed(range(len(widths))):
         layers += _stage(widths[i], config.decoder_depths[i], i == len(widths) - 1)
         layers.append(Upsample(widths[i], widths[i - 1] if i else half))
-    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(half, 12, 3, padding=1))
+    return nn.Sequential(*layers, nn.SiLU(), conv(half, 12, 3))
 
 
 def pad_to_stride(pixels: Tensor, stride: int) -> Tensor:

@@ -51,7 +51,8 @@ class Archive:
     """A file of many signals, open for reading: `archive[i]` is a `File`, as `parse` gives.
 
     source: its bytes, or a seekable binary file, of which then only the head, the index and the wanted items are read. Each access checks
-    what it reads. Raises BitstreamError where header, sets or index are damaged; `recover` then finds what is left.
+    what it reads. Raises BitstreamError where header, sets or index are damaged; `recover` then finds what is left, and `unknown`: (type,
+    payload) of the skippable chunks that this release does not know.
     """
 
     _heads: dict[int, tuple[int, Head]]  # the last one read
@@ -62,6 +63,7 @@ class Archive:
         self.version, self._seed, self.sets, first = _opened(self._read, self._size)
         self.places = read_index(self._read, self._size, self._seed, first)
         self.problems: tuple[str, ...] = ()
+        self.unknown: tuple[tuple[int, bytes], ...] = ()
         self._firsts, self._heads = [place.first for place in self.places], {}
 
     @classmethod
@@ -73,11 +75,12 @@ class Archive:
         sets: Sequence[ParameterSet],
         places: Sequence[Place],
         problems: Sequence[str],
+        unknown: Sequence[tuple[int, bytes]],
     ) -> Archive:
         """An archive of what was found in its bytes, in place of an index."""
         self = cls.__new__(cls)
         self._source, self._size, self.version, self._seed = data, len(data), version, seed
-        self.sets, self.places, self.problems = tuple(sets), tuple(places), tuple(problems)
+        self.sets, self.places, self.problems, self.unknown = tuple(sets), tuple(places), tuple(problems), tuple(unknown)
         self._firsts, self._heads = [place.first for place in self.places], {}
         return self
 

@@ -42,7 +42,7 @@ def recover(data: bytes, strict: bool = False) -> tuple[Archive, Accounts]:
         raise BitstreamError(f"the first chunk of an archive has type {first.type:#04x}, expected SET")
     walk = _Walk(data, first.crc, strict)
     walk.run(start, first)
-    return Archive.rebuilt(data, version, first.crc, walk.sets, walk.places, walk.problems), walk.accounts
+    return Archive.rebuilt(data, version, first.crc, walk.sets, walk.places, walk.problems, walk.unknown), walk.accounts
 
 
 class _Walk:
@@ -53,6 +53,7 @@ class _Walk:
         self.sets: list[ParameterSet] = []
         self.places: list[Place] = []
         self.problems: list[str] = []
+        self.unknown: list[tuple[int, bytes]] = []
         self.accounts = Accounts()
         self._resync = Resync(data, seed, FILE, self._starts)
 
@@ -104,6 +105,7 @@ class _Walk:
                 self._say("the index does not match the chunks of the archive")
         elif found.type & SKIPPABLE:
             self.accounts = self.accounts.plus(unknown=size)
+            self.unknown.append((found.type, found.payload))
         else:
             raise BitstreamError(f"chunk type {found.type:#04x} must be understood and is not known to this release: install a later one")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from smalti.codecs.bitstream.archive import HEADER, MAX_SETS, end_chunk
-from smalti.codecs.bitstream.file import write
+from smalti.codecs.bitstream.file import parse, write
 from smalti.codecs.bitstream.items import MAX_HELD, MAX_ITEM, MAX_ITEMS, MAX_KEY, ParameterSet, write_item, write_items, write_set
 from smalti.codecs.bitstream.streams import StreamInfo
 from smalti.codecs.bitstream.wire import FILE, ITEMS, MAX_PAYLOAD, SET, chunk, crc, uvarint
@@ -27,15 +27,26 @@ class Item:
     key: str = ""
 
 
-def write_archive(items: Sequence[Item]) -> bytes:
-    """The archive of these items, in this order; raises UsageError for what it cannot hold."""
+@dataclass(frozen=True)
+class Whole:
+    """A solo or chunked file to be written as it is. key: as of an Item."""
+
+    data: bytes
+    key: str = ""
+
+
+def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, bytes]] = ()) -> bytes:
+    """The archive of these items, in this order; raises UsageError for what it cannot hold.
+
+    unknown: (type, payload) of skippable chunks that come along from another archive.
+    """
     if not 1 <= len(items) <= MAX_ITEMS:
         raise UsageError(f"an archive has 1..{MAX_ITEMS} items, found {len(items)}")
     for item in items:
         if len(item.key.encode("utf-8")) > MAX_KEY or not item.key.isprintable():
             raise UsageError(f"keys are printable and have at most {MAX_KEY} bytes, found {item.key!r}")
-    infos = [replace(item.info, stages=len(item.tokens.arrays)).checked() for item in items]
-    payloads = [item.prior.encode(item.tokens) if item.tokens.uniform_bits <= 256 * MAX_ITEM else None for item in items]
+    infos = [_info(item) for item in items]
+    payloads = [_payload(item) for item in items]
     keyed = any(item.key for item in items)
     families = _families(infos, keyed)
     out = bytearray(HEADER)
@@ -48,6 +59,8 @@ def write_archive(items: Sequence[Item]) -> bytes:
         seed = stored if not sets else seed
         sets.append(replace(common, seed=stored))
         out += made
+    for kind, payload in unknown:
+        out += chunk(kind, payload, seed)
     numbers = {family: i for i, family in enumerate(families)}
     places: list[tuple[int, int]] = []
     held: list[bytes] = []
@@ -61,8 +74,10 @@ def write_archive(items: Sequence[Item]) -> bytes:
 
     for i, (item, info, payload) in enumerate(zip(items, infos, payloads, strict=True)):
         number = numbers[_family(info)]
-        body = write_item(sets[number], info, item.key, item.tokens.digest(), payload) if payload is not None else None
-        if body is None or len(body) > MAX_ITEM:
+        body = b""
+        if isinstance(item, Item) and payload is not None:
+            body = write_item(sets[number], info, item.key, item.tokens.digest(), payload)
+        if not 0 < len(body) <= MAX_ITEM:
             flush()
             places.append((len(out), 1))
             out += _file_chunk(i, item, seed)
@@ -76,9 +91,23 @@ def write_archive(items: Sequence[Item]) -> bytes:
     return bytes(out + end_chunk(places, seed))
 
 
-def _file_chunk(number: int, item: Item, seed: int) -> bytes:
+def _info(item: Item | Whole) -> StreamInfo:
+    if isinstance(item, Item):
+        return replace(item.info, stages=len(item.tokens.arrays)).checked()
+    return replace(parse(item.data).streams[0], grouped=False, unit=0, mark=bytes(4))
+
+
+def _payload(item: Item | Whole) -> bytes | None:
+    """The coder bytes of what may be a compact item."""
+    if isinstance(item, Whole) or item.tokens.uniform_bits > 256 * MAX_ITEM:
+        return None
+    return item.prior.encode(item.tokens)
+
+
+def _file_chunk(number: int, item: Item | Whole, seed: int) -> bytes:
     name = item.key.encode("utf-8")
-    payload = uvarint(number) + bytes([len(name)]) + name + write(item.tokens, item.prior, item.info)
+    data = item.data if isinstance(item, Whole) else write(item.tokens, item.prior, item.info)
+    payload = uvarint(number) + bytes([len(name)]) + name + data
     if len(payload) > MAX_PAYLOAD:
         raise UsageError(f"item {number} has {len(payload)} bytes, one of an archive at most {MAX_PAYLOAD}; write it to a file of its own")
     return chunk(FILE, payload, seed)

@@ -5,6 +5,7 @@ Every chunk's CRC-32 goes on from that of the header and the first STREAM chunk,
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -65,9 +66,17 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Unknown:
+    """A skippable chunk that this release does not know. before: how many TOKENS chunks stand before it."""
+
+    before: int
+    type: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
 class Chunked:
-    """A chunked file taken apart. problems: empty in a whole file. side_bytes, unknown_bytes (skippable chunks that this release does not
-    know) and end_bytes: sizes of whole chunks."""
+    """A chunked file taken apart. problems: empty in a whole file. side_bytes, unknown_bytes and end_bytes: sizes of whole chunks."""
 
     version: tuple[int, int]
     streams: tuple[StreamInfo, ...]
@@ -76,6 +85,7 @@ class Chunked:
     side_bytes: int
     unknown_bytes: int
     end_bytes: int
+    unknown: tuple[Unknown, ...] = ()
 
 
 def write_chunked(entries: Sequence[Entry]) -> bytes:
@@ -84,8 +94,8 @@ def write_chunked(entries: Sequence[Entry]) -> bytes:
     return assemble(streams, _merged([list(_parts(i, e, s)) for i, (e, s) in enumerate(zip(entries, streams, strict=True))]))
 
 
-def assemble(streams: Sequence[StreamInfo], held: Sequence[Part]) -> bytes:
-    """A file of these streams and parts: what `write_chunked` writes and what `cut` leaves."""
+def assemble(streams: Sequence[StreamInfo], held: Sequence[Part], unknown: Sequence[Unknown] = ()) -> bytes:
+    """A file of these streams and parts: what `write_chunked` writes and what `cut` leaves. unknown: in file order."""
     if not 1 <= len(streams) <= MAX_STREAMS or len(held) > MAX_CHUNKS:
         raise UsageError(f"a file has 1..{MAX_STREAMS} streams and at most {MAX_CHUNKS} chunks, found {len(streams)} and {len(held)}")
     first = chunk(STREAM, write_stream(streams[0], 0), crc(HEADER))
@@ -96,14 +106,16 @@ def assemble(streams: Sequence[StreamInfo], held: Sequence[Part]) -> bytes:
     for i, info in enumerate(streams):
         if info.fields:
             out += chunk(SIDE, bytes([i]) + write_fields(info.fields), seed)
-    offsets = []
-    for part in held:
+    offsets, left = [], deque(unknown)
+    for i, part in enumerate(held):
+        while left and left[0].before <= i:
+            out += _unknown_chunk(left.popleft(), seed)
         offsets.append(len(out))
         payload = _write_part(part, streams)
         if len(payload) > MAX_PAYLOAD:
             raise UsageError(f"a chunk of {len(payload)} bytes; at most {MAX_PAYLOAD} are written")
         out += chunk(TOKENS, payload, seed)
-    return bytes(out + _end(offsets, seed))
+    return bytes(out + b"".join(_unknown_chunk(extra, seed) for extra in left) + _end(offsets, seed))
 
 
 def read_chunked(data: bytes, strict: bool = True) -> Chunked:
@@ -121,7 +133,8 @@ def read_chunked(data: bytes, strict: bool = True) -> Chunked:
     reader.accept(first)
     reader.run(first.end)
     streams = tuple(replace(info, fields=reader.fields.get(i, ())) for i, info in enumerate(reader.streams))
-    return Chunked(version, streams, tuple(reader.parts), tuple(reader.problems), reader.side_bytes, reader.unknown_bytes, reader.end_bytes)
+    sizes = reader.side_bytes, reader.unknown_bytes, reader.end_bytes
+    return Chunked(version, streams, tuple(reader.parts), tuple(reader.problems), *sizes, tuple(reader.unknown))
 
 
 class _Reader:
@@ -134,6 +147,7 @@ class _Reader:
         self.parts: list[Part] = []
         self.problems: list[str] = []
         self.offsets: list[int] = []
+        self.unknown: list[Unknown] = []
         self.side_bytes = self.unknown_bytes = self.end_bytes = 0
         self._resync = Resync(data, seed, SIDE, self._indexed)
         self._next: dict[int, tuple[int, int] | None] = {}
@@ -183,6 +197,7 @@ class _Reader:
                 self._say("the index does not match the chunks of the file")
         elif kind & SKIPPABLE:
             self.unknown_bytes += found.end - found.start
+            self.unknown.append(Unknown(len(self.parts), kind, found.payload))
         else:
             raise BitstreamError(f"chunk type {kind:#04x} must be understood and is not known to this release: install a later one")
 
@@ -219,6 +234,10 @@ class _Reader:
         return [*offsets, end.start]
 
 
+def _unknown_chunk(extra: Unknown, seed: int) -> bytes:
+    return chunk(extra.type, extra.payload, seed)
+
+
 def _end(offsets: Sequence[int], seed: int) -> bytes:
     index, before = uvarint(len(offsets)), 0
     for offset in offsets[INDEX_STEP::INDEX_STEP]:
@@ -247,16 +266,17 @@ def _parts(number: int, entry: Entry, info: StreamInfo) -> Iterator[Part]:
         borders = parts.group_bounds(tokens.layout, info.unit)
         for s in range(len(borders) - 1):
             piece = parts.group_tokens(tokens, borders[s], borders[s + 1])
-            yield Part(number, s, 0, s + 2 == len(borders), tuple(_blob(piece, k, prior) for k in range(info.stages)))
+            yield Part(number, s, 0, s + 2 == len(borders), tuple(blob(piece, k, prior) for k in range(info.stages)))
         return
     for k, stage in enumerate(tokens.layout.stages):
         borders = parts.stage_bounds(stage, info.unit)
         for s in range(len(borders) - 1):
             piece = parts.rows_tokens(tokens, k, borders[s], borders[s + 1])
-            yield Part(number, s, k, s + 2 == len(borders), (_blob(piece, k, prior),))
+            yield Part(number, s, k, s + 2 == len(borders), (blob(piece, k, prior),))
 
 
-def _blob(piece: Tokens, k: int, prior: Prior) -> tuple[bytes, bytes]:
+def blob(piece: Tokens, k: int, prior: Prior) -> tuple[bytes, bytes]:
+    """Stage k of a segment as a chunk holds it: the hash of its tokens and its coder bytes."""
     return bytes.fromhex(parts.stage_digest(piece, k)[:4]), prior.encode(parts.levels(piece, k + 1), k)
 
 

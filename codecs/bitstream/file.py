@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 from smalti.codecs.bitstream import parts
 from smalti.codecs.bitstream.chunked import Chunked, Entry, Part, assemble, read_chunked, write_chunked
+from smalti.codecs.bitstream.reading import check_groups, check_prior, group, grouped_tokens, layout_of, solo_tokens, still_tokens
 from smalti.codecs.bitstream.solo import MAX_PAYLOAD, SOLO, Solo, read_solo, write_solo
-from smalti.codecs.bitstream.streams import OWN_PRIOR, StreamInfo
-from smalti.codecs.bitstream.wire import ARCHIVE, MAX_CHUNKS, check_header
+from smalti.codecs.bitstream.streams import StreamInfo
+from smalti.codecs.bitstream.wire import ARCHIVE, check_header
 from smalti.tokenizers.contracts import Prior
-from smalti.tokenizers.errors import BitstreamError, ModelError, SmaltiError, UsageError
+from smalti.tokenizers.errors import BitstreamError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
 
@@ -66,8 +67,8 @@ class File:
         the steps or rows that are there. Raises BitstreamError for damage, ModelError for another prior or layout.
         """
         info = self.streams[stream]
-        layout = _layout_of(info, layout)
-        _check_prior(info, prior)
+        layout = layout_of(info, layout)
+        check_prior(info, prior)
         whole = self.stages(stream)
         wanted = stages if stages is not None else max((c for c in layout.cuts if c <= whole), default=0)
         if stages is not None and stages not in layout.cuts:
@@ -75,12 +76,12 @@ class File:
         if not 0 < wanted <= whole:
             raise BitstreamError(f"the file holds {whole} whole stages, too few to decode {f'the first {wanted}' if wanted else 'any'}")
         if isinstance(self.content, Solo):
-            tokens = _solo_tokens(self.content, layout, prior)
+            tokens = solo_tokens(self.content, layout, prior)
             return tokens if wanted == whole else tokens.prefix(wanted)
         own = [p for p in self.content.parts if p.stream == stream]
         if info.grouped:
-            return _grouped_tokens(own[: self.segments(stream)], info, layout, prior, wanted)
-        return _still_tokens(own, info, layout.prefix(wanted), prior)
+            return grouped_tokens(own[: self.segments(stream)], info, layout, prior, wanted)
+        return still_tokens(own, info, layout.prefix(wanted), prior)
 
     def region(self, layout: Layout | None, prior: Prior, start: int, stop: int, stream: int = 0, stages: int | None = None) -> Tokens:
         """Steps [start, stop) of time, or rows of a still signal, counted in the first stage's.
@@ -89,28 +90,31 @@ class File:
         Raises as `tokens` does, UsageError where the stages share no such axis.
         """
         info = self.streams[stream]
-        full = _layout_of(info, layout)
+        full = layout_of(info, layout)
         if not parts.group_axis(full) or not 0 <= start < stop <= parts.group_steps(full):
             raise UsageError(f"a region is a stretch of an axis that all stages share; found {start}..{stop} of {full.stages}")
         if isinstance(self.content, Solo) or not info.grouped:
             return parts.group_tokens(self.tokens(layout, prior, stream, stages), start, stop)
-        _check_prior(info, prior)
+        check_prior(info, prior)
         wanted = info.stages if stages is None else stages
         if wanted not in full.cuts or wanted > info.stages:
             raise UsageError(f"the file holds {info.stages} stages, of which {', '.join(map(str, full.cuts))} decode; asked for {wanted}")
-        _check_groups([], info, full)
+        check_groups([], info, full)
         borders = parts.group_bounds(full, info.unit)
         first, last = bisect_right(borders, start) - 1, bisect_left(borders, stop)
         held = {p.segment: p for p in self.content.parts if p.stream == stream and first <= p.segment < last}
         if missing := [s for s in range(first, last) if s not in held]:
             raise BitstreamError(f"segment {missing[0]} of the region is damaged or missing")
-        pieces = [_group(held[s], parts.group_layout(full, borders[s], borders[s + 1]), prior, wanted) for s in range(first, last)]
+        pieces = [group(held[s], parts.group_layout(full, borders[s], borders[s + 1]), prior, wanted) for s in range(first, last)]
         there = parts.group_layout(full, borders[first], borders[last]).prefix(wanted)
         joined = parts.join(there, pieces, parts.group_axis(full))
         return parts.group_tokens(joined, start - borders[first], stop - borders[first])
 
     def cut(self, stages: int, layout: Layout | None = None, prior: Prior | None = None) -> bytes:
-        """A file of the first `stages` of every stream. Chunked files drop chunks and levels and need neither layout nor prior."""
+        """A file of the first `stages` of every stream, with all side fields and chunks that this release may skip.
+
+        Chunked files drop chunks and levels and need neither layout nor prior. Raises UsageError where these stages do not decode.
+        """
         if isinstance(self.content, Solo):
             if prior is None or (layout is None and self.content.info.layout is None):
                 raise UsageError("a solo file is cut by coding its tokens again: that needs the model's layout and prior")
@@ -120,14 +124,15 @@ class File:
         streams = tuple(replace(info, stages=min(stages, info.stages)) for info in self.streams)
         if stages < 1 or any(i.layout is not None and stages < i.stages and stages not in i.layout.cuts for i in self.streams):
             raise UsageError(f"the first {stages} stages do not decode on their own")
-        held = [_shortened(p, streams[p.stream]) for p in self.content.parts if p.stage < streams[p.stream].stages]
-        return assemble(streams, held)
+        kept = [p.stage < streams[p.stream].stages for p in self.content.parts]
+        held = [_shortened(p, streams[p.stream]) for p, keep in zip(self.content.parts, kept, strict=True) if keep]
+        return assemble(streams, held, [replace(extra, before=sum(kept[: extra.before])) for extra in self.content.unknown])
 
     def truncate(self, chunks: int) -> bytes:
         """A chunked file of the first `chunks` TOKENS chunks, with its END written again."""
         if isinstance(self.content, Solo):
             raise UsageError("a solo file has no chunks")
-        return assemble(self.streams, self.content.parts[:chunks])
+        return assemble(self.streams, self.content.parts[:chunks], [e for e in self.content.unknown if e.before <= chunks])
 
 
 def parse(data: bytes, strict: bool = True) -> File:
@@ -164,86 +169,6 @@ def _run(held: dict[tuple[int, int], bool], stage: int) -> tuple[int, bool]:
         if held[stage, count - 1]:
             return count, True
     return count, False
-
-
-def _layout_of(info: StreamInfo, layout: Layout | None) -> Layout:
-    layout = info.layout if info.layout is not None else layout
-    if layout is None:
-        raise UsageError(f"tokens of {info.modality} need the model's layout to be read")
-    if info.stages > len(layout.stages):
-        raise _misfit(info, f"the file holds {info.stages} stages, the layout has {len(layout.stages)}")
-    return layout
-
-
-def _check_prior(info: StreamInfo, prior: Prior) -> None:
-    if info.prior_id != OWN_PRIOR and info.prior_id != prior.id:
-        raise ModelError(f"the file was written with prior {info.prior_id.hex()}, found {prior.id.hex()}: hand over the file's own")
-
-
-def _misfit(info: StreamInfo, what: str) -> SmaltiError:
-    """The error for a file that does not fit its layout: raw tokens carry their own, so there it is the file that lies."""
-    return ModelError(f"{what}: it was written with another model") if info.layout is None else BitstreamError(f"{what}: a forged file")
-
-
-def _solo_tokens(content: Solo, layout: Layout, prior: Prior) -> Tokens:
-    if content.info.stages not in layout.cuts:
-        raise _misfit(content.info, f"the file holds {content.info.stages} stages, of the layout {layout.cuts} decode")
-    tokens = prior.decode(content.payload, layout.prefix(content.info.stages))
-    if bytes.fromhex(tokens.digest()[: 2 * len(content.hash)]) != content.hash:
-        raise BitstreamError("the decoded tokens are not those that were written: another model, prior or release")
-    return tokens
-
-
-def _still_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior) -> Tokens:
-    by_place = {(p.stage, p.segment): p for p in own}
-    held: Tokens | None = None
-    for k, stage in enumerate(layout.stages):
-        borders = parts.stage_bounds(stage, info.unit)
-        if any((k, s) not in by_place or by_place[k, s].last != (s + 2 == len(borders)) for s in range(len(borders) - 1)):
-            raise _misfit(info, f"stage {stage.name} has other segments than the layout gives")
-        pieces = []
-        for s in range(len(borders) - 1):
-            part_layout = parts.rows_layout(layout, k, borders[s], borders[s + 1])
-            known = parts.cut_rows(held, stage.axes, borders[s], borders[s + 1]) if held is not None else None
-            pieces.append(_decoded(by_place[k, s].blobs[0], part_layout, known, prior))
-        arrays = [*(held.arrays if held is not None else ()), parts.join_arrays([p.arrays[k] for p in pieces], 0)]
-        masks = [*(held.present if held is not None else ()), parts.join_masks([p.present[k] for p in pieces], 0, len(stage.axes))]
-        cuts = layout.cuts if k + 1 == len(layout.stages) else (k + 1,)
-        held = parts.checked(Layout(layout.stages[: k + 1], cuts, layout.signal), arrays, masks)
-    assert held is not None
-    return held
-
-
-def _grouped_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior, wanted: int) -> Tokens:
-    _check_groups(own, info, layout)
-    borders = parts.group_bounds(layout, info.unit)
-    pieces = [_group(part, parts.group_layout(layout, a, b), prior, wanted) for part, a, b in zip(own, borders, borders[1:], strict=False)]
-    there = layout if len(own) + 1 == len(borders) else parts.group_layout(layout, 0, borders[len(own)])
-    return parts.join(there.prefix(wanted), pieces, parts.group_axis(layout))
-
-
-def _check_groups(own: list[Part], info: StreamInfo, layout: Layout) -> None:
-    if not parts.group_axis(layout) or (info.modality in ("video", "audio") and not parts.is_timed(layout)):
-        raise _misfit(info, "the file is in groups of time or rows, the layout has no axis that all stages share")
-    segments = parts.group_count(layout, info.unit)
-    # before any list: a forged unit makes one segment a step
-    if segments > MAX_CHUNKS or len(own) > segments or (own and own[-1].last != (len(own) == segments)):
-        raise _misfit(info, f"the file has {len(own)} segments, the layout gives {segments}")
-
-
-def _group(part: Part, whole: Layout, prior: Prior, wanted: int) -> Tokens:
-    piece: Tokens | None = None
-    for k in range(wanted):
-        piece = _decoded(part.blobs[k], Layout(whole.stages[: k + 1], (k + 1,), whole.signal), piece, prior)
-    assert piece is not None
-    return piece
-
-
-def _decoded(blob: tuple[bytes, bytes], layout: Layout, known: Tokens | None, prior: Prior) -> Tokens:
-    tokens = prior.decode(blob[1], layout, known)
-    if bytes.fromhex(parts.stage_digest(tokens, len(layout.stages) - 1)[:4]) != blob[0]:
-        raise BitstreamError("the decoded tokens are not those that were written: another model, prior or release")
-    return tokens
 
 
 def _shortened(part: Part, info: StreamInfo) -> Part:

@@ -195,7 +195,7 @@ def write_fields(fields: tuple[Field, ...]) -> bytes:
 
 
 def read_fields(data: bytes) -> tuple[Field, ...]:
-    """The fields known to this release; raises BitstreamError for unknown critical ones, disorder or wrong lengths."""
+    """All fields, those unknown to this release too; raises BitstreamError for unknown critical ones, disorder or wrong lengths."""
     cursor = Cursor(data, "the side fields")
     fields, before = [], 0
     while cursor.left:
@@ -208,6 +208,7 @@ def read_fields(data: bytes) -> tuple[Field, ...]:
         if number not in FIELDS:
             if critical:
                 raise BitstreamError(f"side field {number} must be understood and is not known to this release: install a later one")
+            fields.append(Field(number, content))
             continue
         name, least, most = FIELDS[number]
         if not least <= len(content) <= most:

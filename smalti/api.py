@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +20,8 @@ from smalti.codecs import notes as note_bits
 from smalti.codecs import tone
 from smalti.codecs.bitstream import OWN_PRIOR, Change, File, StreamInfo, check_applied, parse
 from smalti.codecs.bitstream import transcode as recoded
+from smalti.codecs.bitstream.salvage import Salvage, salvage
+from smalti.codecs.conceal import conceal
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.tokenizers import zoo
@@ -135,6 +137,12 @@ class Opened:
         """All tokens that the file holds, or those of its first `stages`."""
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
         return self.file.tokens(layout, self.prior, stages=stages)
+
+    def concealed(self, stages: int | None = None) -> Salvage:
+        """What is left of a damaged file's tokens, or of those of its first `stages`, with neighbours in the place of what was lost."""
+        layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
+        found = salvage(self.file, layout, self.prior, stages=stages)
+        return replace(found, tokens=conceal(found.tokens, found.received))
 
     def decoder(self) -> Tokenizer:
         """Whoever turns the tokens into a signal; raises BitstreamError for side fields that must be applied and are not."""

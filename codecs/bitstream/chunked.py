@@ -115,7 +115,7 @@ def assemble(streams: Sequence[StreamInfo], held: Sequence[Part], unknown: Seque
         if len(payload) > MAX_PAYLOAD:
             raise UsageError(f"a chunk of {len(payload)} bytes; at most {MAX_PAYLOAD} are written")
         out += chunk(TOKENS, payload, seed)
-    return bytes(out + b"".join(_unknown_chunk(extra, seed) for extra in left) + _end(offsets, seed))
+    return bytes(out + b"".join(_unknown_chunk(extra, seed) for extra in left) + end_chunk(offsets, seed))
 
 
 def read_chunked(data: bytes, strict: bool = True) -> Chunked:
@@ -193,7 +193,7 @@ class _Reader:
             self.offsets.append(found.start)
         elif kind == END:
             self.end_bytes = found.end - found.start
-            if self.data[found.start : found.end] != _end(self.offsets, self.seed):
+            if self.data[found.start : found.end] != end_chunk(self.offsets, self.seed):
                 self._say("the index does not match the chunks of the file")
         elif kind & SKIPPABLE:
             self.unknown_bytes += found.end - found.start
@@ -238,7 +238,8 @@ def _unknown_chunk(extra: Unknown, seed: int) -> bytes:
     return chunk(extra.type, extra.payload, seed)
 
 
-def _end(offsets: Sequence[int], seed: int) -> bytes:
+def end_chunk(offsets: Sequence[int], seed: int) -> bytes:
+    """The END chunk for TOKENS chunks that start there."""
     index, before = uvarint(len(offsets)), 0
     for offset in offsets[INDEX_STEP::INDEX_STEP]:
         index += uvarint(offset - before)

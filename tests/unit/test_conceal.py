@@ -177,7 +177,7 @@ def test_a_picture_with_a_hole(cli: Any, samples: Any, tmp_path: Path) -> None:
     import smalti
 
     model = smalti.load(samples.tiny)
-    layout = model.layout((("height", 480), ("width", 640)))
+    layout = model.layout((("height", 960), ("width", 960)))
     rng = np.random.default_rng(5)
     tokens = Tokens(layout, tuple(rng.integers(0, s.vocab, s.shape).astype(np.int32) for s in layout.stages))
     info = StreamInfo("image", bytes.fromhex(model.fingerprint)[:6], UNIFORM.id, signal=layout.signal)
@@ -188,4 +188,4 @@ def test_a_picture_with_a_hole(cli: Any, samples: Any, tmp_path: Path) -> None:
     assert "is damaged: its CRC-32 does not match" in ran.err
     assert "stage 1 of 2 concealed in rows " in ran.err
     with PIL.Image.open(io.BytesIO(ran.stdout)) as shown:
-        assert shown.size == (640, 480)
+        assert shown.size == (960, 960)

@@ -59,8 +59,8 @@ def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, by
         seed = stored if not sets else seed
         sets.append(replace(common, seed=stored))
         out += made
-    for kind, payload in unknown:
-        out += chunk(kind, payload, seed)
+    for kind, content in unknown:
+        out += chunk(kind, content, seed)
     numbers = {family: i for i, family in enumerate(families)}
     places: list[tuple[int, int]] = []
     held: list[bytes] = []

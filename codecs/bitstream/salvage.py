@@ -73,7 +73,9 @@ def salvage(file: File, layout: Layout | None, prior: Prior, stream: int = 0, st
         raise BitstreamError("too little of the first stages is left to decode any")
     losses = _losses(found[:kept], full)
     losses += [Loss(k, "", 0, full.stages[k].count, full.stages[k].count, True) for k in range(kept, count)]
-    arrays, masks, received = [], [], []
+    arrays: list[Array] = []
+    masks: list[Array | None] = []
+    received: list[Array] = []
     for stage, stretches in zip(full.stages[:kept], found, strict=False):
         array, mask, there = _joined(stage, stretches, masks[-1] if masks else None)
         arrays.append(array)
@@ -182,9 +184,11 @@ def _joined(stage: Stage, stretches: Sequence[_Stretch], before: Array | None) -
     held = [stretch.tokens[1] for stretch in stretches if stretch.tokens is not None]
     masked = next((mask for mask in held if mask is not None), None)
     mask: Array | None = None
-    if masked is not None or before is not None:
-        shape = stage.shape[len(stage.shape) - masked.ndim :] if masked is not None else np.shape(before)
+    if masked is not None:
+        shape = stage.shape[len(stage.shape) - masked.ndim :]
         mask = before.copy() if before is not None and before.shape == shape else np.ones(shape, bool)
+    elif before is not None:
+        mask = before.copy()
     for stretch in stretches:
         if stretch.tokens is None:
             continue

@@ -132,7 +132,8 @@ def mended(data: bytes) -> bytes:
     if data[5] & 8:
         return data[:-4] + crc(data[:-4]).to_bytes(4, "little")
     archive = bool(data[5])
-    out, place, seed, sets = bytearray(data[:6]), 6, crc(data[:6]), []
+    out, place, seed = bytearray(data[:6]), 6, crc(data[:6])
+    sets: list[int] = []  # their CRCs
     starts: list[tuple[int, int]] = []  # of the chunks that the index names, and how many items they hold
     while place < len(data):
         cursor = Cursor(data, "", place)

@@ -3,8 +3,8 @@
     pip install -c constraints.txt -e '.[fuzz]'
     PYTHONPATH=. python tests/fuzz/bitstream.py FOLDER [-runs=N] [-max_total_time=SECONDS]
 
-FOLDER holds files to start from, as tests/golden does; further arguments are libFuzzer's. Without a limit it runs until it finds an error, and
-leaves what caused it as `crash-*` in the working folder.
+FOLDER holds files to start from, as tests/golden does; further arguments are libFuzzer's. Without a limit it runs until it finds an
+error, and leaves what caused it as `crash-*` in the working folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import atheris
 
-# not the coders: numba compiles them, and cannot read what atheris makes of them
+# the compiled kernels come later, when they are first used: numba cannot read what atheris makes of a function
 with atheris.instrument_imports(include=["smalti.codecs.bitstream"]):
     from smalti.recipes.bench.hostile_files import mended, mutated, read_all
 

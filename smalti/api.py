@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from smalti.codecs import notes as note_bits
 from smalti.codecs import tone
-from smalti.codecs.bitstream import OWN_PRIOR, File, StreamInfo, check_applied, parse
+from smalti.codecs.bitstream import OWN_PRIOR, Change, File, StreamInfo, check_applied, parse
+from smalti.codecs.bitstream import transcode as recoded
+from smalti.codecs.bitstream.salvage import Salvage, salvage
+from smalti.codecs.conceal import conceal
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.tokenizers import zoo
@@ -139,6 +142,12 @@ class Opened:
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
         return self.file.tokens(layout, self.prior, stages=stages)
 
+    def concealed(self, stages: int | None = None) -> Salvage:
+        """What is left of a damaged file's tokens, or of those of its first `stages`, with neighbours in the place of what was lost."""
+        layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
+        found = salvage(self.file, layout, self.prior, stages=stages)
+        return replace(found, tokens=conceal(found.tokens, found.received))
+
     def decoder(self) -> Tokenizer:
         """Whoever turns the tokens into a signal; raises BitstreamError for side fields that must be applied and are not."""
         check_applied(self.info)
@@ -211,6 +220,44 @@ def decompress(
         return Image(decoded.pixels, note_bits.from_bits(found.info.notes))
 
     return with_name(source, picture)
+
+
+def transcode(
+    source: PathOrBytes,
+    prior: str | os.PathLike[str] = "",
+    model: str | os.PathLike[str] | None = None,
+    source_prior: str | os.PathLike[str] = "",
+) -> bytes:
+    """The same tokens under another prior: the bytes of a `.smt` file of the same form, archives too.
+
+    prior: "" for the model's own, "static" for its static tables, "uniform", "adaptive", or a file. model and source_prior as model and
+    prior for `open`. Raises as `open` does, UsageError where the model has no such prior.
+    """
+    found: dict[tuple[bytes, bytes], tuple[ModelInfo | None, Prior, Prior]] = {}
+
+    def choose(info: StreamInfo) -> Change:
+        key = (info.fingerprint if info.layout is None else b"", info.prior_id)
+        if key not in found:
+            made_by = model_of(info.fingerprint, model) if info.layout is None else None
+            found[key] = made_by, prior_for(info, made_by, source_prior), _wanted_prior(made_by, os.fspath(prior))
+        made_by, old, new = found[key]
+        layout = load_info(made_by, "cpu").layout(info.signal) if made_by is not None else None
+        return Change(layout, old, new, new.id if prior else OWN_PRIOR)
+
+    return with_name(source, lambda: recoded(_data(source), choose))
+
+
+def _wanted_prior(made_by: ModelInfo | None, name: str) -> Prior:
+    from smalti.codecs.priors.static import StaticPrior
+
+    if name not in ("", "static"):
+        return prior_named(name)
+    if made_by is None:
+        raise UsageError("raw tokens, made by no model, have no prior of their own; name 'uniform', 'adaptive' or a file of tables")
+    own = prior_of(made_by)
+    if name and not isinstance(own, StaticPrior):
+        raise UsageError(f"{made_by.name} brings no static tables; name a file of them, or 'uniform' or 'adaptive'")
+    return own
 
 
 def the_stream(file: File) -> StreamInfo:

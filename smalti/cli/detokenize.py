@@ -11,6 +11,7 @@ from smalti.cli import options
 
 if TYPE_CHECKING:
     from smalti.cli.files import Job
+    from smalti.codecs.bitstream.salvage import Loss
     from smalti.tokenizers.contracts import Tokenizer
     from smalti.tokenizers.tokens import Tokens
 
@@ -25,6 +26,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
     click.option("-o", "--out", metavar="OUT", help="Result .png, .jpg or .webp, folder (ends in / or exists) or -.  [default: FILE.png]"),
     click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
+    click.option("--conceal", is_flag=True, help="Decode what is left of a damaged .smt file; neighbours stand in for the rest."),
     options.device,
     options.threads,
     options.force,
@@ -33,20 +35,25 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 )
 def command(
     files: tuple[str, ...], model: str | None, prior: str, out: str | None, stages: int | None, limit_bytes: int | None,
-    device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
+    conceal: bool, device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures of exactly the size that went in.
 
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser picture. A .npy array does not name its
     model: give --model.
 
-    Exit code 1: some of several files could not be decoded; stderr says which.
+    --conceal goes on where chunks of a file are damaged or missing: the nearest tokens that are left take the place of lost ones, stages
+    of which too little is left are dropped. The short form of a file (most pictures) stands or falls as a whole.
+
+    Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
     """
     from smalti.cli.files import PIPE, plan
     from smalti.tokenizers.errors import UsageError
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
+    if conceal and limit_bytes:
+        raise click.UsageError("--conceal decodes what is left of a file, whatever its size; give --stages", click.get_current_context())
     jobs = plan(files, out, ".png", (".smt", ".json", ".npy"), force, as_json)
     for job in jobs:
         if job.target != PIPE and Path(job.target).suffix.lower() not in SUFFIXES:
@@ -55,25 +62,34 @@ def command(
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
         for job in jobs:
-            done = options.attempt(len(jobs) == 1, _one, job, model, prior, stages, limit_bytes, device)
+            done = options.attempt(len(jobs) == 1, _one, job, model, prior, stages, limit_bytes, conceal, device)
             results += [done] if done else []
             bar.update(1)
+    for item in results:
+        for line in item["lost"]:
+            options.say(f"{item['source']}: {line}")
     if as_json:
         options.print_json(results)
     elif not quiet:
         for item in results:
             options.say_done(item["target"], f"{item['width']} x {item['height']} from {item['stages']} stages")
-    return options.exit_code(len(results), len(jobs) - len(results))
+    return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
-def _one(job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, device: str) -> dict[str, Any]:
+def _one(
+    job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, conceal: bool, device: str
+) -> dict[str, Any]:
     from smalti import api
     from smalti.cli.files import PIPE, name_of, read, write
     from smalti.codecs.media.images import encode_image
     from smalti.tokenizers.signals import Image
 
     data = read(job.source)
-    tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
+    lost: list[str] = []
+    if conceal:
+        tokens, tokenizer, lost = api.with_name(name_of(job.source), lambda: _concealed(data, model, prior, stages, device))
+    else:
+        tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
     (picture,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
     assert isinstance(picture, Image)
     suffix = Path(job.target).suffix if job.target != PIPE else ".png"
@@ -85,6 +101,7 @@ def _one(job: Job, model: str | None, prior: str, stages: int | None, limit_byte
         "width": picture.width,
         "stages": len(tokens.arrays),
         "model": tokenizer.name,
+        "lost": lost,
     }
 
 
@@ -121,6 +138,31 @@ def _from_smt(
         shorter = write_within(tokens, found.prior, found.info, Target(bytes=limit_bytes))
         tokens = tokens.prefix(parse(shorter).stages())
     return tokens, tokenizer
+
+
+def _concealed(data: bytes, model: str | None, prior: str, stages: int | None, device: str) -> tuple[Tokens, Tokenizer, list[str]]:
+    """Tokens with neighbours in the place of lost ones, their tokenizer, and a line on each thing that was lost."""
+    from smalti import api
+    from smalti.cli import arrays
+    from smalti.codecs.bitstream import parse
+    from smalti.tokenizers.errors import UsageError
+
+    kind = arrays.kind(data)
+    if kind != "smt":
+        raise UsageError(f"--conceal is for .smt files, this is {kind}; leave it out")
+    file = parse(data, strict=False)
+    found = api.opened(file, model, device, prior)
+    tokenizer = found.decoder()
+    result = found.concealed(stages)
+    lines = [_lost(loss, found.info.stages) for loss in result.losses]
+    return result.tokens, tokenizer, [*file.problems, *lines]
+
+
+def _lost(loss: Loss, stages: int) -> str:
+    stage = f"stage {loss.stage + 1} of {stages}"
+    if loss.dropped:
+        return f"{stage} left out"
+    return f"{stage} concealed in {loss.axis}s {loss.start} to {loss.stop - 1} of {loss.count}"
 
 
 def _from_array(data: bytes, kind: str, model: str | None, device: str) -> tuple[Tokens, Tokenizer]:

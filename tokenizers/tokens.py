@@ -41,6 +41,11 @@ class Stage:
     def count(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def step_axis(self) -> int | None:
+        """The array axis `step` of a line of tokens, along which each says something else of the same place; None without lines."""
+        return next((axis for axis, (name, _) in enumerate(self.axes) if name == "step"), None)
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -43,7 +43,7 @@ def command(
     model: give --model.
 
     --conceal goes on where chunks of a file are damaged or missing: the nearest tokens that are left take the place of lost ones, stages
-    of which too little is left are dropped. The short form of a file (most pictures) stands or falls as a whole.
+    of which too little is left, or nothing of a step, are dropped. The short form of a file (most pictures) stands or falls as a whole.
 
     Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
     """

@@ -1,4 +1,4 @@
-"""Two processes: tables, seeds, revival, entropy averages and whitening are those of the whole batch, equal on both."""
+"""Two processes: tables, seeds, revival, entropy averages, whitening and centring are those of the whole batch, equal on both."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import distributed as dist
 
 from smalti.tokenizers import codebooks
 from smalti.tokenizers.codebooks import BSQConfig, IBQConfig, LearnedVQConfig, LFQConfig, ProjectedConfig, VQConfig, entropy, kmeans, ranks
+from smalti.tokenizers.nets.centring import StepCentring
 from smalti.tokenizers.nets.whitening import Whitening
 
 TABLES: dict[str, Any] = {
@@ -90,6 +91,10 @@ def work(rank: int, folder: str) -> None:
     for step in range(3):
         whitening(latents(step, rank)[:, :, None, None])
     out |= {"mean": whitening.mean, "covariance": whitening.covariance}
+    centring = StepCentring(2, 2, momentum=0.4).train()
+    for step in range(4):
+        centring(latents(step, rank).reshape(-1, 2, 2)[: None if step else 20 * rank])  # one rank has no lines in the first step
+    out["step means"] = centring.mean
     torch.manual_seed(rank)
     out["drawn"] = ranks.draw(latents(2, rank), 7)
     out["gathered"] = ranks.gather(latents(2, rank))
@@ -122,6 +127,7 @@ def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> N
     assert torch.allclose(found, gradient, atol=1e-5)
     check_entropies(first, second)
     check_whitening(first)
+    check_centring(first)
 
     together = torch.cat([latents(2, 0), latents(2, 1)])
     assert torch.equal(first["gathered"], together)
@@ -155,6 +161,15 @@ def check_whitening(first: dict[str, torch.Tensor]) -> None:
         whitening(torch.cat([latents(step, 0), latents(step, 1)])[:, :, None, None])
     assert torch.allclose(first["mean"], whitening.mean, atol=1e-6)
     assert torch.allclose(first["covariance"], whitening.covariance, atol=1e-5)
+
+
+def check_centring(first: dict[str, torch.Tensor]) -> None:
+    """Running means of steps are those of one process with all lines."""
+    centring = StepCentring(2, 2, momentum=0.4).train()
+    for step in range(4):
+        lines = [latents(step, rank).reshape(-1, 2, 2) for rank in range(2)]
+        centring(torch.cat(lines) if step else lines[1])
+    assert torch.allclose(first["step means"], centring.mean, atol=1e-6)
 
 
 def test_one_process_is_left_alone() -> None:

@@ -8,11 +8,11 @@ are quantized; learned patches read the quantized queries. Deviations:
   the latents, which needs no pixels (TiTok trains on another tokenizer's tokens first, since queries from scratch collapse).
 - The encoder sees one region at a time: tokens are the region's own. The convolutional decoder runs over the grid of all regions, so joins
   are drawn like any other place.
-- Cross-attention in place of one sequence of patches and queries: patches are not worked on by the encoder, nor tokens by the decoder, and
-  64 patches that read 144 tokens cost half of what 208 vectors in one sequence do; the decoder, where capacity counts, is the cheaper one.
+- Cross-attention in place of one sequence of patches and queries: patches are not worked on by the encoder, nor tokens by the decoder.
+  What reads attends to what is read, not to all of one longer sequence, which is less work per block.
 - With `linear`, the transformers correct a linear code: principal components of a region's latents, most of the variance first, which
   `fit_linear` finds before training (a Karhunen-Loeve transform). Their outputs start at zero, so the first step is already a codec, whose
-  tokens are in order; queries from scratch needed thousands of steps to get there.
+  tokens are in order; queries from scratch would have to learn that first.
 
 Shape letters: B pictures, R regions (of all pictures), N steps of a line, D channels of a code.
 """
@@ -45,6 +45,7 @@ class ImageLineConfig:
 
     widths, encoder_depths, decoder_depths, head_width: the convolutions, as in `ImageGridConfig`; latent_dim: channels of their latent
     grid (the codebook's `dim` in the image-grid that starts them). channels, heads, encoder_blocks, decoder_blocks: the transformers.
+    linear: whether they correct a linear code, which `ImageLineNet.fit_linear` finds, or learn all from scratch.
     """
 
     kind: ClassVar[str] = "image-line"

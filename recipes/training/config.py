@@ -18,10 +18,12 @@ from typing import Any
 
 from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
 from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 
 RECIPES = Path(__file__).parent.parent
 SHORT = {"data": "data.folder"}  # `data=DIR` on the command line
+PICTURE_LOSSES = ("l1", "l2", "color", "lpips_alex", "lpips_vgg")
 MIN_JUDGED = 32  # pixels a side below which AlexNet and VGG16 have nothing left in their last layers
 
 
@@ -56,8 +58,10 @@ class DataConfig:
 class LossConfig:
     """Weights; pictures are in [-1, 1].
 
-    color: L1 of means over 8 x 8 pixels in opponent colours, against muted hues. lpips_ramp: fraction of the run over which LPIPS is
-    brought in. lpips_shift: pictures are shifted by up to so many pixels before LPIPS, against patterns between AlexNet's samples.
+    color: L1 of means over 8 x 8 and 64 x 64 pixels in opponent colours, against muted hues and shifted tones. lpips_ramp: fraction of
+    the run over which LPIPS is brought in. lpips_shift: pictures are shifted by up to so many pixels before LPIPS, against
+    patterns between AlexNet's samples. latent: of an image-line, mean square error of the latents that its line decoder draws against those
+    of its frozen convolutional encoder; where it alone weighs, no pixels are made.
     """
 
     l1: float = 1.0
@@ -68,14 +72,20 @@ class LossConfig:
     lpips_ramp: float = 0.1
     lpips_shift: int = 0
     quantizer: float = 1.0
+    latent: float = 0.0
 
     def __post_init__(self) -> None:
-        names = ("l1", "l2", "color", "lpips_alex", "lpips_vgg", "lpips_ramp", "quantizer")
+        names = (*PICTURE_LOSSES, "lpips_ramp", "quantizer", "latent")
         for name in names:
             _need(0 <= getattr(self, name) < math.inf, f"loss.{name} >= 0", getattr(self, name))
         _need(self.lpips_shift >= 0, "loss.lpips_shift >= 0", self.lpips_shift)
-        pictures = {name: getattr(self, name) for name in names[:5]}
-        _need(any(pictures.values()), f"a weight above 0 among loss.{', '.join(pictures)}", pictures)
+        weights = {name: getattr(self, name) for name in (*PICTURE_LOSSES, "latent")}
+        _need(any(weights.values()), f"a weight above 0 among loss.{', '.join(weights)}", weights)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether anything is asked of pictures."""
+        return any(getattr(self, name) for name in PICTURE_LOSSES)
 
 
 @dataclass(frozen=True)
@@ -124,10 +134,11 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One run. init: a model (name or folder) to start from. freeze_tokens: train the decoder alone."""
+    """One run. init: a model (name or folder) to start from. freeze_tokens: train the decoder alone. freeze_front: of an image-line,
+    keep the convolutional encoder as it is."""
 
     name: str
-    tokenizer: ImageGridConfig
+    tokenizer: ImageGridConfig | ImageLineConfig
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -137,6 +148,7 @@ class TrainingConfig:
     seed: int = 0
     init: str = ""
     freeze_tokens: bool = False
+    freeze_front: bool = False
     evaluate_every: int = 500
     checkpoint_every: int = 250
     log_every: int = 20
@@ -145,8 +157,12 @@ class TrainingConfig:
         for name in ("steps", "batch", "evaluate_every", "checkpoint_every", "log_every"):
             _need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
         _need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
-        crop, stride = self.data.crop, self.tokenizer.stride
-        _need(crop % stride == 0, f"data.crop in multiples of {stride}, the tokenizer's stride,", crop)
+        line, crop = isinstance(self.tokenizer, ImageLineConfig), self.data.crop
+        unit = self.tokenizer.region if isinstance(self.tokenizer, ImageLineConfig) else self.tokenizer.stride
+        _need(crop % unit == 0, f"data.crop in multiples of {unit}, the tokenizer's {'region' if line else 'stride'},", crop)
+        _need(line or not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
+        _need(not self.loss.latent or self.freeze_front, "freeze_front = true with loss.latent", self.freeze_front)
+        _need(self.loss.pictures or not self.adversary.weight, "a loss on pictures beside the adversary", self.adversary.weight)
         judged = self.loss.lpips_alex or self.loss.lpips_vgg
         _need(
             not judged or crop - self.loss.lpips_shift >= MIN_JUDGED,
@@ -174,6 +190,8 @@ def load(recipe: str, changes: Sequence[str] = ()) -> TrainingConfig:
         if not found:
             raise UsageError(f"changes to a recipe are key=value, found {change!r}")
         _set(table, SHORT.get(key, key), _value(text), change)
+    if isinstance(table.get("tokenizer"), dict):
+        table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
     return from_dict(TrainingConfig, table, "recipe")
 
 

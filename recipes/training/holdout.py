@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smalti.codecs.media.images import read_image
-from smalti.recipes.training.sheet import sheet
-from smalti.tokenizers.contracts import Metric
+from smalti.recipes.training.sheet import sheet, shown_cuts
+from smalti.tokenizers.contracts import Metric, Tokenizer
 from smalti.tokenizers.errors import SignalError
-from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.signals import Image
 
 SCORED_SIDE = 1024
@@ -31,8 +30,8 @@ class Holdout:
     skipped: tuple[str, ...]
 
 
-def measure(tokenizer: ImageGrid, files: Sequence[Path], judges: Sequence[Metric]) -> Holdout:
-    """Judge the middles of pictures at every decodable prefix, one picture at a time."""
+def measure(tokenizer: Tokenizer, files: Sequence[Path], judges: Sequence[Metric]) -> Holdout:
+    """Judge the middles of pictures at every decodable prefix (of many, at doubled lengths), one picture at a time."""
     values: dict[str, list[float]] = {}
     shown: list[Image] = []
     skipped: list[str] = []
@@ -44,7 +43,7 @@ def measure(tokenizer: ImageGrid, files: Sequence[Path], judges: Sequence[Metric
             continue
         shown += [middle(image, SHEET_SIDE)] if len(shown) < SHEET_ROWS else []
         (tokens,) = tokenizer.encode([image])
-        for cut in tokens.layout.cuts:
+        for cut in shown_cuts(tokens.layout.cuts):
             (decoded,) = tokenizer.decode([tokens.prefix(cut)])
             for judge in judges:
                 values.setdefault(f"{judge.name}_{cut}", []).append(judge(image, decoded).value)

@@ -26,15 +26,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from smalti.codecs.media.images import write_image
 from smalti.metrics.registry import resolve
-from smalti.recipes.training import checkpoint, data, holdout
+from smalti.recipes.training import checkpoint, data, holdout, subjects
 from smalti.recipes.training.adversary import Adversary
 from smalti.recipes.training.config import OptimizerConfig, TrainingConfig
 from smalti.recipes.training.losses import PictureLoss
-from smalti.tokenizers import zoo
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.errors import ModelError, SignalError, UsageError
-from smalti.tokenizers.image.grid import ImageGrid
-from smalti.tokenizers.image.network import ImageGridNet
+from smalti.tokenizers.contracts import StoredTokenizer
+from smalti.tokenizers.errors import SignalError, UsageError
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Result:
     """folder: the run's. tokenizer: with averaged weights, in evaluation mode. seconds: of this call. skipped: unreadable files."""
 
     folder: Path
-    tokenizer: ImageGrid
+    tokenizer: Any
     seconds: float
     skipped: tuple[str, ...]
 
@@ -61,14 +59,14 @@ class Run:
         self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no", kwargs_handlers=[several])
         set_seed(config.seed, device_specific=True)  # the first process's weights are everybody's
         self.files, self.holdout = data.split(config.data)
-        net = ImageGridNet(config.tokenizer)
+        self.subject = subjects.of(config)
+        net = self.subject.network(config.tokenizer)
         if config.init:
-            _start_from(net, config.init)
-        if config.freeze_tokens:  # before several processes agree on whose gradients they wait for
-            net.freeze_tokens()
+            subjects.start_from(net, config.init)
+        self.subject.freeze(net, config)  # before several processes agree on whose gradients they wait for
         # a level that is dropped would leave its parameters without gradients
         several.find_unused_parameters = any(parameter.requires_grad for parameter in net.quantizer.parameters())
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on CPU
+        net = net.to(memory_format=torch.channels_last)  # a fifth faster on CPU
         optimizer = torch.optim.AdamW(_groups(net, config.optimizer), lr=config.optimizer.learning_rate, betas=config.optimizer.betas)
         self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
         self.average = AveragedModel(self._bare(), multi_avg_fn=_averager(config.optimizer.ema))
@@ -123,18 +121,17 @@ class Run:
 
     def _train_mode(self) -> None:
         self.net.train()
-        if self.config.freeze_tokens:
-            self._bare().freeze_tokens()
+        self.subject.freeze(self._bare(), self.config)
 
     def _step(self, pixels: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         config = self.config.optimizer
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step, self.config.steps)
         with self.accelerator.autocast():
-            reconstruction, quantized = self.net(pixels)
+            reconstruction, quantized = self.subject.run(self.net, pixels, self.config.loss)
         progress = self.step / self.config.steps
         terms = self.loss(pixels, reconstruction, quantized, progress)
-        if self.adversary and self.adversary.weight(progress):
+        if self.adversary and reconstruction is not None and self.adversary.weight(progress):
             terms["adversarial"] = self.adversary.judge(reconstruction)
             terms["total"] = terms["total"] + self.adversary.weight(progress) * terms["adversarial"]
         self.accelerator.backward(terms["total"])
@@ -142,7 +139,7 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self._bare())
-        if self.adversary:
+        if self.adversary and reconstruction is not None:
             terms |= self.adversary.learn(pixels, reconstruction)
         return terms, quantized.health
 
@@ -163,10 +160,10 @@ class Run:
             self.console.print(f"step {self.step}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.scores.items()), highlight=False)
         write_image(found.sheet, self.folder / f"sheet-{self.step:06d}.png")
 
-    def _tokenizer(self) -> ImageGrid:
-        net = ImageGridNet(self.config.tokenizer)
+    def _tokenizer(self) -> StoredTokenizer:
+        net = self.subject.network(self.config.tokenizer)
         net.load_state_dict(self.average.module.state_dict())
-        return ImageGrid(net, name=self.config.name, device=str(self.accelerator.device))
+        return self.subject.tokenizer(net, name=self.config.name, device=str(self.accelerator.device))
 
     @property
     def is_main(self) -> bool:
@@ -178,7 +175,7 @@ class Run:
         if self.accelerator.num_processes > 1:
             self.accelerator.end_training()
 
-    def _bare(self) -> ImageGridNet:
+    def _bare(self) -> Any:
         return self.accelerator.unwrap_model(self.net)
 
     def _modules(self) -> dict[str, torch.nn.Module]:
@@ -243,18 +240,7 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _start_from(net: ImageGridNet, init: str) -> None:
-    """Take over a model's weights, tables and statistics; ModelError where its network is another."""
-    try:
-        net.load_state_dict(zoo.load(init).net.state_dict())
-    except RuntimeError as error:
-        found = str(error).splitlines()[-1].strip()
-        raise ModelError(
-            f"init={init}: the model has another network than the recipe's tokenizer ({found}); make their configs equal"
-        ) from None
-
-
-def _groups(net: ImageGridNet, config: OptimizerConfig) -> list[dict[str, Any]]:
+def _groups(net: torch.nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
     """Norm weights and biases are not decayed."""
     parameters = list(net.parameters())
     matrices = [p for p in parameters if p.squeeze().ndim > 1]

@@ -18,9 +18,12 @@ from smalti.codecs.priors.static import StaticPrior
 from smalti.recipes.evaluation import evaluate
 from smalti.recipes.training.config import TrainingConfig, command, recipes
 from smalti.recipes.training.loop import Result
+from smalti.recipes.training.sheet import MOST_SHOWN
 from smalti.tokenizers import zoo
+from smalti.tokenizers.contracts import Tokenizer
 from smalti.tokenizers.errors import SignalError
-from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.image.line_network import ImageLineConfig
+from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.tokens import Tokens
 from smalti.tokenizers.zoo import ModelInfo
 
@@ -38,8 +41,7 @@ def release(
     prior = fit_prior(stored, files[:: max(1, -(-len(files) // PRIOR_PICTURES))])  # of all folders alike: files are in order of names
     metrics = ["psnr", *(["lpips-alex"] if config.loss.lpips_alex else [])]
     scores = evaluate(NeuralCodec(stored, prior, config.name), holdout, metrics, device=device)
-    rates = ", ".join(f"{rate['bits_per_pixel']:.3f}" for rate in scores["rates"])
-    summary = f"pictures, {config.tokenizer.stride} x {config.tokenizer.stride} pixels a token, {rates} bits per pixel"
+    summary = f"pictures, {_tokens(config.tokenizer)}, {_rates([rate['bits_per_pixel'] for rate in scores['rates']])} bits per pixel"
     prior.save(folder / "prior.safetensors")
     if not made_by and config.name in recipes():
         made_by = command(config.name, config)
@@ -47,7 +49,18 @@ def release(
     return zoo.save(result.tokenizer, folder, prior.id.hex(), card=card, about={"summary": summary, "licence": LICENCE})
 
 
-def fit_prior(tokenizer: ImageGrid, files: Sequence[Path], batch: int = 8) -> StaticPrior:
+def _tokens(config: ImageGridConfig | ImageLineConfig) -> str:
+    if isinstance(config, ImageLineConfig):
+        return f"up to {config.quantizer.steps} tokens per {config.region} x {config.region} pixels"
+    return f"{config.stride} x {config.stride} pixels a token"
+
+
+def _rates(found: Sequence[float]) -> str:
+    few = [f"{rate:.3f}" for rate in found]
+    return ", ".join(few) if len(few) <= MOST_SHOWN else f"{few[0]} to {few[-1]}"
+
+
+def fit_prior(tokenizer: Tokenizer, files: Sequence[Path], batch: int = 8) -> StaticPrior:
     """Static tables from the tokens of pictures; files that cannot be read are left out."""
     tokens: list[Tokens] = []
     for start in range(0, len(files), batch):

@@ -6,19 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.contracts import Tokenizer
 from smalti.tokenizers.signals import Image
 
 GAP = 4
+MOST_SHOWN = 8
 
 
-def sheet(tokenizer: ImageGrid, images: Sequence[Image]) -> Image:
+def sheet(tokenizer: Tokenizer, images: Sequence[Image]) -> Image:
     """One picture of originals and reconstructions at every decodable prefix; the pictures may differ in size."""
     tokens = tokenizer.encode(images)
     columns: list[list[Image]] = [list(images)]
-    for cut in tokens[0].layout.cuts:
+    for cut in shown_cuts(tokens[0].layout.cuts):
         columns.append([image for image in tokenizer.decode([item.prefix(cut) for item in tokens]) if isinstance(image, Image)])
     return side_by_side(list(zip(*columns, strict=True)))
+
+
+def shown_cuts(cuts: Sequence[int]) -> list[int]:
+    """All of a few decodable prefixes; of many, the first, those twice, four times, ... as far along, and the last."""
+    if len(cuts) <= MOST_SHOWN:
+        return list(cuts)
+    places = [2**i - 1 for i in range(len(cuts).bit_length()) if 2**i <= len(cuts)]
+    return [cuts[place] for place in places] + [cuts[-1]] * (places[-1] != len(cuts) - 1)
 
 
 def side_by_side(rows: Sequence[Sequence[Image]]) -> Image:

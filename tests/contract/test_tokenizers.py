@@ -13,8 +13,10 @@ from smalti.testing import check_tokenizer
 from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.image.line import ImageLine
+from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
-from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, ResidualConfig, SingleConfig
+from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineConfig, ResidualConfig, SingleConfig
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
 
@@ -30,15 +32,31 @@ def image_grid(config: ImageGridConfig) -> ImageGrid:
     return tokenizer
 
 
+def image_line(config: ImageLineConfig) -> ImageLine:
+    """The same for a small line."""
+    torch.manual_seed(0)
+    tokenizer = ImageLine.from_config(config)
+    tokenizer.net.train()
+    for _ in range(10):
+        tokenizer.net(torch.rand(2, 3, 64, 64) * 2 - 1)
+    tokenizer.net.eval()
+    return tokenizer
+
+
 SMALL = {"widths": (8, 8, 8), "encoder_depths": (1, 0, 1), "decoder_depths": (1, 1, 1), "head_width": 8}
+LINE = {"region": 32, "latent_dim": 4, "channels": 16, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
 LARGE_STEPS = {"widths": (8, 8), "encoder_depths": (1, 1), "decoder_depths": (1, 1), "head_width": 8}
-INSTANCES: dict[str, list[Callable[[], ImageGrid]]] = {
+INSTANCES: dict[str, list[Callable[[], ImageGrid | ImageLine]]] = {
     "image-grid": [
         lambda: image_grid(ImageGridConfig(ResidualConfig(VQConfig(64, 4), levels=3), **SMALL)),
         lambda: image_grid(ImageGridConfig(SingleConfig(FSQConfig((8, 5, 5))), **SMALL)),
         lambda: image_grid(ImageGridConfig(SingleConfig(VQConfig(64, 4)), **LARGE_STEPS)),
         lambda: image_grid(ImageGridConfig(FactorizedConfig((VQConfig(64, 2), VQConfig(32, 2)), adapter_width=8), **LARGE_STEPS)),
         lambda: image_grid(ImageGridConfig(ResidualConfig(GroupedConfig((VQConfig(64, 2), FSQConfig((5, 3))))), **LARGE_STEPS)),
+    ],
+    "image-line": [
+        lambda: image_line(ImageLineConfig(LineConfig(VQConfig(64, 4), (1, 2, 3)), **SMALL, **LINE)),
+        lambda: image_line(ImageLineConfig(LineConfig(FSQConfig((8, 5, 5)), (2, 2)), **LARGE_STEPS, **LINE)),
     ],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]

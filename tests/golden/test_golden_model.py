@@ -10,7 +10,7 @@ from smalti.codecs.priors.static import StaticPrior
 from smalti.tokenizers import zoo
 
 MODEL = Path(__file__).parent / "model"
-FINGERPRINT = "82991db663f87a930acee65efdcd96776fd06a0795aa0aaf13a58df3992daa59"
+FINGERPRINT = "2adb300a75f3ad83195dccb36f74b2ff5539f639f4f2e8d4d29d452f8384477b"
 
 
 def test_the_fingerprint_stays() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -280,6 +281,18 @@ def test_tile_size_changes_nothing(tile_pixels: int) -> None:
         assert same_but_for_ties(a, b)
     for a, b in zip(tokenizer.decode(whole), decoded, strict=True):
         assert int(np.abs(a.pixels.astype(int) - b.pixels).max()) <= 1
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_nothing_tells_where_the_border_is(config: ImageGridConfig) -> None:
+    """What is the same everywhere gives the same everywhere: zeros beyond the border would show along it."""
+    net, stride = random_net(config).double(), config.stride
+    flat = torch.tensor([0.3, -0.5, 0.1]).double().reshape(1, 3, 1, 1).expand(1, 3, 4 * stride, 6 * stride)
+    latents = net.encode(flat)
+    torch.testing.assert_close(latents, latents[..., :1, :1].expand_as(latents))
+    coarse = itertools.takewhile(lambda layer: not isinstance(layer, Upsample), net.decoder)  # finer steps look a few pixels at most
+    features = nn.Sequential(*coarse)(latents)
+    torch.testing.assert_close(features, features[..., :1, :1].expand_as(features))
 
 
 def test_evaluation_takes_no_statistics_over_space() -> None:

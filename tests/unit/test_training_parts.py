@@ -130,6 +130,16 @@ def test_the_color_loss_sees_hues_and_not_texture() -> None:
     assert float(loss(grey, tinted, quantized, 1.0)["color"]) > 0.1
 
 
+def test_the_color_loss_sees_the_tone_of_whole_areas_twice() -> None:
+    loss, quantized = PictureLoss(LossConfig(l1=0.0, color=1.0, lpips_alex=0.0)), Quantized(torch.zeros(1), ())
+    grey = torch.zeros(1, 3, 128, 128)
+    blocks = torch.ones(1, 1, 16, 16)
+    blocks[..., ::2, ::2] = blocks[..., 1::2, 1::2] = -1
+    mottled = (0.1 * blocks).repeat_interleave(8, -1).repeat_interleave(8, -2).expand(1, 3, 128, 128)
+    assert float(loss(grey, mottled, quantized, 1.0)["color"]) == pytest.approx(0.1 / 3)  # brightness is one of three
+    assert float(loss(grey, grey + 0.1, quantized, 1.0)["color"]) == pytest.approx(0.2 / 3, rel=1e-4)
+
+
 def test_a_sheet_has_a_row_per_picture_and_a_column_per_rate() -> None:
     torch.manual_seed(0)
     images = [Image(np.zeros((20, 30, 3), np.uint8)), Image(np.zeros((40, 10, 3), np.uint16))]

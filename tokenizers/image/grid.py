@@ -6,7 +6,6 @@ receptive field as overlap: memory is bounded, and the result equals the whole p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,14 @@ import torch
 from torch import Tensor
 
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.errors import ModelError, SignalError, UsageError
+from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet, pad_to_stride
-from smalti.tokenizers.image.tiles import Tile, batches, tiles
-from smalti.tokenizers.image.trim import Margins
+from smalti.tokenizers.image.pixels import image_of, picture_size, to_eight_bits, to_float
+from smalti.tokenizers.image.tiles import Tile, paste, plan
+from smalti.tokenizers.image.trim import margins_of
 from smalti.tokenizers.nets.precision import full_precision
-from smalti.tokenizers.signals import MAX_PIXELS, MAX_SIDE, Image, Signal
+from smalti.tokenizers.nets.stored import fill
+from smalti.tokenizers.signals import Image, Signal
 from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
@@ -59,14 +60,7 @@ class ImageGrid:
     ) -> ImageGrid:
         """A tokenizer from stored tensors of any float type; ModelError names the first that is missing, unknown or of another shape."""
         net = ImageGridNet(config)
-        expected = net.state_dict()
-        for key in sorted(expected.keys() | tensors.keys()):
-            if key not in tensors or key not in expected:
-                state = "missing" if key in expected else "unknown to this config"
-                raise ModelError(f"{name}: tensor {key!r} is {state}; config and weights do not belong together")
-            if tuple(expected[key].shape) != tensors[key].shape:
-                raise ModelError(f"{name}: tensor {key!r} has shape {tensors[key].shape}, expected {tuple(expected[key].shape)}")
-        net.load_state_dict({key: torch.from_numpy(value.astype(expected[key].numpy().dtype)) for key, value in tensors.items()})
+        fill(net, tensors, name)
         return cls(net, fingerprint_of, name, device)
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -86,21 +80,15 @@ class ImageGrid:
 
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a picture of (("height", H), ("width", W)) pixels."""
-        size = dict(signal)
-        if set(size) != {"height", "width"} or min(size.values()) < 1:
-            raise UsageError(f"{self.name} tokenizes pictures: its signal size is height and width, found {signal}")
-        if max(size.values()) > MAX_SIDE or size["height"] * size["width"] > MAX_PIXELS:
-            raise UsageError(
-                f"pictures have sides up to {MAX_SIDE} and {MAX_PIXELS} pixels at most, found {size['width']} x {size['height']}"
-            )
+        height, width = picture_size(signal, self.name)
         stride = self.config.stride
-        grid = (-(-size["height"] // stride), -(-size["width"] // stride))
-        return self.net.quantizer.layout(grid, ("row", "col"), (("height", size["height"]), ("width", size["width"])))
+        grid = (-(-height // stride), -(-width // stride))
+        return self.net.quantizer.layout(grid, ("row", "col"), (("height", height), ("width", width)))
 
     @torch.inference_mode()
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
         """Tokens of each picture. Sizes may differ; equal tiles share a batch."""
-        images = [_image(signal, self.name) for signal in signals]
+        images = [image_of(signal, self.name) for signal in signals]
         layouts = [self.layout((("height", image.height), ("width", image.width))) for image in images]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
         for batch in self._batches(layouts, self.net.encoder_margin):
@@ -132,27 +120,18 @@ class ImageGrid:
             cut = [item.arrays[stage][tile.rows.outer, tile.columns.outer] for tile, item, _ in batch]
             indices.append(torch.from_numpy(np.stack(cut).astype(np.int64)).to(self.device))
         with full_precision(self.device):
-            decoded = self.net.detokenize(indices, _margins(batch[0][0], self.config.stride))
-        decoded8 = ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        for (tile, _, picture), pixels in zip(batch, decoded8, strict=True):
-            rows, columns = tile.rows.scaled(self.config.stride), tile.columns.scaled(self.config.stride)
-            target = picture[rows.inner, columns.inner]
-            target[:] = pixels[: target.shape[0], : target.shape[1]]
+            decoded = self.net.detokenize(indices, margins_of(batch[0][0], self.config.stride))
+        for (tile, _, picture), pixels in zip(batch, to_eight_bits(decoded), strict=True):
+            paste(picture, tile, pixels, self.config.stride)
 
     def _batches(self, layouts: Sequence[Layout], margin: int) -> list[list[Tile]]:
-        stride = self.config.stride
         grids = [(layout.stages[0].shape[0], layout.stages[0].shape[1]) for layout in layouts]
-        positions = self.batch_pixels // stride**2
-        step = max(1, min(self.tile_pixels // stride, math.isqrt(positions) - 2 * margin))
-        return list(batches(tiles(grids, step, margin), positions))
+        return plan(grids, self.config.stride, margin, self.tile_pixels, self.batch_pixels)
 
     def _cut(self, image: Image, tile: Tile) -> Tensor:
         """The tile's outer pixels, float32 (3, h, w) in [-1, 1], padded to whole strides at the picture's far edges."""
         rows, columns = tile.rows.scaled(self.config.stride), tile.columns.scaled(self.config.stride)
-        part = image.pixels[rows.outer, columns.outer]
-        scale = 127.5 if part.dtype == np.uint8 else 32767.5
-        pixels = torch.from_numpy(part.astype(np.float32)).permute(2, 0, 1) / scale - 1
-        return pad_to_stride(pixels[None], self.config.stride)[0]
+        return pad_to_stride(to_float(image.pixels[rows.outer, columns.outer])[None], self.config.stride)[0]
 
     def _check(self, tokens: Tokens) -> None:
         expected = self.layout(tokens.layout.signal)
@@ -161,13 +140,3 @@ class ImageGrid:
             raise UsageError(f"these tokens are not {self.name}'s: found {tokens.layout}, expected a prefix of {expected}")
         if any(mask is not None for mask in tokens.present):
             raise UsageError(f"{self.name} decodes whole stages; these tokens hold only some regions")
-
-
-def _margins(tile: Tile, stride: int) -> Margins:
-    return Margins(*tile.rows.scaled(stride).margins, *tile.columns.scaled(stride).margins)
-
-
-def _image(signal: Signal, name: str) -> Image:
-    if not isinstance(signal, Image):
-        raise SignalError(f"{name} tokenizes pictures, found {type(signal).__name__}")
-    return signal

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,25 @@ from smalti.tokenizers import quantizers
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.trim import Margins, reach, run_trimmed
-from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, WideBlock
+from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, WideBlock, conv
 from smalti.tokenizers.nets.haar import haar, inverse_haar
 from smalti.tokenizers.nets.whitening import Whitening
 from smalti.tokenizers.quantizers import FactorizedConfig, QuantizerConfig, ResidualConfig, SingleConfig
 
 HAAR_LEVELS = 2
+
+
+class Convolutions(Protocol):
+    """What the convolutional encoder and decoder are built from; see `ImageGridConfig`."""
+
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+    @property
+    def encoder_depths(self) -> tuple[int, ...]: ...
+    @property
+    def decoder_depths(self) -> tuple[int, ...]: ...
+    @property
+    def head_width(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -44,17 +57,27 @@ class ImageGridConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.quantizer, SingleConfig | ResidualConfig | FactorizedConfig):
             raise UsageError(f"image-grid works in tiles, so each position needs tokens of its own; {self.quantizer.kind} has others")
-        if not len(self.widths) == len(self.encoder_depths) == len(self.decoder_depths) in (2, 3):
-            raise UsageError(
-                f"widths, encoder_depths and decoder_depths need 2 (stride 8) or 3 (stride 16) entries each, found {self.widths}"
-            )
-        if min(*self.widths, self.head_width) < 1 or min(self.encoder_depths + self.decoder_depths) < 0:
-            raise UsageError("widths must be positive and depths not negative")
+        check_convolutions(self)
 
     @property
     def stride(self) -> int:
         """Pixels per token and axis."""
-        return 2 ** (HAAR_LEVELS - 1 + len(self.widths))
+        return stride_of(self)
+
+
+def check_convolutions(config: Convolutions) -> None:
+    """Raise UsageError for widths and depths that do not belong together."""
+    if not len(config.widths) == len(config.encoder_depths) == len(config.decoder_depths) in (2, 3):
+        raise UsageError(
+            f"widths, encoder_depths and decoder_depths need 2 (stride 8) or 3 (stride 16) entries each, found {config.widths}"
+        )
+    if min(*config.widths, config.head_width) < 1 or min(config.encoder_depths + config.decoder_depths) < 0:
+        raise UsageError("widths must be positive and depths not negative")
+
+
+def stride_of(config: Convolutions) -> int:
+    """Pixels per step of the coarsest grid, per axis."""
+    return 2 ** (HAAR_LEVELS - 1 + len(config.widths))
 
 
 class ImageGridNet(nn.Module):
@@ -64,9 +87,9 @@ class ImageGridNet(nn.Module):
         super().__init__()
         self.config = config
         self.quantizer = quantizers.build(config.quantizer)
-        self.encoder = _encoder(config, self.quantizer.dim)
+        self.encoder = build_encoder(config, self.quantizer.dim)
         self.norm = Whitening(self.quantizer.dim)
-        self.decoder = _decoder(config, self.quantizer.dim)
+        self.decoder = build_decoder(config, self.quantizer.dim)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> latents (B, D, H / stride, W / stride), white over the training set."""
@@ -112,9 +135,10 @@ def _stage(width: int, depth: int, coarsest: bool) -> list[nn.Module]:
     return [WideBlock(width) if coarsest else ResidualBlock(width) for _ in range(depth)]
 
 
-def _encoder(config: ImageGridConfig, dim: int) -> nn.Sequential:
+def build_encoder(config: Convolutions, dim: int) -> nn.Sequential:
+    """Haar bands at a quarter of the size -> `dim` channels at the coarsest grid; the last layer looks at one position."""
     widths = config.widths
-    layers: list[nn.Module] = [nn.Conv2d(3 * 4**HAAR_LEVELS, widths[0], 3, padding=1)]
+    layers: list[nn.Module] = [conv(3 * 4**HAAR_LEVELS, widths[0], 3)]
     for i, width in enumerate(widths):
         if i:
             layers.append(nn.Conv2d(widths[i - 1], width, 2, stride=2))
@@ -122,13 +146,14 @@ def _encoder(config: ImageGridConfig, dim: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(widths[-1], dim, 1))
 
 
-def _decoder(config: ImageGridConfig, dim: int) -> nn.Sequential:
+def build_decoder(config: Convolutions, dim: int) -> nn.Sequential:
+    """`dim` channels at the coarsest grid -> Haar bands at half the size."""
     widths, half = config.widths, config.head_width
-    layers: list[nn.Module] = [nn.Conv2d(dim, widths[-1], 3, padding=1)]
+    layers: list[nn.Module] = [conv(dim, widths[-1], 3)]
     for i in reversed(range(len(widths))):
         layers += _stage(widths[i], config.decoder_depths[i], i == len(widths) - 1)
         layers.append(Upsample(widths[i], widths[i - 1] if i else half))
-    return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(half, 12, 3, padding=1))
+    return nn.Sequential(*layers, nn.SiLU(), conv(half, 12, 3))
 
 
 def pad_to_stride(pixels: Tensor, stride: int) -> Tensor:

@@ -6,9 +6,12 @@ margin, so the network pads there just as it would for the whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,18 @@ def batches(found: Sequence[T], positions: int) -> Iterator[list[T]]:
         count = max(1, positions // (height * width))
         for start in range(0, len(group), count):
             yield group[start : start + count]
+
+
+def plan(grids: Sequence[tuple[int, int]], stride: int, margin: int, tile_pixels: int, batch_pixels: int) -> list[list[Tile]]:
+    """Batches of tiles of pictures with these token grids; tile_pixels: side of a tile's inner part. Tiles shrink where a batch of one with
+    its margins has more than `batch_pixels`."""
+    positions = batch_pixels // stride**2
+    step = max(1, min(tile_pixels // stride, math.isqrt(positions) - 2 * margin))
+    return list(batches(tiles(grids, step, margin), positions))
+
+
+def paste(picture: np.ndarray, tile: Tile, pixels: np.ndarray, stride: int) -> None:
+    """Write a tile's inner part (h, w, 3) into its picture (H, W, 3), which may end before the tile does."""
+    rows, columns = tile.rows.scaled(stride), tile.columns.scaled(stride)
+    target = picture[rows.inner, columns.inner]
+    target[:] = pixels[: target.shape[0], : target.shape[1]]

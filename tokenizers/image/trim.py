@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from smalti.tokenizers.image.tiles import Tile
 from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, WideBlock
 
 
@@ -24,6 +25,11 @@ class Margins:
     bottom: int = 0
     left: int = 0
     right: int = 0
+
+
+def margins_of(tile: Tile, stride: int) -> Margins:
+    """Those of a tile, in pixels."""
+    return Margins(*tile.rows.scaled(stride).margins, *tile.columns.scaled(stride).margins)
 
 
 def reach(layers: Iterable[nn.Module], scale: int) -> int:

@@ -26,24 +26,30 @@ from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
 from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
 from smalti.tokenizers.tokens import Layout
 
+DROPS = ("uniform", "doubling")
+
 
 @dataclass(frozen=True)
 class LineConfig:
     """bands: steps in each band, in order; their sum is the first axis of the latent grid.
 
-    tail_drop: probability, in training, that a sample keeps only its first k bands, k uniform over 1..all.
+    tail_drop: probability, in training, that a sample keeps only its first k bands, k drawn from `drop`: "uniform" over 1..all, or
+    "doubling", over 1, 2, 4, ..., all alike, which gives short lines and the whole one more of the training (FlexTok, arXiv 2502.13967).
     """
 
     kind: ClassVar[str] = "line"
     codebook: CodeConfig
     bands: tuple[int, ...]
     tail_drop: float = 1.0
+    drop: str = "uniform"
 
     def __post_init__(self) -> None:
         if not self.bands or min(self.bands) < 1:
             raise UsageError(f"a line has at least one band and one step in each, found {self.bands}")
         if not 0 <= self.tail_drop <= 1:
             raise UsageError(f"tail_drop lies in [0, 1], found {self.tail_drop}")
+        if self.drop not in DROPS:
+            raise UsageError(f"drop is one of {', '.join(DROPS)}, found {self.drop!r}")
 
     @property
     def steps(self) -> int:
@@ -112,10 +118,20 @@ class Line(nn.Module):
     def _kept(self, z: Tensor) -> Tensor:
         """Boolean (B, 1, steps, 1, ...): which steps each sample keeps in this step of training."""
         bands = len(self.config.bands)
-        # k uniform over 1..all is all with probability 1 / bands, else one of 1..all-1
-        kept = keep(len(z), bands, self.config.tail_drop * (1 - 1 / bands), z.device).t() > 0
+        if self.config.drop == "doubling":
+            kept = self._doubled(len(z), z.device)
+        else:  # k uniform over 1..all is all with probability 1 / bands, else one of 1..all-1
+            kept = keep(len(z), bands, self.config.tail_drop * (1 - 1 / bands), z.device).t() > 0
         steps = kept.repeat_interleave(torch.tensor(self.config.bands, device=z.device), 1)
         return steps.reshape(len(z), 1, self.config.steps, *(1,) * (z.ndim - 3))
+
+    def _doubled(self, batch: int, device: torch.device) -> Tensor:
+        """Boolean (B, bands)."""
+        bands = len(self.config.bands)
+        lengths = torch.tensor([*(2**i for i in range(bands.bit_length()) if 2**i < bands), bands], device=device)
+        drawn = lengths[torch.randint(len(lengths), (batch,), device=device)]
+        held = torch.where(torch.rand(batch, device=device) < self.config.tail_drop, drawn, bands)
+        return torch.arange(bands, device=device) < held[:, None]
 
     def _bands(self, stages: Sequence[Tensor]) -> list[Sequence[Tensor]]:
         check_prefix(stages, self.cuts)

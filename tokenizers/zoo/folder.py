@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from smalti.tokenizers.contracts import StoredTokenizer
 
 ZOO = Path(__file__).parent
-TOKENIZERS = {"image-grid": "smalti.tokenizers.image.grid:ImageGrid"}  # kind -> "module:Class"; others by entry points `smalti.tokenizers`
+TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokenizers`
+    "image-grid": "smalti.tokenizers.image.grid:ImageGrid",
+    "image-line": "smalti.tokenizers.image.line:ImageLine",
+}
 MAX_CONFIG_BYTES = 2**20
 
 

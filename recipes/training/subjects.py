@@ -1,0 +1,80 @@
+"""What the loop can train: for each config its network, its tokenizer, and how a step runs it. A new kind is a line in `SUBJECTS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from smalti.recipes.training.config import LossConfig, TrainingConfig
+from smalti.tokenizers import zoo
+from smalti.tokenizers.contracts import Quantized
+from smalti.tokenizers.errors import ModelError
+from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.image.line import ImageLine
+from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet
+from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet
+
+Pass = tuple[Tensor | None, Quantized]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) for the losses of a recipe. freeze: stops what a recipe holds."""
+
+    network: Callable[[Any], Any]
+    tokenizer: Callable[..., Any]
+    run: Callable[[nn.Module, Tensor, LossConfig], Pass]
+    freeze: Callable[[Any, TrainingConfig], None]
+
+
+def _run_grid(net: nn.Module, pixels: Tensor, loss: LossConfig) -> Pass:
+    return net(pixels)
+
+
+def _run_line(net: nn.Module, pixels: Tensor, loss: LossConfig) -> Pass:
+    return net(pixels, pictures=loss.pictures, compare=bool(loss.latent))
+
+
+def _freeze_grid(net: ImageGridNet, config: TrainingConfig) -> None:
+    if config.freeze_tokens:
+        net.freeze_tokens()
+
+
+def _freeze_line(net: ImageLineNet, config: TrainingConfig) -> None:
+    if config.freeze_front:
+        net.freeze_front()
+    if config.freeze_tokens:
+        net.freeze_tokens()
+    if not config.loss.pictures:
+        net.decoder.requires_grad_(False)
+
+
+SUBJECTS: dict[type, Subject] = {
+    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_grid, _freeze_grid),
+    ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line),
+}
+
+
+def of(config: TrainingConfig) -> Subject:
+    """The subject of a run."""
+    return SUBJECTS[type(config.tokenizer)]
+
+
+def start_from(net: nn.Module, init: str) -> None:
+    """Take over a model's weights, tables and statistics; an image-line takes the convolutions of an image-grid too.
+
+    Raises ModelError where the model's network is another.
+    """
+    tensors: dict[str, Tensor] = zoo.load(init).net.state_dict()
+    if isinstance(net, ImageLineNet) and "queries" not in tensors:
+        tensors = net.state_dict() | net.convolutions(tensors)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        found = str(error).splitlines()[-1].strip()
+        raise ModelError(
+            f"init={init}: the model has another network than the recipe's tokenizer ({found}); make their configs equal"
+        ) from None

@@ -1,0 +1,333 @@
+"""The tokenizer image-line: regions, order of tokens, prefixes, sizes, tiles."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from smalti.codecs.media.images import write_image
+from smalti.recipes.training.config import AdversaryConfig, DataConfig, LossConfig, OptimizerConfig, TrainingConfig
+from smalti.recipes.training.loop import Run
+from smalti.recipes.training.sheet import shown_cuts
+from smalti.tokenizers import zoo
+from smalti.tokenizers.codebooks import VQConfig
+from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.image.line import ImageLine
+from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet, cut, join
+from smalti.tokenizers.image.network import ImageGridConfig
+from smalti.tokenizers.nets.attention import ReadingBlock
+from smalti.tokenizers.nets.centring import StepCentring
+from smalti.tokenizers.quantizers import Line, LineConfig, SingleConfig
+from smalti.tokenizers.signals import Image
+
+SMALL = ImageLineConfig(
+    LineConfig(VQConfig(256, 4), (1, 2, 3)), 32, (8, 8, 8), (1, 0, 1), (1, 1, 1), 8, 4, channels=16, heads=2, encoder_blocks=1,
+    decoder_blocks=1,
+)  # fmt: skip
+
+
+@functools.cache
+def line() -> ImageLine:
+    """Every weight random, statistics and tables from a few batches; not to be changed."""
+    torch.manual_seed(0)
+    net = ImageLineNet(SMALL)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=1 / math.sqrt(parameter[0].numel() if parameter.ndim > 1 else 1))
+    net.train()
+    net.norm.momentum = net.whitening.momentum = net.centring.momentum = 0.3
+    for _ in range(10):
+        net(torch.rand(4, 3, 64, 64) * 2 - 1, compare=True)
+    return ImageLine(net)
+
+
+def noise(height: int, width: int, seed: int = 0) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_regions_are_cut_and_joined_in_order() -> None:
+    pixels = torch.randn(2, 3, 4, 6)
+    squares = cut(pixels, 2)
+    assert torch.equal(squares[7], pixels[1, :, :2, 2:4])
+    assert torch.equal(join(squares, (2, 3)), pixels)
+
+
+def test_a_region_owns_its_tokens() -> None:
+    """The published reshape of a line into channels without a permutation would spread a change over others."""
+    image = noise(64, 96)
+    pixels = image.pixels.copy()
+    pixels[32:, 32:64] = 255 - pixels[32:, 32:64]
+    before, after = line().encode([image, Image(pixels)])
+    changed = [np.any(a != b, axis=0) for a, b in zip(before.arrays, after.arrays, strict=True)]
+    only = np.zeros((2, 3), bool)
+    only[1, 1] = True
+    assert all(not np.any(band & ~only) for band in changed)
+    assert np.any(changed)
+
+
+def test_a_token_is_one_step_of_the_line() -> None:
+    """Step n of region r in the arrays is what the encoder's column n gives for that region alone."""
+    image = noise(32, 64)
+    (tokens,) = line().encode([image])
+    right = torch.from_numpy(image.pixels[:, 32:].astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
+    z = line().net.encode(right)
+    table = line().net.quantizer.codebook.table
+    nearest = torch.cdist(z[0].t(), table).argmin(1).tolist()
+    assert np.concatenate([band[:, 0, 1] for band in tokens.arrays]).tolist() == nearest
+
+
+def test_a_token_reaches_its_region_and_a_little_beyond() -> None:
+    tokenizer = line()
+    (tokens,) = tokenizer.encode([noise(64, 192)])
+    arrays = [array.copy() for array in tokens.arrays]
+    arrays[0][0, 0, 0] = (arrays[0][0, 0, 0] + 1) % 256
+    other = type(tokens)(tokens.layout, tuple(arrays))
+    latents = tokenizer._latents([tokens, other])
+    moved = (latents[0] != latents[1]).any(0)
+    assert moved[:2, :2].any()
+    assert not moved[2:].any()
+    assert not moved[:, 2:].any()
+
+
+def test_stages_are_bands_over_all_regions() -> None:
+    layout = line().layout((("height", 33), ("width", 70)))
+    assert [stage.axes for stage in layout.stages] == [(("step", n), ("row", 2), ("col", 3)) for n in (1, 2, 3)]
+    assert layout.cuts == (1, 2, 3)
+
+
+def test_prefixes_decode_and_say_more_with_every_band() -> None:
+    (tokens,) = line().encode([noise(40, 70)])
+    decoded = line().decode([tokens.prefix(k) for k in tokens.layout.cuts])
+    assert all(isinstance(image, Image) and (image.height, image.width) == (40, 70) for image in decoded)
+    assert not np.array_equal(decoded[0].pixels, decoded[2].pixels)
+
+
+@pytest.mark.parametrize(("size", "grid"), [((20, 9), (1, 1)), ((32, 32), (1, 1)), ((1, 33), (1, 2)), ((5, 64), (1, 2))])
+def test_a_small_picture_is_one_region(size: tuple[int, int], grid: tuple[int, int]) -> None:
+    (tokens,) = line().encode([noise(*size)])
+    assert tokens.arrays[0].shape == (1, *grid)
+    (back,) = line().decode([tokens])
+    assert isinstance(back, Image)
+    assert (back.height, back.width) == size
+
+
+def test_a_small_picture_is_scaled_to_its_region() -> None:
+    small, large = noise(16, 16), Image(noise(16, 16).pixels.repeat(2, 0).repeat(2, 1))
+    flat = Image(np.full((16, 16, 3), 90, np.uint8)), Image(np.full((32, 32, 3), 90, np.uint8))
+    a, b = line().encode(list(flat))
+    assert all(np.array_equal(x, y) for x, y in zip(a.arrays, b.arrays, strict=True))
+    a, b = line()._region(small, 0, 0), line()._region(large, 0, 0)
+    assert float((a - b).abs().mean()) < 0.3  # unrelated noise differs by 0.67
+
+
+def test_batches_and_tiles_change_nothing() -> None:
+    images = [noise(200, 250), noise(70, 33, 1)]
+    tokens = line().encode(images)
+    whole = line().decode(tokens)
+    net = line().net
+    small = ImageLine(net)
+    small.batch_pixels, small.tile_pixels = 32 * 32 * 2, 16
+    assert small.encode(images) == tokens
+    small.batch_pixels = 2**17
+    for a, b in zip(whole, small.decode(tokens), strict=True):
+        assert isinstance(a, Image)
+        assert isinstance(b, Image)
+        assert int(np.abs(a.pixels.astype(int) - b.pixels).max()) <= 1
+
+
+def test_each_step_loses_its_own_mean_only() -> None:
+    centring = StepCentring(2, 3).train()
+    offsets = torch.arange(6.0).reshape(2, 3)
+    for _ in range(20):
+        out = centring(torch.randn(64, 2, 3) + 10 * offsets)
+    assert float(out.mean(0).abs().max()) < 0.6
+    assert centring.eval()(torch.zeros(1, 2, 3)) == pytest.approx(-centring.mean[None])
+
+
+def test_before_training_lines_say_what_the_picture_is() -> None:
+    """Without the centring, a step gives every picture the same token."""
+    torch.manual_seed(0)
+    net = ImageLineNet(SMALL).train()
+    for _ in range(5):
+        _, quantized = net(torch.nn.functional.interpolate(torch.rand(4, 3, 6, 6) * 2 - 1, 64), compare=True)
+    steps = torch.cat(quantized.indices, 1)
+    assert min(len(steps[:, n].unique()) for n in range(6)) >= 8  # of 16 regions
+
+
+def test_a_block_is_what_it_read_at_first_and_minds_the_order_of_x_alone() -> None:
+    block = ReadingBlock(8, 2)
+    x, context = torch.randn(2, 5, 8), torch.randn(2, 7, 8)
+    expected = x + block.read(block.read_norm(x), context)
+    assert torch.allclose(block(x, context), expected, atol=1e-6)
+    assert torch.allclose(block(x, context.flip(1)), expected, atol=1e-5)
+    assert torch.allclose(block(x[:1], context[:1]), expected[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"region": 40}, "a multiple of the stride 16, found 40"),
+        ({"channels": 15}, "channels must divide into heads"),
+        ({"decoder_blocks": 0}, "at least 1"),
+        ({"widths": (8,)}, "need 2 .* or 3"),
+    ],
+)
+def test_configs_that_do_not_fit_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ImageLineConfig(SMALL.quantizer, **values)  # type: ignore[arg-type]
+
+
+# --- training -----------------------------------------------------------------------------------------------------------------------
+
+GRID = ImageGridConfig(SingleConfig(VQConfig(16, 4)), (8, 8, 8), (1, 0, 1), (1, 1, 1), 8)
+
+
+def run_of(folder: Path, runs: Path, **changes: Any) -> Run:
+    base = TrainingConfig(
+        "line",
+        SMALL,
+        data=DataConfig(str(folder), crop=64, holdout=2, workers=0),
+        loss=LossConfig(lpips_alex=0.0, l1=0.0, color=0.0, latent=1.0),
+        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2, ema=0.5),
+        steps=4,
+        batch=2,
+        freeze_front=True,
+        evaluate_every=100,
+        checkpoint_every=2,
+        log_every=1,
+    )
+    return Run(dataclasses.replace(base, **changes), runs, "cpu", quiet=True)
+
+
+def losses(folder: Path, name: str) -> list[float]:
+    lines = [json.loads(text) for text in (folder / "log.jsonl").read_text().splitlines()]
+    return [item[name] for item in lines if "total" in item]
+
+
+@pytest.fixture
+def grid_model(tmp_path: Path) -> str:
+    torch.manual_seed(1)
+    zoo.save(ImageGrid.from_config(GRID), tmp_path / "grid", half=False)
+    return str(tmp_path / "grid")
+
+
+def test_a_grid_starts_the_convolutions(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    run = run_of(pictures, tmp_path, init=grid_model)
+    start, own = zoo.load(grid_model).net.state_dict(), run.net.state_dict()
+    shared = [key for key in start if key.startswith(("encoder.", "norm.", "decoder."))]
+    assert shared
+    assert all(torch.equal(own[key], start[key]) for key in shared)
+
+
+def test_the_first_leg_holds_the_convolutions_and_learns_their_latents(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    """Overfits four small pictures: a loss of 1 knows nothing of latents of variance 1."""
+    run = run_of(pictures, tmp_path / "runs", init=grid_model, steps=40)
+    before = {key: value.clone() for key, value in run.net.state_dict().items()}
+    result = run.train()
+    after = run.net.state_dict()
+    changed = {key.partition(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed.isdisjoint({"encoder", "norm", "decoder"})
+    assert {"queries", "readers", "writers", "latent", "quantizer", "centring"} <= changed
+    found = losses(result.folder, "latent")
+    assert sum(found[-10:]) < 0.7 * sum(found[:10])
+
+
+def test_the_second_leg_learns_pictures_from_the_first(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    first = run_of(pictures, tmp_path / "runs", init=grid_model).train()
+    zoo.save(first.tokenizer, tmp_path / "first", half=False)
+    run = run_of(pictures, tmp_path / "runs", init=str(tmp_path / "first"), loss=LossConfig(lpips_alex=0.0, latent=0.1))
+    assert torch.equal(run.net.queries, first.tokenizer.net.queries)
+    result = run.train()
+    assert len(losses(result.folder, "l1")) == len(losses(result.folder, "latent")) == 4
+    assert not torch.equal(result.tokenizer.net.decoder[0].weight, first.tokenizer.net.decoder[0].weight)
+
+
+def test_a_killed_run_of_a_line_resumes(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_of(pictures, tmp_path / "whole").train()
+    step = Run._step
+
+    def until_three(run: Run, pixels: torch.Tensor) -> Any:
+        if run.step == 3:
+            raise KeyboardInterrupt
+        return step(run, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_step", until_three)
+        with pytest.raises(KeyboardInterrupt):
+            run_of(pictures, tmp_path / "killed").train()
+    resumed = run_of(pictures, tmp_path / "killed").train()
+    assert losses(resumed.folder, "total") == losses(whole.folder, "total")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze_front": False}, "freeze_front = true with loss.latent"),
+        ({"data": DataConfig("x", crop=48)}, "multiples of 32, the tokenizer's region"),
+        ({"tokenizer": GRID, "loss": LossConfig(lpips_alex=0.0)}, "freeze_front = false"),
+        ({"adversary": AdversaryConfig(weight=1.0)}, "a loss on pictures beside the adversary"),
+    ],
+)
+def test_runs_that_make_no_sense_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run_of(tmp_path, tmp_path, **changes)
+
+
+def test_lengths_by_doubling_are_drawn_alike() -> None:
+    quantizer = Line(LineConfig(VQConfig(8, 2), (1,) * 6, drop="doubling"))
+    kept = quantizer._kept(torch.zeros(400, 2, 6))[:, 0].sum(1)
+    shares = [float((kept == length).float().mean()) for length in range(1, 7)]
+    assert shares == pytest.approx([0.25, 0.25, 0, 0.25, 0, 0.25], abs=0.09)  # 4 standard deviations
+    with pytest.raises(UsageError, match="drop is one of uniform, doubling"):
+        LineConfig(VQConfig(8, 2), (1,), drop="pow2")
+
+
+def test_of_many_prefixes_doubled_lengths_are_shown() -> None:
+    assert shown_cuts(range(1, 19)) == [1, 2, 4, 8, 16, 18]
+    assert shown_cuts(range(1, 17)) == [1, 2, 4, 8, 16]
+    assert shown_cuts((1, 2, 3)) == [1, 2, 3]
+
+
+# --- files --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_cut_to_any_number_of_bytes_without_a_network(
+    tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most N bytes, and one band more would be too many; so do tokenize and detokenize."""
+    model = tmp_path / "model"
+    zoo.save(line(), model, half=False)
+    write_image(noise(70, 100), tmp_path / "a.png")
+    out = cli("tokenize", tmp_path / "a.png", "-m", model, "-o", tmp_path / "a.smt", "--prior", "uniform", "--json").json
+    assert out[0]["stages"] == 3
+    sizes = []
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageLineNet, "encode", None)
+        patch.setattr(ImageLineNet, "draw", None)
+        for stages in (1, 2, 3):
+            target = tmp_path / f"{stages}.smt"
+            assert cli("cut", tmp_path / "a.smt", "-m", model, "--stages", stages, "-o", target).code == 0
+            sizes.append(target.stat().st_size)
+        for limit in (sizes[0], sizes[1] - 1, sizes[1], sizes[2] - 1, sizes[2], sizes[2] + 9):
+            name = tmp_path / f"limit{limit}.smt"
+            assert cli("cut", tmp_path / "a.smt", "-m", model, "--bytes", limit, "-o", name).code == 0
+            assert name.stat().st_size == max(size for size in sizes if size <= limit)
+        refused = cli("cut", tmp_path / "a.smt", "-m", model, "--bytes", sizes[0] - 1, "-o", tmp_path / "none.smt").refusal()
+        assert f"the smallest file of this signal has {sizes[0]} bytes" in refused
+    direct = tmp_path / "direct.smt"
+    cli("tokenize", tmp_path / "a.png", "-m", model, "-o", direct, "--prior", "uniform", "--bytes", sizes[1])
+    assert direct.read_bytes() == (tmp_path / "2.smt").read_bytes()
+    for name, arguments in (("by_bytes", ("--bytes", sizes[1])), ("by_stages", ("--stages", 2))):
+        assert cli("detokenize", tmp_path / "a.smt", "-m", model, *arguments, "-o", tmp_path / f"{name}.png").code == 0
+    cli("detokenize", tmp_path / "2.smt", "-m", model, "-o", tmp_path / "cut.png")
+    assert (tmp_path / "by_bytes.png").read_bytes() == (tmp_path / "by_stages.png").read_bytes() == (tmp_path / "cut.png").read_bytes()

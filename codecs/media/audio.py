@@ -1,7 +1,7 @@
 """Sound files in and out, by soundfile (libsndfile): exact lengths, samples as float32.
 
-Read: WAV, FLAC, OGG (Vorbis, Opus), MP3 and AIFF, recognised by their content. Written: WAV and FLAC of 16 bits, by suffix; 16 bits are what
-players agree on, and their noise lies 98 dB down, far below what a tokenizer leaves.
+Read: WAV, FLAC, OGG (Vorbis, Opus), MP3 and AIFF, recognised by their content. Written: WAV and FLAC of 16 bits, by suffix; 16 bits are
+what all players read, and their noise lies 98 dB down.
 
 Integers become floats by their own scale: 8, 16, 24 and 32 bits fill [-1, 1). Float files may go beyond; they are clipped, as a
 converter would. Numbers that are none (NaN, infinity) are refused: there is no telling what they should have been.

@@ -14,13 +14,15 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from smalti.tokenizers.audio.residual_network import AudioResidualConfig
 from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 
+SoundConfig = AudioResidualConfig
 RECIPES = Path(__file__).parent.parent
 SHORT = {"data": "data.folder"}  # `data=DIR` on the command line
 PICTURE_LOSSES = ("l1", "l2", "color", "lpips_alex", "lpips_vgg")
@@ -39,6 +41,7 @@ class DataConfig:
     Crops are taken at a random scale in [smallest_scale, largest_scale] of the source; below 1 shrinks it. workers: decoding processes.
     """
 
+    kind: ClassVar[str] = "pictures"
     folder: str = ""
     crop: int = 128
     smallest_scale: float = 0.75
@@ -55,6 +58,28 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class SoundDataConfig:
+    """folder: sound files, searched recursively. crop: samples at the tokenizer's rate. holdout: how many files, last by name, are only
+    evaluated on.
+
+    Each crop is made quieter by a random gain between quietest_db and 0. workers: decoding processes.
+    """
+
+    kind: ClassVar[str] = "sounds"
+    folder: str = ""
+    crop: int = 16000
+    quietest_db: float = -12.0
+    holdout: int = 8
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        _need(self.crop >= 1, "data.crop >= 1", self.crop)
+        _need(-100 <= self.quietest_db <= 0, "-100 <= data.quietest_db <= 0", self.quietest_db)
+        _need(self.holdout >= 1, "data.holdout >= 1", self.holdout)
+        _need(self.workers >= 0, "data.workers >= 0", self.workers)
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """Weights; pictures are in [-1, 1].
 
@@ -64,6 +89,7 @@ class LossConfig:
     of its frozen convolutional encoder; where it alone weighs, no pixels are made.
     """
 
+    kind: ClassVar[str] = "pictures"
     l1: float = 1.0
     l2: float = 0.0
     color: float = 1.0
@@ -86,6 +112,30 @@ class LossConfig:
     def pictures(self) -> bool:
         """Whether anything is asked of pictures."""
         return any(getattr(self, name) for name in PICTURE_LOSSES)
+
+
+@dataclass(frozen=True)
+class SoundLossConfig:
+    """Weights; samples are in [-1, 1].
+
+    mel: of the distance of log mel spectra, summed over windows, as in DAC. stft: of linear and log spectra at two windows. l1: of the
+    samples themselves. mel_windows: powers of two, in samples.
+    """
+
+    kind: ClassVar[str] = "sounds"
+    mel: float = 15.0
+    stft: float = 1.0
+    l1: float = 10.0
+    quantizer: float = 1.0
+    mel_windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
+
+    def __post_init__(self) -> None:
+        weights = {name: getattr(self, name) for name in ("mel", "stft", "l1")}
+        for name, weight in {**weights, "quantizer": self.quantizer}.items():
+            _need(0 <= weight < math.inf, f"loss.{name} >= 0", weight)
+        _need(any(weights.values()), f"a weight above 0 among loss.{', '.join(weights)}", weights)
+        whole = all(window >= 32 and window & (window - 1) == 0 for window in self.mel_windows)
+        _need(bool(self.mel_windows) and whole, "powers of two from 32 on in loss.mel_windows", self.mel_windows)
 
 
 @dataclass(frozen=True)
@@ -138,9 +188,9 @@ class TrainingConfig:
     keep the convolutional encoder as it is."""
 
     name: str
-    tokenizer: ImageGridConfig | ImageLineConfig
-    data: DataConfig = DataConfig()
-    loss: LossConfig = LossConfig()
+    tokenizer: ImageGridConfig | ImageLineConfig | SoundConfig
+    data: DataConfig | SoundDataConfig = DataConfig()
+    loss: LossConfig | SoundLossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     adversary: AdversaryConfig = AdversaryConfig()
     steps: int = 6000
@@ -157,8 +207,23 @@ class TrainingConfig:
         for name in ("steps", "batch", "evaluate_every", "checkpoint_every", "log_every"):
             _need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
         _need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
-        line, crop = isinstance(self.tokenizer, ImageLineConfig), self.data.crop
-        unit = self.tokenizer.region if isinstance(self.tokenizer, ImageLineConfig) else self.tokenizer.stride
+        sound = isinstance(self.tokenizer, SoundConfig)
+        kinds = {self.data.kind, self.loss.kind}
+        _need(kinds == {"sounds" if sound else "pictures"}, f"data and loss of the kind that {self.tokenizer.kind} takes", sorted(kinds))
+        if isinstance(self.tokenizer, SoundConfig):
+            self._check_sounds(self.tokenizer)
+        else:
+            self._check_pictures(self.tokenizer)
+
+    def _check_sounds(self, tokenizer: SoundConfig) -> None:
+        _need(self.data.crop % tokenizer.hop == 0, f"data.crop in multiples of {tokenizer.hop}, the tokenizer's hop,", self.data.crop)
+        _need(not self.adversary.weight, "adversary.weight = 0, for sounds have none yet,", self.adversary.weight)
+        _need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
+
+    def _check_pictures(self, tokenizer: ImageGridConfig | ImageLineConfig) -> None:
+        assert isinstance(self.loss, LossConfig)
+        line, crop = isinstance(tokenizer, ImageLineConfig), self.data.crop
+        unit = tokenizer.region if isinstance(tokenizer, ImageLineConfig) else tokenizer.stride
         _need(crop % unit == 0, f"data.crop in multiples of {unit}, the tokenizer's {'region' if line else 'stride'},", crop)
         _need(line or not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
         _need(not self.loss.latent or self.freeze_front, "freeze_front = true with loss.latent", self.freeze_front)
@@ -191,7 +256,10 @@ def load(recipe: str, changes: Sequence[str] = ()) -> TrainingConfig:
             raise UsageError(f"changes to a recipe are key=value, found {change!r}")
         _set(table, SHORT.get(key, key), _value(text), change)
     if isinstance(table.get("tokenizer"), dict):
-        table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
+        kind = table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
+        for part in ("data", "loss"):
+            if isinstance(table.setdefault(part, {}), dict):
+                table[part].setdefault("kind", "sounds" if str(kind).startswith("audio") else "pictures")
     return from_dict(TrainingConfig, table, "recipe")
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from smalti.recipes.training.config import LossConfig, TrainingConfig
+from smalti.recipes.training.config import LossConfig, SoundLossConfig, TrainingConfig
 from smalti.tokenizers import zoo
+from smalti.tokenizers.audio.residual import AudioResidual
+from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.image.grid import ImageGrid
@@ -22,23 +24,24 @@ Pass = tuple[Tensor | None, Quantized]
 
 @dataclass(frozen=True)
 class Subject:
-    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) for the losses of a recipe. freeze: stops what a recipe holds."""
+    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) or waves (B, 1, T) for the losses of a recipe. freeze: stops
+    what a recipe holds."""
 
     network: Callable[[Any], Any]
     tokenizer: Callable[..., Any]
-    run: Callable[[nn.Module, Tensor, LossConfig], Pass]
+    run: Callable[[nn.Module, Tensor, Any], Pass]
     freeze: Callable[[Any, TrainingConfig], None]
 
 
-def _run_grid(net: nn.Module, pixels: Tensor, loss: LossConfig) -> Pass:
-    return net(pixels)
+def _run_whole(net: nn.Module, signals: Tensor, loss: LossConfig | SoundLossConfig) -> Pass:
+    return net(signals)
 
 
 def _run_line(net: nn.Module, pixels: Tensor, loss: LossConfig) -> Pass:
     return net(pixels, pictures=loss.pictures, compare=bool(loss.latent))
 
 
-def _freeze_grid(net: ImageGridNet, config: TrainingConfig) -> None:
+def _freeze_tokens(net: Any, config: TrainingConfig) -> None:
     if config.freeze_tokens:
         net.freeze_tokens()
 
@@ -48,13 +51,14 @@ def _freeze_line(net: ImageLineNet, config: TrainingConfig) -> None:
         net.freeze_front()
     if config.freeze_tokens:
         net.freeze_tokens()
-    if not config.loss.pictures:
+    if isinstance(config.loss, LossConfig) and not config.loss.pictures:
         net.decoder.requires_grad_(False)
 
 
 SUBJECTS: dict[type, Subject] = {
-    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_grid, _freeze_grid),
+    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_whole, _freeze_tokens),
     ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line),
+    AudioResidualConfig: Subject(AudioResidualNet, AudioResidual, _run_whole, _freeze_tokens),
 }
 
 

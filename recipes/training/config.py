@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
+from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 
-SoundConfig = AudioResidualConfig
+SoundConfig = AudioResidualConfig | AudioSingleConfig
 RECIPES = Path(__file__).parent.parent
 SHORT = {"data": "data.folder"}  # `data=DIR` on the command line
 PICTURE_LOSSES = ("l1", "l2", "color", "lpips_alex", "lpips_vgg")

@@ -110,7 +110,7 @@ def _card(
         f"- Time: {training_seconds(run) / 60:.0f} minutes of training on {machine(device)}, torch {torch.__version__}.",
         f"- Codebooks on the held-out sounds: {books}.",
         "",
-        f"Measured on held-out files of the same folder, at most {SCORED_SECONDS} seconds of each: all bytes over all seconds, means over files:",
+        f"Measured on held-out files of that folder, at most {SCORED_SECONDS} s of each: all bytes over all seconds, means over files:",
         "",
         *table,
         "",

@@ -12,6 +12,8 @@ from smalti.recipes.training.config import LossConfig, SoundLossConfig, Training
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
+from smalti.tokenizers.audio.single import AudioSingle
+from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.image.grid import ImageGrid
@@ -58,6 +60,7 @@ def _freeze_line(net: ImageLineNet, config: TrainingConfig) -> None:
 SUBJECTS: dict[type, Subject] = {
     ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_whole, _freeze_tokens),
     ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line),
+    AudioSingleConfig: Subject(AudioSingleNet, AudioSingle, _run_whole, _freeze_tokens),
     AudioResidualConfig: Subject(AudioResidualNet, AudioResidual, _run_whole, _freeze_tokens),
 }
 

@@ -14,6 +14,8 @@ from smalti.testing import check_tokenizer
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
+from smalti.tokenizers.audio.single import AudioSingle
+from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.line import ImageLine
@@ -46,10 +48,10 @@ def image_line(config: ImageLineConfig) -> ImageLine:
     return tokenizer
 
 
-def audio_residual(config: AudioResidualConfig) -> AudioResidual:
+def audio(make: Any, config: AudioResidualConfig | AudioSingleConfig) -> Any:
     """The same for sound."""
     torch.manual_seed(0)
-    tokenizer = AudioResidual.from_config(config)
+    tokenizer = make.from_config(config)
     tokenizer.net.train()
     for _ in range(10):
         tokenizer.net(torch.randn(2, 1, 64 * config.hop) * 0.1)
@@ -73,9 +75,13 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: image_line(ImageLineConfig(LineConfig(VQConfig(64, 4), (1, 2, 3)), **SMALL, **LINE)),
         lambda: image_line(ImageLineConfig(LineConfig(FSQConfig((8, 5, 5)), (2, 2)), **LARGE_STEPS, **LINE)),
     ],
+    "audio-single": [
+        lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(VQConfig(64, 8, cosine=True)), 16000, 20, 16, 16, 1, 1, heads=2)),
+        lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(FSQConfig((8, 5, 5))), 24000, 30, 16, 16, 1, 1, 0)),
+    ],
     "audio-residual": [
-        lambda: audio_residual(AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
-        lambda: audio_residual(AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
+        lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
+        lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
     ],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]

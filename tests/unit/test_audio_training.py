@@ -21,13 +21,16 @@ from smalti.recipes.training.release import release
 from smalti.recipes.training.sound_losses import SoundLoss
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
+from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import SignalError, UsageError
-from smalti.tokenizers.quantizers import ResidualConfig
+from smalti.tokenizers.quantizers import ResidualConfig, SingleConfig
 from smalti.tokenizers.signals import Audio, Image
 
 NET = AudioResidualConfig(ResidualConfig(VQConfig(16, 8, cosine=True), levels=2), 8000, (8, 5), (16, 32), 1, 1)
+
+SINGLE = AudioSingleConfig(SingleConfig(VQConfig(16, 8, cosine=True)), 8000, 40, 32, 32, 1, 1, heads=2, attention_frames=20)
 
 
 def tone(frequency: float, seconds: float = 0.5, rate: int = 8000, size: float = 0.3) -> Audio:
@@ -152,10 +155,11 @@ def test_a_killed_run_resumes_to_the_same_losses(sounds: Path, tmp_path: Path, m
     assert heard.seconds > 4 * 0.5
 
 
-def test_one_tone_is_learned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("net", [NET, SINGLE])
+def test_one_tone_is_learned(net: Any, tmp_path: Path) -> None:
     for i in range(2):
         write_audio(tone(400), tmp_path / f"{i}.wav")
-    config = tiny(tmp_path, steps=60, evaluate_every=60, checkpoint_every=60)
+    config = tiny(tmp_path, tokenizer=net, steps=60, evaluate_every=60, checkpoint_every=60)
     config = replace(config, data=replace(config.data, holdout=1, quietest_db=0.0))
     found = [line["total"] for line in log(Run(config, tmp_path / "runs", "cpu", quiet=True).train().folder) if "total" in line]
     assert np.mean(found[-5:]) < 0.6 * found[0]
@@ -175,9 +179,14 @@ def test_a_release_is_a_whole_model(sounds: Path, tmp_path: Path) -> None:
 
 
 def test_shipped_recipes_of_sound_load() -> None:
-    for name, rate in (("audio-residual-16k", 16000), ("audio-residual-24k", 24000)):
+    for name, rate in (
+        ("audio-residual-16k", 16000),
+        ("audio-residual-24k", 24000),
+        ("audio-single-16k", 16000),
+        ("audio-single-24k", 24000),
+    ):
         config = load(name, ["data=DIR"])
-        assert isinstance(config.tokenizer, AudioResidualConfig)
+        assert isinstance(config.tokenizer, AudioResidualConfig | AudioSingleConfig)
         assert config.tokenizer.rate == rate
         assert config.data.folder == "DIR"
 

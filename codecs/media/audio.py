@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.codecs.media.files import MAX_FILE_BYTES, read_bytes, reason, write_atomically
+from smalti.codecs.media.files import AUDIO_SUFFIXES, MAX_FILE_BYTES, read_bytes, reason, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import MAX_CHANNELS, MAX_SAMPLES, Array, Audio
 
@@ -44,6 +44,14 @@ def read_audio(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
     if not np.isfinite(samples).all():
         raise SignalError(f"{name}: holds samples that are no numbers (NaN or infinity), expected finite ones; repair or convert it first")
     return Audio(np.clip(samples, -1, 1, out=samples), rate)
+
+
+def looks_like_sound(source: str | os.PathLike[str] | bytes) -> bool:
+    """Whether a file's name ends as sound files do, or its bytes begin as those do."""
+    if isinstance(source, bytes):
+        boxed = source[:4] in (b"RIFF", b"RF64", b"FORM") and source[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+        return boxed or source[:4] in (b"fLaC", b"OggS") or source[:3] == b"ID3" or source[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
+    return os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES
 
 
 def write_audio(audio: Audio, destination: str | os.PathLike[str]) -> None:

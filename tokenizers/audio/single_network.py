@@ -80,7 +80,7 @@ class AudioSingleNet(nn.Module):
         self.decoder = nn.Sequential(FrameConv(dim, outer, 7), *reads, *draws, FrameNorm(outer), FrameConv(outer, 2 * bins, 1))
         with torch.no_grad():  # quiet at first: exp(0) would be a roar
             head = self.decoder[-1].conv
-            head.bias[:bins] = -3.0  # type: ignore[union-attr, index, operator]
+            head.bias[:bins] = -3.0  # type: ignore[union-attr, operator]
 
     def encode(self, wave: Tensor) -> Tensor:
         """(B, 1, T) -> latents (B, D, T / hop), white over the training set."""

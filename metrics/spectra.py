@@ -51,16 +51,20 @@ def stft_distance(wave: Tensor, other: Tensor) -> Tensor:
     return torch.stack(parts).sum()
 
 
-@functools.lru_cache(maxsize=64)
 def mel_bank(rate: int, window: int) -> Tensor:
+    """float32 (bands, bins): window * 5 / 32 of Slaney's triangles."""
+    return triangles(rate, window, window * 5 // 32)
+
+
+@functools.lru_cache(maxsize=64)
+def triangles(rate: int, window: int, bands: int) -> Tensor:
     """float32 (bands, bins): Slaney's triangles from 0 to half the rate."""
-    bands = window * 5 // 32
     bins = np.linspace(0, rate / 2, window // 2 + 1)
     edges = _hertz(np.linspace(0, _mel(rate / 2), bands + 2))
     up = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     down = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    triangles = np.maximum(0, np.minimum(up, down)) * (2 / (edges[2:] - edges[:-2]))[:, None]
-    return torch.from_numpy(triangles.astype(np.float32))
+    found = np.maximum(0, np.minimum(up, down)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    return torch.from_numpy(found.astype(np.float32))
 
 
 @functools.lru_cache(maxsize=64)

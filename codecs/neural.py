@@ -38,15 +38,26 @@ class NeuralCodec:
 
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file with as many stages as the target has room for; raises UsageError where even the fewest are too many."""
-        (tokens,) = self.encode([signal])
+        (tokens,) = self.encode([signal], target)
         info = info_of(self.tokenizer, signal, tokens, self.prior_id)
         return write_within(tokens, self.prior, info, target, seconds_of(signal))
 
-    def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
-        """What is written to files: the tokenizer's tokens, of pictures in tone."""
-        if all(isinstance(signal, Image) for signal in signals):
-            return tone.encode(self.tokenizer, signals, self.tone_passes)
-        return self.tokenizer.encode(signals)
+    def encode(self, signals: Sequence[Signal], target: Target = Target()) -> list[Tokens]:
+        """What is written to files: the tokenizer's tokens, all stages; of pictures in tone with as many as the target has room for."""
+        tokens = self.tokenizer.encode(signals)
+        if not self.tone_passes or not all(isinstance(signal, Image) for signal in signals):
+            return tokens
+        stages = [self._stages_within(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
+        return tone.improved(self.tokenizer, signals, tokens, self.tone_passes, stages)
+
+    def _stages_within(self, signal: Signal, tokens: Tokens, target: Target) -> int:
+        if target.bytes is None and target.bits_per_pixel is None:
+            return target.stages if target.stages in tokens.layout.cuts else len(tokens.arrays)
+        info = info_of(self.tokenizer, signal, tokens, self.prior_id)
+        try:
+            return parse(write_within(tokens, self.prior, info, target)).stages()
+        except UsageError:  # said by whoever writes the file
+            return tokens.layout.cuts[0]
 
     def pack(self, tokens: Tokens, noted: tuple[str, ...] = (), target: Target = Target()) -> bytes:
         """The file of a picture's or a sound's tokens, within a target; noted: what a picture had beyond its pixels."""

@@ -17,32 +17,42 @@ from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Image, Signal
 from smalti.tokenizers.tokens import Tokens
 
-PASSES = 2  # a third pass gains nothing that is seen
-BLOCK_PIXELS = 64  # 16 x 16 tokens and more decide a block's mean; smaller blocks would ask for what the tokens can't say
+PASSES = 2
+BLOCK_PIXELS = 64  # 4 x 4 tokens and more decide a block's mean; smaller blocks would ask for what the tokens can't say
 MOST_PASSES = 16
 
 Array = np.ndarray
 
 
 def encode(tokenizer: Tokenizer, pictures: Sequence[Signal], passes: int = PASSES) -> list[Tokens]:
-    """Tokens of each picture, in tone. passes: 0 to 16; 0 is `tokenizer.encode`, each one more costs an encoding and a decoding."""
+    """Tokens of each picture, in tone with all their stages. passes: as in `improved`."""
+    return improved(tokenizer, pictures, tokenizer.encode(pictures), passes)
+
+
+def improved(
+    tokenizer: Tokenizer, pictures: Sequence[Signal], tokens: Sequence[Tokens], passes: int = PASSES, stages: Sequence[int] = ()
+) -> list[Tokens]:
+    """Tokens in tone, from those that the tokenizer gave for the pictures.
+
+    passes: 0 to 16; 0 leaves the tokens as they are, each one costs an encoding and a decoding. stages: for each picture how many its file
+    will hold, since a prefix drifts otherwise than the whole; all where it is left out.
+    """
     if not 0 <= passes <= MOST_PASSES:
         raise UsageError(f"tone passes are 0 to {MOST_PASSES}, found {passes}")
-    return [_encode_one(tokenizer, picture, passes) for picture in pictures] if passes else tokenizer.encode(pictures)
-
-
-def _encode_one(tokenizer: Tokenizer, picture: Signal, passes: int) -> Tokens:
-    if not isinstance(picture, Image):
-        raise SignalError(f"only pictures have a tone, found {type(picture).__name__}")
-    (best,) = tokenizer.encode([picture])
-    errors = block_errors(picture, _decoded(tokenizer, best))
-    least, taken_off = _size(errors), errors
+    best = list(tokens)
+    if not passes or not best:
+        return best
+    images = [_picture(picture) for picture in pictures]
+    held = stages or [len(item.arrays) for item in best]
+    least = errors = _errors(tokenizer, images, best, held)
+    taken_off = errors
     for _ in range(passes):
-        (tokens,) = tokenizer.encode([without(picture, taken_off)])
-        errors = block_errors(picture, _decoded(tokenizer, tokens))
-        taken_off = taken_off + errors
-        if _size(errors) < least:
-            best, least = tokens, _size(errors)
+        found = tokenizer.encode([without(image, error) for image, error in zip(images, taken_off, strict=True)])
+        errors = _errors(tokenizer, images, found, held)
+        taken_off = [a + b for a, b in zip(taken_off, errors, strict=True)]
+        better = [_size(a) < _size(b) for a, b in zip(errors, least, strict=True)]
+        best = [a if is_better else b for a, b, is_better in zip(found, best, better, strict=True)]
+        least = [a if is_better else b for a, b, is_better in zip(errors, least, better, strict=True)]
     return best
 
 
@@ -86,8 +96,12 @@ def _size(errors: Array) -> float:
     return float(np.square(errors).mean())
 
 
-def _decoded(tokenizer: Tokenizer, tokens: Tokens) -> Image:
-    (decoded,) = tokenizer.decode([tokens])
-    if not isinstance(decoded, Image):
-        raise SignalError(f"only pictures have a tone, {tokenizer.name} decodes {type(decoded).__name__}")
-    return decoded
+def _errors(tokenizer: Tokenizer, pictures: Sequence[Image], tokens: Sequence[Tokens], stages: Sequence[int]) -> list[Array]:
+    decoded = tokenizer.decode([item.prefix(k) for item, k in zip(tokens, stages, strict=True)])
+    return [block_errors(picture, _picture(other)) for picture, other in zip(pictures, decoded, strict=True)]
+
+
+def _picture(signal: Signal) -> Image:
+    if not isinstance(signal, Image):
+        raise SignalError(f"only pictures have a tone, found {type(signal).__name__}")
+    return signal

@@ -24,13 +24,14 @@ NEVER = (150, 30, 30)  # the colour of entries that nothing uses
 
 @dataclass(frozen=True)
 class StageUse:
-    """One stage over all tokens: entries it has, those that occur and those that don't, and the entropy of one token alone.
+    """One stage over all tokens: entries it has, tokens there are, entries that occur or don't, and the entropy of one token alone.
 
     perplexity: 2^entropy, how many equally frequent entries would be as varied. neighbour_bits: shared with the next token along the last
     axis; level_bits: with the token at the same place in the stage before. None where there are no such pairs.
     """
 
     size: int
+    tokens: int
     used: int
     dead: int
     perplexity: float
@@ -76,8 +77,9 @@ def picture(tokens: Sequence[Tokens]) -> Image:
 def _stage_use(tokens: Sequence[Tokens], stage: int) -> StageUse:
     size = tokens[0].layout.stages[stage].vocab
     counts = np.unique(_present(tokens, stage), return_counts=True)[1]
+    total = int(counts.sum())
     entropy = entropy_bits(counts)
-    return StageUse(size, len(counts), size - len(counts), 2**entropy, entropy, _neighbours(tokens, stage), _levels(tokens, stage))
+    return StageUse(size, total, len(counts), size - len(counts), 2**entropy, entropy, _neighbours(tokens, stage), _levels(tokens, stage))
 
 
 def _present(tokens: Sequence[Tokens], stage: int) -> Array:
@@ -85,8 +87,8 @@ def _present(tokens: Sequence[Tokens], stage: int) -> Array:
 
 
 def _mask(item: Tokens, stage: int) -> Array:
-    present = item.present[stage]
-    return np.ones(item.arrays[stage].shape, bool) if present is None else present
+    present, shape = item.present[stage], item.arrays[stage].shape
+    return np.ones(shape, bool) if present is None else np.broadcast_to(present, shape)  # a mask covers the last axes
 
 
 def _neighbours(tokens: Sequence[Tokens], stage: int) -> float | None:

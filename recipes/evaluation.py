@@ -13,7 +13,7 @@ from smalti.codecs.neural import NeuralCodec
 from smalti.metrics.registry import resolve, resolve_task
 from smalti.metrics.tokens import picture as picture_of_use
 from smalti.metrics.tokens import use_of
-from smalti.tokenizers.contracts import Metric, Score, Task
+from smalti.tokenizers.contracts import Metric, Score, Target, Task
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Tokens
@@ -54,6 +54,8 @@ def evaluate(
     them. Means are over pictures: bits per pixel of each file first, then their mean. With tasks, all pictures stay in memory. Raises
     SignalError where no picture can be read or one does not suit a metric, UsageError where a label is missing.
     """
+    if use_picture and use_picture.suffix.lower() != ".png":
+        raise UsageError(f"{use_picture}: the picture of codebook use is a PNG; name it so")
     judges = {name: resolve(name, device) for name in metrics}
     _resolve_tasks(tasks, device, labels, [str(path) for path in files])  # what is missing is said now, not when all is encoded
     seen = _Seen()
@@ -70,9 +72,10 @@ def evaluate(
                 names.append(str(path))
             except SignalError as error:
                 skipped.append(str(error))
-        for name, picture, tokens in zip(names, pictures, codec.encode(pictures), strict=True):
+        for name, picture, prefixes in zip(names, pictures, _prefixes(codec, pictures), strict=True):
+            tokens = prefixes[-1]
             try:
-                measured = [_rate(codec, picture, tokens.prefix(cut), judges, meanings) for cut in tokens.layout.cuts]
+                measured = [_rate(codec, picture, prefix, judges, meanings) for prefix in prefixes]
             except SignalError as error:
                 raise SignalError(f"{name}: {error}") from None
             items.append({"file": name, "rates": [rate.row for rate in measured]})
@@ -102,6 +105,15 @@ def evaluate(
         "items": items,
         "skipped": skipped,
     }
+
+
+def _prefixes(codec: NeuralCodec, pictures: Sequence[Image]) -> list[list[Tokens]]:
+    """For each picture its tokens at every cut, each as a file of that many stages would have them."""
+    if not pictures:
+        return []
+    cuts = codec.tokenizer.layout((("height", 1), ("width", 1))).cuts
+    by_cut = [[tokens.prefix(cut) for tokens in codec.encode(pictures, Target(stages=cut))] for cut in cuts]
+    return [list(prefixes) for prefixes in zip(*by_cut, strict=True)]
 
 
 def _resolve_tasks(tasks: Sequence[str], device: str, labels: Mapping[str, int] | None, files: Sequence[str]) -> dict[str, Task]:
@@ -158,6 +170,6 @@ def _mean(rates: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _books(tokens: Sequence[Tokens], payload_bits: Sequence[float]) -> list[dict[str, Any]]:
-    counts = [sum(item.layout.stages[i].count for item in tokens) for i in range(len(payload_bits))]
-    stages = zip(use_of(tokens), payload_bits, counts, strict=True)
-    return [{"stage": f"level {i}", **asdict(use), "coded_bits": bits / count} for i, (use, bits, count) in enumerate(stages)]
+    names = [stage.name for stage in tokens[0].layout.stages]
+    stages = zip(names, use_of(tokens), payload_bits, strict=True)
+    return [{"stage": name, **asdict(use), "coded_bits": bits / max(1, use.tokens)} for name, use, bits in stages]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from smalti.codecs import tone
 from smalti.codecs.neural import NeuralCodec
-from smalti.codecs.priors.static import StaticPrior
+from smalti.codecs.priors import stored
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior
 
 
-def codec(name: str, device: str = "cpu") -> NeuralCodec:
-    """By name, name@number or folder; its files name the model's own prior. Raises ModelError."""
+def codec(name: str, device: str = "cpu", tone_passes: int = tone.PASSES) -> NeuralCodec:
+    """By name, name@number or folder; its files name the model's own prior. tone_passes: as in `NeuralCodec`. Raises ModelError."""
     info = zoo.find(name)
-    prior: Prior = StaticPrior.load(info.folder / "prior.safetensors") if info.prior else UniformPrior()
-    return NeuralCodec(zoo.load_model(info, device), prior, info.name, default_prior=True)
+    prior: Prior = stored.load(info.folder / "prior.safetensors") if info.prior else UniformPrior()
+    return NeuralCodec(zoo.load_model(info, device), prior, info.name, True, tone_passes)

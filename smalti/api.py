@@ -73,8 +73,8 @@ def codec(
 
 
 def prior_of(info: ModelInfo, prior: str = "") -> Prior:
-    """A prior by name: "" is the model's own (its static tables, or uniform where it has none), "uniform", or a file of tables."""
-    from smalti.codecs.priors.static import StaticPrior
+    """A prior by name: "" is the model's own (its stored one, or uniform where it has none), "uniform", "adaptive", or a file."""
+    from smalti.codecs.priors import stored
     from smalti.codecs.priors.uniform import UniformPrior
 
     if prior:
@@ -82,22 +82,25 @@ def prior_of(info: ModelInfo, prior: str = "") -> Prior:
     if not info.prior:
         return UniformPrior()
     path = info.folder / "prior.safetensors"
-    tables = StaticPrior.load(path)
+    tables = stored.load(path)
     if tables.id.hex() != info.prior:
         raise ModelError(f"{path}: tables {tables.id.hex()}, the model asks for {info.prior}; restore the model folder")
     return tables
 
 
 def prior_named(name: str) -> Prior:
-    """The prior "uniform", or that of a file of tables; raises UsageError, ModelError."""
-    from smalti.codecs.priors.static import StaticPrior
+    """The prior "uniform", "adaptive" (unprimed), or that of a file; raises UsageError, ModelError."""
+    from smalti.codecs.priors import stored
+    from smalti.codecs.priors.adaptive import AdaptivePrior
     from smalti.codecs.priors.uniform import UniformPrior
 
     if name == "uniform":
         return UniformPrior()
+    if name == "adaptive":
+        return AdaptivePrior()
     if not Path(name).is_file():
-        raise UsageError(f"no prior {name!r}; give 'uniform' or a file of tables, or leave it out for the model's own")
-    return StaticPrior.load(name)
+        raise UsageError(f"no prior {name!r}; give 'uniform', 'adaptive' or a file of tables, or leave it out for the model's own")
+    return stored.load(name)
 
 
 def open(
@@ -284,10 +287,13 @@ def load_info(info: ModelInfo, device: str = "auto") -> Tokenizer:
 
 def prior_for(info: StreamInfo, made_by: ModelInfo | None, prior: str | os.PathLike[str] = "") -> Prior:
     """The prior that a stream was coded with: uniform, its model's own, or the given file of tables; ModelError where it is another."""
+    from smalti.codecs.priors.adaptive import UNPRIMED, AdaptivePrior
     from smalti.codecs.priors.uniform import UniformPrior
 
     if name := os.fspath(prior):
         return _given_prior(info, made_by, name)
+    if info.prior_id == UNPRIMED:
+        return AdaptivePrior()
     if info.prior_id == UniformPrior.id or made_by is None:
         return UniformPrior()
     own = prior_of(made_by)

@@ -3,4 +3,5 @@
 PRIORS: dict[str, str] = {
     "uniform": "smalti.codecs.priors.uniform:UniformPrior",
     "static": "smalti.codecs.priors.static:StaticPrior",
+    "adaptive": "smalti.codecs.priors.adaptive:AdaptivePrior",
 }

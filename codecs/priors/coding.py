@@ -25,7 +25,7 @@ _LEVELS = 64  # a mask's density: level / 63, of which 0 is "none" and 63 "all",
 
 def encode(tokens: Tokens, known: int, models: Sequence[Model]) -> bytes:
     """One stream with the stages from `known` on; `models` has one per stage of the tokens. Raises UsageError."""
-    _check_known(tokens.layout, known)
+    check_known(tokens.layout, known)
     if tokens.layout.count - tokens.count > MAX_FREE:
         raise UsageError(f"one stream holds at most {MAX_FREE} absent tokens, found {tokens.layout.count - tokens.count}")
     coder = Encoder(_size(tokens.layout, known))
@@ -35,7 +35,7 @@ def encode(tokens: Tokens, known: int, models: Sequence[Model]) -> bytes:
 
 def price(tokens: Tokens, models: Sequence[Model]) -> list[float]:
     """Bits per stage under the models, the cost of its mask included."""
-    _check_known(tokens.layout, 0)
+    check_known(tokens.layout, 0)
     return _put(Encoder(0), tokens, 0, models)
 
 
@@ -45,7 +45,7 @@ def decode(data: bytes, layout: Layout, known: Tokens | None, models: Sequence[M
     if known is not None and known.layout.stages != layout.stages[:first]:
         raise ModelError("the known tokens have other stages than the layout that is decoded")
     try:
-        _check_known(layout, first)
+        check_known(layout, first)
     except UsageError as error:
         raise BitstreamError(str(error)) from error
     arrays = list(known.arrays) if known is not None else []
@@ -149,7 +149,8 @@ def _size(layout: Layout, known: int) -> int:
     return sum(stage.count for stage in layout.stages[known:])
 
 
-def _check_known(layout: Layout, known: int) -> None:
+def check_known(layout: Layout, known: int) -> None:
+    """Raises UsageError for stages or sizes that no stream holds."""
     if not 0 <= known <= len(layout.stages):
         raise UsageError(f"known stages lie in 0..{len(layout.stages)}, found {known}")
     if layout.count > MAX_TOKENS:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
-import json
 import os
 import resource
 import statistics
@@ -23,12 +22,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from smalti.recipes.bench import coder_rivals as rivals
+from smalti.recipes.bench.bars import Bar, report
 from smalti.recipes.bench.coder_rivals import Calls, Case
 
 RUNS = 7
@@ -58,20 +58,6 @@ class Row:
     decode: float
     bytes: int
     ideal: float
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A number that must be at least or at most some limit."""
-
-    what: str
-    found: float
-    order: str  # ">=" or "<="
-    limit: float
-
-    @property
-    def met(self) -> bool:
-        return self.found >= self.limit if self.order == ">=" else self.found <= self.limit
 
 
 PARTS = {
@@ -219,16 +205,10 @@ def main() -> int:
     checked = [*bars(rows), Bar("loops that a second process compiles", compiled_again(), "<=", 0)]
     if arguments.picture:
         checked.append(Bar("detokenize in a second process, CPU s", detokenize(arguments.picture), "<=", 5.0))
-    if arguments.json:
-        lines = [{**asdict(row.case), **{key: value for key, value in asdict(row).items() if key != "case"}} for row in rows]
-        found = [{**asdict(bar), "met": bar.met} for bar in checked]
-        print(json.dumps({"rows": lines, "absent": absent, "bars": found}, indent=1))
-    else:
+    if not arguments.json:
         for name in absent:
             print(f"absent {name}")
-        for bar in checked:
-            print(f"{'met   ' if bar.met else 'MISSED'} {bar.what} {bar.found:.2f} {bar.order} {bar.limit:g}")
-    return 0 if all(bar.met for bar in checked) else 1
+    return report(rows, checked, arguments.json, absent=absent)
 
 
 if __name__ == "__main__":

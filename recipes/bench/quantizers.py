@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import json
 import multiprocessing
 import resource
 import statistics
@@ -21,9 +20,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from smalti.recipes.bench.bars import Bar, report
 
 RUNS = 7
 CHUNK_ELEMENTS = 2**22  # scores of the rivals made of torch alone: 16 MiB
@@ -57,20 +58,6 @@ class Row:
     name: str
     seconds: float
     mebibytes: float
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A number that must be at least or at most some limit."""
-
-    what: str
-    found: float
-    order: str  # ">=" or "<="
-    limit: float
-
-    @property
-    def met(self) -> bool:
-        return self.found >= self.limit if self.order == ">=" else self.found <= self.limit
 
 
 def latents(case: Case) -> Any:
@@ -285,14 +272,7 @@ def main() -> int:
         rows += (measured := measure(case, arguments.runs))
         if not arguments.json:
             _print(measured)
-    checked = bars(rows)
-    if arguments.json:
-        lines = [{**asdict(row.case), **{key: value for key, value in asdict(row).items() if key != "case"}} for row in rows]
-        print(json.dumps({"rows": lines, "bars": [{**asdict(bar), "met": bar.met} for bar in checked]}, indent=1))
-    else:
-        for bar in checked:
-            print(f"{'met   ' if bar.met else 'MISSED'} {bar.what} {bar.found:.2f} {bar.order} {bar.limit:g}")
-    return 0 if all(bar.met for bar in checked) else 1
+    return report(rows, bars(rows), arguments.json)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from smalti.codecs import tone
 from smalti.codecs.media.files import list_images, write_atomically
 from smalti.codecs.media.images import read_image
 from smalti.recipes import models
@@ -28,10 +29,16 @@ from smalti.tokenizers.errors import SmaltiError, UsageError
 
 
 def measure(
-    files: Sequence[Path], names: Sequence[str], rates: Sequence[float], metrics: Sequence[str], ledger: Ledger, quiet: bool = True
+    files: Sequence[Path],
+    names: Sequence[str],
+    rates: Sequence[float],
+    metrics: Sequence[str],
+    ledger: Ledger,
+    quiet: bool = True,
+    tone_passes: int = tone.PASSES,
 ) -> list[Row]:
     """All rows: per model and number of stages ours and the rivals', then the rivals at each of `rates` (bits per pixel)."""
-    codecs = [models.codec(name) for name in names]
+    codecs = [models.codec(name, tone_passes=tone_passes) for name in names]
     judges = Judges(metrics)
     pixels: list[int] = []
     entries: dict[tuple[str, int], list[Entry]] = {}
@@ -75,6 +82,7 @@ def main() -> int:
     parser.add_argument("--ledger", type=Path, help="JSON lines of what was measured; read first, then appended to")
     parser.add_argument("--json", type=Path, help="write the rows, with intervals and chosen settings, to this file")
     parser.add_argument("--figure", type=Path, help="write the curves to this PNG")
+    parser.add_argument("--tone-passes", type=int, default=tone.PASSES, help="of ours, as in smalti tokenize")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     arguments = parser.parse_args()
     try:
@@ -82,7 +90,7 @@ def main() -> int:
         if not files or not (arguments.model or arguments.rate):
             raise UsageError("a table needs pictures, and a model or a rate; see --help")
         metrics = [*dict.fromkeys(f"lpips-{net}" for net in arguments.lpips), "psnr"]
-        rows = measure(files, arguments.model, arguments.rate, metrics, Ledger(arguments.ledger), arguments.quiet)
+        rows = measure(files, arguments.model, arguments.rate, metrics, Ledger(arguments.ledger), arguments.quiet, arguments.tone_passes)
         print(markdown(rows, metrics))
         if arguments.json:
             write_atomically(arguments.json, (json.dumps(as_json(rows, [path.name for path in files]), indent=1) + "\n").encode())

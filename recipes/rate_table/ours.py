@@ -5,6 +5,7 @@ from __future__ import annotations
 from smalti.codecs.neural import NeuralCodec
 from smalti.recipes.rate_table.ledger import Entry, Key, Ledger
 from smalti.recipes.rate_table.rivals import Judges, digest
+from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.signals import Image
 
 
@@ -17,9 +18,8 @@ def files(codec: NeuralCodec, picture: Image, judges: Judges, ledger: Ledger) ->
     found = {cut: entry for cut, entry in known.items() if entry is not None and entry.scores.keys() >= judges.metrics.keys()}
     if len(found) == len(keys):
         return found
-    (tokens,) = codec.encode([picture])
     for cut, key in keys.items():
-        data = codec.pack(tokens.prefix(cut), picture.notes)
+        data = codec.compress(picture, Target(stages=cut))
         decoded = codec.decompress(data)
         scores = {metric: judges.score(metric, picture, decoded) for metric in judges.metrics}
         found[cut] = ledger.put(key, Entry(len(data), scores))

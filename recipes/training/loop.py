@@ -21,12 +21,13 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object, set_seed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from smalti.recipes.training import checkpoint, data, media, subjects
 from smalti.recipes.training.adversary import Adversary
 from smalti.recipes.training.config import OptimizerConfig, TrainingConfig
+from smalti.tokenizers.codebooks import LearnedVQ
 from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.contracts import StoredTokenizer
 from smalti.tokenizers.errors import SignalError, UsageError
@@ -108,7 +109,8 @@ class Run:
                 values = {name: float(value.detach()) for name, value in terms.items()}
                 seconds, clock = time.monotonic() - clock, time.monotonic()
                 self._log({"step": self.step, **values, **health, "seconds": round(seconds, 3)})
-                report(" ".join(f"{name} {values[name]:.3f}" for name in values if name != "total"))
+                shown = [f"{name} {values[name]:.3f}" for name in values if name != "total"]
+                report(" ".join([*shown, *(f"{name} {value:.0f}" for name, value in health.items() if name.startswith("perplexity"))]))
             if self.step % config.evaluate_every == 0 or last:
                 self._evaluate()
                 self.accelerator.wait_for_everyone()
@@ -138,6 +140,7 @@ class Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self._bare())
+        _copy_tables(self._bare(), self.average.module)
         if self.adversary and reconstruction is not None:
             terms |= self.adversary.learn(signals, reconstruction)
         return terms, quantized.health
@@ -235,12 +238,19 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _groups(net: torch.nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Norm weights and biases are not decayed."""
-    parameters = list(net.parameters())
-    matrices = [p for p in parameters if p.squeeze().ndim > 1]
-    vectors = [p for p in parameters if p.squeeze().ndim <= 1]
+def _groups(net: Any, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Norm weights and biases are not decayed, nor what a quantizer learns: its entries belong where the latents are."""
+    tables = set(net.quantizer.parameters())
+    matrices = [p for p in net.parameters() if p.squeeze().ndim > 1 and p not in tables]
+    vectors = [p for p in net.parameters() if p.squeeze().ndim <= 1 or p in tables]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _copy_tables(net: nn.Module, average: nn.Module) -> None:
+    """Learned tables as they are: an average would lie between where a revived entry was and where it is."""
+    for now, kept in zip(net.modules(), average.modules(), strict=True):
+        if isinstance(now, LearnedVQ) and isinstance(kept, LearnedVQ):
+            kept.table.data.copy_(now.table.data)
 
 
 def _averager(decay: float) -> Any:

@@ -25,6 +25,7 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
     from smalti.metrics.image import PSNR
     from smalti.recipes.bench.photo import PHOTO, sample_photo
     from smalti.recipes.training.sheet import side_by_side
+    from smalti.tokenizers.contracts import Target
     from smalti.tokenizers.signals import Image
 
     options.set_threads(threads)
@@ -34,19 +35,19 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
     assert isinstance(picture, Image)
     codec = api.codec(model or api.DEFAULT_MODEL, device)
     loaded = time.perf_counter()
-    (tokens,) = codec.encode([picture])
     rates = []
     pictures = [picture]
-    for cut in tokens.layout.cuts:
-        data = codec.pack(tokens.prefix(cut), picture.notes)
-        file = f"{FOLDER}/china-{cut}.smt" if cut < tokens.layout.cuts[-1] else f"{FOLDER}/china.smt"
+    layout = codec.tokenizer.layout((("height", picture.height), ("width", picture.width)))
+    for cut in layout.cuts:
+        data = codec.compress(picture, Target(stages=cut))
+        file = f"{FOLDER}/china-{cut}.smt" if cut < layout.cuts[-1] else f"{FOLDER}/china.smt"
         write(file, data)
         decoded = api.decompress(file, model if model and Path(model).is_dir() else None, device=device)
         assert isinstance(decoded, Image)
         pictures.append(decoded)
         bits_per_pixel = 8 * len(data) / (picture.height * picture.width)
         psnr = PSNR()(picture, decoded).value
-        rates.append({"file": file, "bytes": len(data), "bits_per_pixel": bits_per_pixel, "tokens": tokens.prefix(cut).count, "psnr": psnr})
+        rates.append({"file": file, "bytes": len(data), "bits_per_pixel": bits_per_pixel, "tokens": layout.prefix(cut).count, "psnr": psnr})
     write(f"{FOLDER}/china.png", encode_image(pictures[-1], ".png"))
     side = f"{FOLDER}/side-by-side.png"
     write(side, encode_image(side_by_side([pictures]), ".png"))

@@ -19,7 +19,7 @@ from smalti.cli import options
     click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides PSNR; may be given again."),
     click.option("--task", "tasks", multiple=True, metavar="NAME", help="Score the whole set by this task; may be given again."),
     click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
-    click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
+    click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG, written over)."),
     options.prior,
     options.tone_passes,
     options.device,

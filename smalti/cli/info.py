@@ -86,7 +86,7 @@ def _stream(stream: Any, size: int) -> dict[str, Any]:
 def _prior(id: bytes) -> str:
     from smalti.codecs.bitstream import OWN_PRIOR
 
-    return "the model's own" if id == OWN_PRIOR else "uniform" if id == b"UNIF" else id.hex()
+    return "the model's own" if id == OWN_PRIOR else {b"UNIF": "uniform", b"ADAP": "adaptive"}.get(id, id.hex())
 
 
 def _show(item: dict[str, Any]) -> None:

@@ -24,7 +24,10 @@ quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no res
 model = click.option("-m", "--model", metavar="MODEL", help=f"Model name, name@number or folder.  [default: {DEFAULT_MODEL}]")
 file_model = click.option("-m", "--model", metavar="MODEL", help="Model name or folder.  [default: found by what the file says]")
 prior = click.option(
-    "--prior", default="", metavar="PRIOR", help="Probabilities to code with: 'uniform' or a file of tables.  [default: the model's own]"
+    "--prior",
+    default="",
+    metavar="PRIOR",
+    help="Probabilities to code with: 'uniform', 'adaptive' or a file of tables.  [default: the model's own]",
 )
 file_prior = click.option(
     "--prior", default="", metavar="FILE", help="Tables that the file was coded with, as given to tokenize.  [default: as the file says]"

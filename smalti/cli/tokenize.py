@@ -75,7 +75,7 @@ def _group(jobs: list[Job], sound: bool, codec: NeuralCodec, target: Target, for
     """Read, encode together, write. With several files one that fails is named and the rest go on."""
     found = [(job, options.attempt(alone, _signal, job, sound)) for job in jobs]
     signals = [(job, signal) for job, signal in found if signal is not None]
-    encoded = codec.encode([signal for _, signal in signals])
+    encoded = codec.encode([signal for _, signal in signals], target)
     results = [
         options.attempt(alone, _one, job, signal, tokens, codec, target, form)
         for (job, signal), tokens in zip(signals, encoded, strict=True)

@@ -14,6 +14,7 @@ import torch
 
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors import PRIORS
+from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.codecs.registry import CODECS, resolve
@@ -30,6 +31,7 @@ from smalti.tokenizers.tokens import Tokens
 INSTANCES: dict[str, Callable[[Sequence[Tokens]], Prior]] = {
     "uniform": lambda tokens: UniformPrior(),
     "static": StaticPrior.fit,
+    "adaptive": lambda tokens: AdaptivePrior(),
 }
 
 

@@ -6,11 +6,13 @@ Only ever run on purpose: files of version 1 must read for ever.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from smalti.codecs.bitstream import Entry, Field, StreamInfo, write_chunked, write_solo
+from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -46,6 +48,7 @@ def files() -> dict[str, bytes]:
     audio = StreamInfo("audio", bytes.fromhex("ba9876543210"), prior.id, signal=sound.layout.signal, fields=(Field(5, b"golden"),))
     return {
         "solo.smt": write_solo(picture, prior, image),
+        "adaptive.smt": write_solo(picture, AdaptivePrior(), replace(image, prior_id=AdaptivePrior().id)),
         "chunked.smt": write_chunked([Entry(picture, prior, image), Entry(sound, prior, audio)]),
     }
 

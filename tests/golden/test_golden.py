@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from smalti.codecs.bitstream import inspect, parse
+from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.uniform import UniformPrior
 
 HERE = Path(__file__).parent
@@ -23,14 +24,17 @@ def _regenerate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["solo.smt", "chunked.smt"])
+@pytest.mark.parametrize("name", ["solo.smt", "adaptive.smt", "chunked.smt"])
 def test_written_again_byte_for_byte(name: str) -> None:
     assert _regenerate().files()[name] == (HERE / name).read_bytes()
 
 
-@pytest.mark.parametrize(("name", "stream", "kind"), [("solo.smt", 0, "still"), ("chunked.smt", 0, "still"), ("chunked.smt", 1, "timed")])
+@pytest.mark.parametrize(
+    ("name", "stream", "kind"),
+    [("solo.smt", 0, "still"), ("adaptive.smt", 0, "still"), ("chunked.smt", 0, "still"), ("chunked.smt", 1, "timed")],
+)
 def test_decodes_to_the_known_tokens(name: str, stream: int, kind: str) -> None:
     data = (HERE / name).read_bytes()
     layout = getattr(_regenerate(), kind)().layout
     assert inspect(data).status == "whole"
-    assert parse(data).tokens(layout, UniformPrior(), stream).digest() == DIGESTS[kind]
+    assert parse(data).tokens(layout, AdaptivePrior() if name == "adaptive.smt" else UniformPrior(), stream).digest() == DIGESTS[kind]

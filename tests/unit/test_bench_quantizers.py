@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
+import torch
 
 from smalti.recipes.bench import quantizers
-from smalti.recipes.bench.quantizers import PEER, Case, Row, bars
+from smalti.recipes.bench.quantizers import PEER, Case, Row, bars, latents, table
 
 CALLS = [(part, contender) for part in ("search", "inference", "training") for contender in quantizers.PARTS[part]]
 
 
 @pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")  # FAISS's wrapper, on import
 @pytest.mark.parametrize(("part", "contender"), [pytest.param(*call, id=f"{call[0]}-{call[1].name}") for call in CALLS])
-def test_every_contender_runs_twice(part: str, contender: quantizers.Contender) -> None:
-    call = contender.prepare(Case(part, 40, 3, 16))
-    call()
-    call()
+def test_every_contender_does_its_work_each_time(part: str, contender: quantizers.Contender, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(part, 40, 3, 16)
+    steps: list[None] = []
+    backward = torch.Tensor.backward
+    monkeypatch.setattr(torch.Tensor, "backward", lambda self: (steps.append(None), backward(self)))
+    call = contender.prepare(case)
+    for done in (1, 2):
+        result = call()
+        if part == "training":
+            assert len(steps) == done
+        elif part == "search":
+            nearest = torch.cdist(latents(case), table(case)).argmin(1).tolist()
+            assert result is None if contender.name == "product alone" else _indices(result) == nearest
+        else:
+            assert len(_indices(result)) == case.rows
+
+
+def _indices(result: Any) -> list[int]:
+    """Of what a contender returns: indices, or a tuple or object that has them."""
+    found = result.indices[0] if hasattr(result, "z_q") else result[1] if isinstance(result, tuple) else result
+    return [int(index) for index in found.flatten()]
 
 
 def rows(case: Case, seconds: dict[str, float], mebibytes: float = 1.0) -> list[Row]:

@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from smalti.codecs.priors import PRIORS
+from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.testing import check_prior
+from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -48,8 +50,9 @@ def test_registry_names_exist() -> None:
         assert hasattr(importlib.import_module(module), name)
 
 
+@pytest.mark.parametrize("prior", [UniformPrior(), AdaptivePrior()], ids=["uniform", "adaptive"])
 @pytest.mark.parametrize("axes", [0, 1, 2])
-def test_masks_over_trailing_axes(axes: int) -> None:
+def test_masks_over_trailing_axes(axes: int, prior: Prior) -> None:
     layout = _layout(((6, 8), 50), ((6, 8), 50), ((6, 8), 50))
     rng = np.random.default_rng(axes)
     arrays, masks, held = [], [], None
@@ -62,7 +65,6 @@ def test_masks_over_trailing_axes(axes: int) -> None:
         arrays.append(array)
         masks.append(held)
     tokens = Tokens(layout, tuple(arrays), tuple(masks))
-    prior = UniformPrior()
     assert prior.decode(prior.encode(tokens), layout) == tokens
 
 

@@ -56,7 +56,6 @@ def mean(values: Tensor) -> Tensor:
 
 
 def draw(rows: Tensor, count: int) -> Tensor:
-    """At most `count` different rows (N, D) drawn from the batches of all ranks, the same on each."""
-    share_of_each = -(-count // dist.get_world_size()) if several() else count
-    chosen = torch.randperm(len(rows), device=rows.device)[:share_of_each]
-    return gather(rows[chosen])[:count]
+    """At most `count` different rows (N, D) drawn from the batches of all ranks, the same on each; no rank is preferred."""
+    found = gather(rows[torch.randperm(len(rows), device=rows.device)[:count]])
+    return found[share(torch.randperm(len(found), device=rows.device))[:count]] if several() else found

@@ -3,7 +3,8 @@
 van den Oord et al., "Neural Discrete Representation Learning" (arXiv 1711.00937), appendix A.1. Deviations: entries are moved to the
 plain ratio sums/counts (no Laplace smoothing: an entry that nothing uses keeps its place), and entries that fall out of use are revived,
 see `revival.py`, count and sum together with the entry, since a revived entry with its old sums would be thrown back by the next average.
-The table starts unseeded: with `init="batch"` the first updates place all of it on data, with "kmeans" the first batch that is assigned in
+The table starts unseeded: with `init="batch"` revival places all of it on data in the first updates (without revival it stays where it was
+drawn), with "kmeans" the first batch that is assigned in
 training does (before it is assigned, so that later residual levels see true residuals), again with counts and sums.
 
 cosine: latents and entries have length 1, as in ViT-VQGAN (arXiv 2110.04627); what is carried on is the normalized latent. Level k of a

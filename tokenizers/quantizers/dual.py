@@ -36,6 +36,8 @@ class DualConfig:
     pixel_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.table.cosine:
+            raise UsageError("a dual table has two parts of their own lengths; use one without cosine")
         if not 0 < self.semantic_dim < self.table.dim:
             raise UsageError(f"semantic_dim must leave room for pixels, 1..{self.table.dim - 1}, found {self.semantic_dim}")
         if not 0 < self.pixel_weight < math.inf:

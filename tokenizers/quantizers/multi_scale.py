@@ -117,7 +117,7 @@ class MultiScale(nn.Module):
         shapes = self.config.shapes(grid)
         rows, found, steps = [], [], []
         commitment = interpolation = z.new_zeros(())
-        total = torch.zeros_like(z)
+        total = held = torch.zeros_like(z)
         for scale, shape in enumerate(shapes):
             group = self._group(scale)
             rows.append(to_rows(schedule.down(z - total.detach(), shape)))
@@ -126,7 +126,9 @@ class MultiScale(nn.Module):
             commitment = commitment + group.loss(rows[-1], entries) / len(shapes)
             steps.append(self._spread(scale, to_grid(entries, batch, shape), grid))
             total = total + steps[-1]
-            interpolation = interpolation + F.mse_loss(total, z.detach()) / len(shapes)
+            if self.phis:
+                held = held + (self._spread(scale, to_grid(entries.detach(), batch, shape), grid) if entries.requires_grad else steps[-1])
+                interpolation = interpolation + F.mse_loss(held, z.detach()) / len(shapes)
         losses = {"commitment": commitment, "interpolation": interpolation} if self.phis else {"commitment": commitment}
         indices = tuple(i.reshape(batch, *shape) for indices, shape in zip(found, shapes, strict=True) for i in indices)
         if not self.training:

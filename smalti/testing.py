@@ -332,10 +332,14 @@ def _difference(a: Any, b: Any) -> float:
 
 
 def _blended(signal: Any, share: float) -> Any:
-    """The signal mixed with its inverse: 0 leaves it, 1 inverts it."""
+    """The signal mixed with its inverse, of a sound the same played backwards: 0 leaves it, 1 inverts it."""
+    if isinstance(signal, Audio):
+        return Audio((signal.samples * (1 - share) + signal.samples[:, ::-1] * share).astype(np.float32), signal.rate)
     top = np.iinfo(signal.pixels.dtype).max
     return Image((signal.pixels * (1 - share) + (top - signal.pixels) * share).astype(signal.pixels.dtype))
 
 
 def _widened(signal: Any) -> Any:
+    if isinstance(signal, Audio):
+        return Audio(np.pad(signal.samples, ((0, 0), (0, 1))), signal.rate)
     return Image(np.pad(signal.pixels, ((0, 0), (0, 1), (0, 0))))

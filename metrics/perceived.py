@@ -42,7 +42,7 @@ class PESQ:
     def _of_channel(self, reference: Array, decoded: Array) -> float:
         try:
             return self.pesq.pesq(PESQ_RATES[self.band], reference, decoded, self.band)
-        except (self.pesq.PesqError, ValueError) as error:
+        except (self.pesq.PesqError, ValueError, RuntimeWarning) as error:
             raise SignalError(f"PESQ cannot score this sound ({_line(error)}); take a longer one with speech") from None
 
 

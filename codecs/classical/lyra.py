@@ -74,11 +74,11 @@ class Lyra:
 
     def payload_bytes(self, data: bytes) -> int:
         """Bytes of the codes of a file."""
-        head, cursor = read_head(data, LETTER, self.name, MAX_CHANNELS)
+        _, cursor = read_head(data, LETTER, self.name, MAX_CHANNELS)
         return cursor.left - 1
 
     def _encode(self, wave: Array, quantizers: int) -> bytes:
-        """float32 (frames * 320,) -> each frame's codes, two a byte. The networks remember earlier frames: they are fresh for each sound."""
+        """float32 (frames * 320,) -> each frame's codes, two a byte. Networks remember earlier frames: they are fresh for each sound."""
         encoder, quantizer, _ = (self.interpreter(model_content=data, num_threads=1) for data in self.networks)
         features, quantize = encoder.get_signature_runner(), quantizer.get_signature_runner("encode")
         count = np.array(quantizers, np.int32)

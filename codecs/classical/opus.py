@@ -1,4 +1,5 @@
 """Opus (RFC 6716) by libopus through PyAV, as a rival at low rates: variable rate, complexity 10, application voip, frames of 20 ms.
+That application filters rumble away, which moves the phases of low tones: differences of waveforms say little.
 
 Quality is the rate in kbps that libopus is asked for; it spends less on pauses. Below 9 kbps or so it codes speech in narrow band, 4 kHz.
 The file is our own head, the encoder's delay, and the packets, each behind its length in the one or two bytes of RFC 6716, section 3.2.1:

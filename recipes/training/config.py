@@ -141,12 +141,13 @@ class SoundLossConfig:
 
 @dataclass(frozen=True)
 class AdversaryConfig:
-    """A patch discriminator; weight 0 means none.
+    """A patch discriminator of pictures; weight 0 means none.
 
     counts_from: fraction of the run after which it counts for the tokenizer; it learns from the start. width: channels of its first
     layer, doubled in each of `layers`. lecam: weight of LeCam regularization.
     """
 
+    kind: ClassVar[str] = "pictures"
     weight: float = 0.0
     counts_from: float = 0.2
     width: int = 32
@@ -159,6 +160,34 @@ class AdversaryConfig:
             _need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
         _need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
         _need(1 <= self.layers <= 5, "adversary.layers in 1..5", self.layers)
+        _need(self.width >= 1, "adversary.width >= 1", self.width)
+
+
+@dataclass(frozen=True)
+class SoundAdversaryConfig:
+    """Discriminators of sounds; weight 0 means none. weight, features: how strong the pull of verdicts and of matched features is at the
+    waveform, in parts of all other losses' there.
+
+    counts_from: fraction of the run after which they count for the tokenizer; they learn from a little before. periods: of waves folded
+    to that many columns. windows: of complex spectra, in samples. width: channels of the first layers.
+    """
+
+    kind: ClassVar[str] = "sounds"
+    weight: float = 0.0
+    features: float = 1.0
+    counts_from: float = 0.3
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    windows: tuple[int, ...] = (2048, 1024, 512)
+    width: int = 16
+    learning_rate: float = 2e-4
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "features", "learning_rate"):
+            _need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
+        _need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
+        _need(all(period >= 1 for period in self.periods), "adversary.periods >= 1", self.periods)
+        _need(all(window >= 64 and window % 4 == 0 for window in self.windows), "adversary.windows >= 64 in fours", self.windows)
+        _need(bool(self.periods or self.windows), "one of adversary.periods and adversary.windows", ())
         _need(self.width >= 1, "adversary.width >= 1", self.width)
 
 
@@ -193,7 +222,7 @@ class TrainingConfig:
     data: DataConfig | SoundDataConfig = DataConfig()
     loss: LossConfig | SoundLossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-    adversary: AdversaryConfig = AdversaryConfig()
+    adversary: AdversaryConfig | SoundAdversaryConfig = AdversaryConfig()
     steps: int = 6000
     batch: int = 8
     seed: int = 0
@@ -209,8 +238,9 @@ class TrainingConfig:
             _need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
         _need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
         sound = isinstance(self.tokenizer, SoundConfig)
-        kinds = {self.data.kind, self.loss.kind}
-        _need(kinds == {"sounds" if sound else "pictures"}, f"data and loss of the kind that {self.tokenizer.kind} takes", sorted(kinds))
+        kinds = {self.data.kind, self.loss.kind, *([self.adversary.kind] if self.adversary.weight else [])}
+        parts = f"data, loss and adversary of the kind that {self.tokenizer.kind} takes"
+        _need(kinds == {"sounds" if sound else "pictures"}, parts, sorted(kinds))
         if isinstance(self.tokenizer, SoundConfig):
             self._check_sounds(self.tokenizer)
         else:
@@ -218,7 +248,8 @@ class TrainingConfig:
 
     def _check_sounds(self, tokenizer: SoundConfig) -> None:
         _need(self.data.crop % tokenizer.hop == 0, f"data.crop in multiples of {tokenizer.hop}, the tokenizer's hop,", self.data.crop)
-        _need(not self.adversary.weight, "adversary.weight = 0, for sounds have none yet,", self.adversary.weight)
+        if isinstance(self.adversary, SoundAdversaryConfig) and self.adversary.weight:
+            _need(self.data.crop >= max(self.adversary.windows, default=1), "data.crop >= adversary.windows", self.data.crop)
         _need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
 
     def _check_pictures(self, tokenizer: ImageGridConfig | ImageLineConfig) -> None:
@@ -258,7 +289,7 @@ def load(recipe: str, changes: Sequence[str] = ()) -> TrainingConfig:
         _set(table, SHORT.get(key, key), _value(text), change)
     if isinstance(table.get("tokenizer"), dict):
         kind = table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
-        for part in ("data", "loss"):
+        for part in ("data", "loss", "adversary"):
             if isinstance(table.setdefault(part, {}), dict):
                 table[part].setdefault("kind", "sounds" if str(kind).startswith("audio") else "pictures")
     return from_dict(TrainingConfig, table, "recipe")

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from smalti.recipes.training import checkpoint, data, media, subjects
-from smalti.recipes.training.adversary import Adversary
 from smalti.recipes.training.config import OptimizerConfig, TrainingConfig
 from smalti.tokenizers.codebooks import LearnedVQ
 from smalti.tokenizers.configs import to_dict
@@ -70,7 +69,7 @@ class Run:
         self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
         self.average = AveragedModel(self._bare(), multi_avg_fn=_averager(config.optimizer.ema))
         self.loss = self.medium.loss(config).to(self.accelerator.device)
-        self.adversary = Adversary(config.adversary, self.accelerator) if config.adversary.weight else None
+        self.adversary = self.medium.adversary(config, self.accelerator) if config.adversary.weight else None
         self.skipped: dict[str, None] = {}
         self.step = 0
 
@@ -133,15 +132,14 @@ class Run:
         progress = self.step / self.config.steps
         terms = self.loss(signals, reconstruction, quantized, progress)
         if self.adversary and reconstruction is not None and self.adversary.weight(progress):
-            terms["adversarial"] = self.adversary.judge(reconstruction)
-            terms["total"] = terms["total"] + self.adversary.weight(progress) * terms["adversarial"]
+            terms |= self.adversary.terms(signals, reconstruction, terms["total"], progress)
         self.accelerator.backward(terms["total"])
         self.accelerator.clip_grad_norm_(self.net.parameters(), config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self._bare())
         _copy_tables(self._bare(), self.average.module)
-        if self.adversary and reconstruction is not None:
+        if self.adversary and reconstruction is not None and progress >= self.adversary.learns_from:
             terms |= self.adversary.learn(signals, reconstruction)
         return terms, quantized.health
 

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from smalti.codecs.media.images import write_image
 from smalti.metrics.registry import resolve
 from smalti.recipes.training import data, holdout, sound_data, sound_holdout
+from smalti.recipes.training.adversary import Adversary
 from smalti.recipes.training.config import TrainingConfig
 from smalti.recipes.training.data import Crops
 from smalti.recipes.training.holdout import SCORED_SIDE, Seen
 from smalti.recipes.training.losses import PictureLoss
+from smalti.recipes.training.sound_adversary import SoundAdversary
 from smalti.recipes.training.sound_losses import SoundLoss
 
 
@@ -25,14 +28,16 @@ class Medium:
     """split: (training files, held-out files) of a data config. crops: an endless data set. to_tensor: of stacked crops, the network's
     input.
 
-    loss: terms by name of (signals, reconstruction, quantized, progress). judge: scores by name of a tokenizer on held-out files; what is
-    to be looked at or listened to goes into the run's folder, named by the step. limits: what is logged beside scores.
+    loss: terms by name of (signals, reconstruction, quantized, progress). adversary: discriminators with their
+    optimizer. judge: scores by name of a tokenizer on held-out files; what is to be looked at or listened to goes into the run's folder,
+    named by the step. limits: what is logged beside scores.
     """
 
     split: Callable[[Any], tuple[list[Path], list[Path]]]
     crops: Callable[[list[Path], TrainingConfig], Crops]
     to_tensor: Callable[[np.ndarray], Tensor]
     loss: Callable[[TrainingConfig], nn.Module]
+    adversary: Callable[[TrainingConfig, Accelerator], Any]
     judge: Callable[[Any, TrainingConfig, list[Path], Path, int], Seen]
     limits: dict[str, int]
 
@@ -66,6 +71,7 @@ PICTURES = Medium(
     _picture_crops,
     data.to_pixels,
     lambda config: PictureLoss(config.loss),  # type: ignore[arg-type]
+    lambda config, accelerator: Adversary(config.adversary, accelerator),  # type: ignore[arg-type]
     _judge_pictures,
     {"holdout_largest_side": SCORED_SIDE},
 )
@@ -74,6 +80,7 @@ SOUNDS = Medium(
     _sound_crops,
     sound_data.to_waves,
     _sound_loss,
+    lambda config, accelerator: SoundAdversary(config.adversary, accelerator),  # type: ignore[arg-type]
     _judge_sounds,
     {"holdout_largest_seconds": sound_holdout.SCORED_SECONDS},
 )

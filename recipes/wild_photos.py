@@ -4,9 +4,9 @@
 
 Without pictures: the photos that scikit-image brings, and scikit-learn's, mirrored until it is that large. Errors are decoded minus
 original, in steps of 255. `color` is their mean per channel: at most 1 either way is asked for (exit code 1 else). Joins are ratios of the
-error's mean absolute gradient, and 1 is invisible: `token` is that across borders of tokens over that within tokens; `tile` is that across
-borders of tiles over that at the same places when the picture is coded in tiles three quarters as large, so that the picture's own
-edges cancel. Pictures no larger than a tile are cut into smaller ones.
+error's mean absolute gradient, and 1 is invisible: `token` is that across borders of tokens (of regions, where a region has a line of
+tokens) over that within; `tile` is that across borders of tiles over that at the same places when the picture is coded in tiles three
+quarters as large, so that the picture's own edges cancel. Pictures no larger than a tile are cut into smaller ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +27,9 @@ from smalti.codecs.media.files import list_images
 from smalti.codecs.media.images import read_image
 from smalti.recipes.bench.large_image import enlarged
 from smalti.recipes.bench.photo import sample_photo
+from smalti.recipes.joins import gradients, join_ratio, ratio
 from smalti.tokenizers import zoo
+from smalti.tokenizers.contracts import RegionalTokenizer
 from smalti.tokenizers.errors import SignalError, SmaltiError
 from smalti.tokenizers.signals import Image
 
@@ -63,7 +65,7 @@ class Found:
 
 
 def check(tokenizer: Any, name: str, picture: Image, passes: int = tone.PASSES) -> Found:
-    """Encode and decode twice, in tiles of two sizes; tokenizer: one of `image-grid`'s."""
+    """Encode and decode twice, in tiles of two sizes; tokenizer: of the kind image-grid or image-line."""
     usual = tokenizer.tile_pixels
     tile = SMALL_TILE_PIXELS if max(picture.height, picture.width) <= usual else usual
     try:
@@ -71,15 +73,14 @@ def check(tokenizer: Any, name: str, picture: Image, passes: int = tone.PASSES) 
     finally:
         tokenizer.tile_pixels = usual
     red, green, blue = (float(error[..., c].mean(dtype=np.float64)) for c in range(3))
-    stride = tokenizer.config.stride
-    border = _ratio(_gradients(error, lambda place: place % stride == 0), _gradients(error, lambda place: place % stride != 0))
+    side = tokenizer.region_pixels if isinstance(tokenizer, RegionalTokenizer) else tokenizer.config.stride
+    border = join_ratio(error, side)
 
     def joins(place: int) -> bool:
         return place % tile == 0 and place % (3 * tile) != 0  # there the smaller tiles join too
 
-    return Found(
-        name, picture.width, picture.height, (red, green, blue), border, _ratio(_gradients(error, joins), _gradients(other, joins))
-    )
+    tiles = ratio(gradients(error, joins), gradients(other, joins))
+    return Found(name, picture.width, picture.height, (red, green, blue), border, tiles)
 
 
 def _error(tokenizer: Any, picture: Image, tile: int, passes: int) -> np.ndarray:
@@ -87,18 +88,6 @@ def _error(tokenizer: Any, picture: Image, tile: int, passes: int) -> np.ndarray
     tokenizer.tile_pixels = tile
     (decoded,) = tokenizer.decode(tone.encode(tokenizer, [picture], passes))
     return decoded.pixels.astype(np.float32) - picture.eight_bits
-
-
-def _gradients(error: np.ndarray, chosen: Callable[[int], bool]) -> list[float]:
-    """Mean absolute steps from pixel place - 1 to place, along rows and columns, at the chosen places."""
-    found: list[float] = []
-    for turned in (error, error.swapaxes(0, 1)):
-        found += [float(np.abs(turned[i] - turned[i - 1]).mean(dtype=np.float64)) for i in range(1, len(turned)) if chosen(i)]
-    return found
-
-
-def _ratio(above: Sequence[float], below: Sequence[float]) -> float | None:
-    return float(np.mean(above) / np.mean(below)) if len(above) and len(below) and np.mean(below) > 0 else None
 
 
 def samples(megapixels: float) -> Iterator[tuple[str, Image]]:

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from smalti.codecs import notes as note_bits
 from smalti.codecs import tone
-from smalti.codecs.bitstream import OWN_PRIOR, File, StreamInfo, check_applied, parse
+from smalti.codecs.bitstream import OWN_PRIOR, Change, File, StreamInfo, check_applied, parse
+from smalti.codecs.bitstream import transcode as recoded
+from smalti.codecs.bitstream.salvage import Salvage, salvage
+from smalti.codecs.conceal import conceal
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.tokenizers import zoo
@@ -63,13 +66,17 @@ def read(source: PathOrBytes) -> Image | Audio:
 
 
 def codec(
-    model: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", prior: str = "", tone_passes: int = tone.PASSES
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    device: str = "auto",
+    prior: str = "",
+    tone_passes: int = tone.PASSES,
+    allocate: bool = True,
 ) -> NeuralCodec:
-    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables. tone_passes: as in
-    `NeuralCodec`.
+    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables. tone_passes,
+    allocate: as in `NeuralCodec`.
     """
     info = zoo.find(os.fspath(model))
-    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, not prior, tone_passes)
+    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, not prior, tone_passes, allocate)
 
 
 def prior_of(info: ModelInfo, prior: str = "") -> Prior:
@@ -138,6 +145,12 @@ class Opened:
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
         return self.file.tokens(layout, self.prior, stages=stages)
 
+    def concealed(self, stages: int | None = None) -> Salvage:
+        """What is left of a damaged file's tokens, or of those of its first `stages`, with neighbours in the place of what was lost."""
+        layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
+        found = salvage(self.file, layout, self.prior, stages=stages)
+        return replace(found, tokens=conceal(found.tokens, found.received))
+
     def decoder(self) -> Tokenizer:
         """Whoever turns the tokens into a signal; raises BitstreamError for side fields that must be applied and are not."""
         check_applied(self.info)
@@ -180,17 +193,19 @@ def compress(
     stages: int | None = None,
     device: str = "auto",
     tone_passes: int = tone.PASSES,
+    allocate: bool = True,
 ) -> bytes:
     """A picture or sound, or the file of one, as the bytes of a `.smt` file.
 
     Give at most one target: bytes, bits_per_pixel or, of sounds, kbps of the whole file at most, or the number of stages; without any all
     stages are kept.
     tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.
+    allocate: whether a size is spent on the regions of the picture where it lowers distortion most, with a model that has regions.
     Raises UsageError where not even the first stage fits, SignalError where the signal cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
     given = signal if isinstance(signal, Image | Audio) else read(signal)
-    return codec(model, device, tone_passes=tone_passes).compress(given, target)
+    return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(given, target)
 
 
 def decompress(
@@ -210,6 +225,44 @@ def decompress(
         return decoded if isinstance(decoded, Audio) else Image(decoded.pixels, note_bits.from_bits(found.info.notes))
 
     return with_name(source, signal)
+
+
+def transcode(
+    source: PathOrBytes,
+    prior: str | os.PathLike[str] = "",
+    model: str | os.PathLike[str] | None = None,
+    source_prior: str | os.PathLike[str] = "",
+) -> bytes:
+    """The same tokens under another prior: the bytes of a `.smt` file of the same form, archives too.
+
+    prior: "" for the model's own, "static" for its static tables, "uniform", "adaptive", or a file. model and source_prior as model and
+    prior for `open`. Raises as `open` does, UsageError where the model has no such prior.
+    """
+    found: dict[tuple[bytes, bytes], tuple[ModelInfo | None, Prior, Prior]] = {}
+
+    def choose(info: StreamInfo) -> Change:
+        key = (info.fingerprint if info.layout is None else b"", info.prior_id)
+        if key not in found:
+            made_by = model_of(info.fingerprint, model) if info.layout is None else None
+            found[key] = made_by, prior_for(info, made_by, source_prior), _wanted_prior(made_by, os.fspath(prior))
+        made_by, old, new = found[key]
+        layout = load_info(made_by, "cpu").layout(info.signal) if made_by is not None else None
+        return Change(layout, old, new, new.id if prior else OWN_PRIOR)
+
+    return with_name(source, lambda: recoded(_data(source), choose))
+
+
+def _wanted_prior(made_by: ModelInfo | None, name: str) -> Prior:
+    from smalti.codecs.priors.static import StaticPrior
+
+    if name not in ("", "static"):
+        return prior_named(name)
+    if made_by is None:
+        raise UsageError("raw tokens, made by no model, have no prior of their own; name 'uniform', 'adaptive' or a file of tables")
+    own = prior_of(made_by)
+    if name and not isinstance(own, StaticPrior):
+        raise UsageError(f"{made_by.name} brings no static tables; name a file of them, or 'uniform' or 'adaptive'")
+    return own
 
 
 def the_stream(file: File) -> StreamInfo:

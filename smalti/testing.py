@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from smalti.tokenizers import configs
-from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, Target, Task, Tokenizer
+from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, RegionalTokenizer, Target, Task, Tokenizer
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
 from smalti.tokenizers.signals import Audio, Image
 from smalti.tokenizers.tokens import Layout, Tokens
@@ -110,8 +110,23 @@ def check_codebook(codebook: Any, seed: int = 0) -> None:
     loss = codebook.loss(z, codebook.lookup(found))
     assert loss.ndim == 0, f"the loss is one number, found {tuple(loss.shape)}"
     assert torch.isfinite(loss), f"the loss is finite, found {loss}"
+    _check_wide(codebook, z)
     if codebook.size <= 2**16:
         _check_nearest(codebook, z, found)
+
+
+def _check_wide(codebook: Any, z: Any) -> None:
+    """Latents in float64 stay so, and the nearest entries are those of these very numbers."""
+    import torch
+
+    wide = codebook.bound(z.double())
+    assert wide.dtype == torch.float64, f"bound keeps float64, found {wide.dtype}"
+    found = codebook.assign(wide)
+    assert found.dtype == torch.int64, f"indices are int64, found {found.dtype}"
+    loss = codebook.loss(wide, codebook.lookup(found))
+    assert torch.isfinite(loss), f"the loss of latents in float64 is finite, found {loss}"
+    if codebook.size <= 2**16:
+        _check_nearest(codebook, wide, found)
 
 
 def _check_nearest(codebook: Any, z: Any, found: Any) -> None:
@@ -143,6 +158,7 @@ def check_quantizer(quantizer: Any, grid: tuple[int, ...] = (5, 7), axes: tuple[
     assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items()), "evaluation changes no state"
     _check_result(own, z, layout, result)
     _check_dequantize(own, layout, result)
+    _check_types(own, z)
     _check_refusals(own, z, result)
     _check_training(own, z)
 
@@ -178,6 +194,20 @@ def _check_dequantize(quantizer: Any, layout: Layout, result: Any) -> None:
         assert torch.allclose(soft, hard, atol=1e-4), f"certain logits decode to the entries, {cut} stages"
 
 
+def _check_types(quantizer: Any, z: Any) -> None:
+    """z_q has the type of z and is the sum of entries rounded to it; latents in bfloat16 are widened before anything is decided."""
+    import torch
+
+    for dtype in (torch.float64, torch.bfloat16):
+        result = quantizer(z.to(dtype))
+        assert result.z_q.dtype == dtype, f"z_q has the type of z, {dtype}, found {result.z_q.dtype}"
+        assert torch.equal(result.z_q, quantizer.dequantize(result.indices).to(dtype)), f"{dtype}: dequantize equals __call__"
+        assert all(torch.isfinite(loss) for loss in result.losses.values()), f"{dtype}: losses are numbers, found {result.losses}"
+    wide = quantizer(z.bfloat16().float()).indices
+    same = [torch.equal(a, b) for a, b in zip(result.indices, wide, strict=True)]
+    assert all(same), "latents in bfloat16 have the tokens of the same numbers in float32"
+
+
 def _check_refusals(quantizer: Any, z: Any, result: Any) -> None:
     import torch
 
@@ -199,11 +229,13 @@ def _check_training(quantizer: Any, z: Any) -> None:
     same = [torch.equal(a, b) for a, b in zip(saved(z).indices, quantizer(z).indices, strict=True)]
     assert all(same), "saved and loaded, the same tokens"
     quantizer.train()
-    latents = z.clone().requires_grad_()
-    trained = quantizer(latents)
-    (gradient,) = torch.autograd.grad(trained.z_q.sum(), latents)
-    assert torch.isfinite(gradient).all(), "gradients are finite"
-    assert torch.all(gradient.flatten(1).abs().sum(1) > 0), "gradients reach every item of z"
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        latents = z.to(dtype, copy=True).requires_grad_()
+        trained = quantizer(latents)
+        assert trained.z_q.dtype == dtype, f"z_q has the type of z, {dtype}, in training too, found {trained.z_q.dtype}"
+        (gradient,) = torch.autograd.grad(trained.z_q.sum() + sum(trained.losses.values()), latents)
+        assert torch.isfinite(gradient).all(), f"{dtype}: gradients are finite"
+        assert torch.all(gradient.flatten(1).abs().sum(1) > 0), f"{dtype}: gradients reach every item of z"
 
 
 def check_tokenizer(tokenizer: Any, signals: Sequence[Any]) -> None:
@@ -231,6 +263,23 @@ def check_tokenizer(tokenizer: Any, signals: Sequence[Any]) -> None:
         assert _difference(single, back) <= 1, "batched equals single"
     assert tokenizer.encode([]) == tokenizer.decode([]) == [], "nothing in, nothing out"
     _check_foreign(tokenizer, tokens[0])
+    if isinstance(tokenizer, RegionalTokenizer):
+        _check_regions(tokenizer, tokens)
+
+
+def _check_regions(tokenizer: RegionalTokenizer, tokens: Sequence[Tokens]) -> None:
+    """Masks without a gap decode as the whole does, those of the first prefix alone as that, and the first prefix must not be left out."""
+    for item in tokens:
+        first, regions = item.layout.cuts[0], item.layout.stages[0].shape[-2:]
+        full, empty = np.ones(regions, bool), np.zeros(regions, bool)
+        everywhere = dataclasses.replace(item, present=(full,) * len(item.arrays))
+        later = [np.zeros_like(array) for array in item.arrays[first:]]
+        nowhere = Tokens(item.layout, (*item.arrays[:first], *later), (None,) * first + (empty,) * len(later))
+        for masked, expected in ((everywhere, item), (nowhere, item.prefix(first))):
+            (found,), (back,) = tokenizer.decode([masked]), tokenizer.decode([expected])
+            assert _difference(found, back) <= 1, "a region that a stage lacks is drawn from the stages before"
+        lacking = Tokens(item.layout, tuple(np.zeros_like(array) for array in item.arrays), (empty,) * len(item.arrays))
+        _check_raises(UsageError, "a region without its first prefix decodes", tokenizer.decode, [lacking])
 
 
 def _check_foreign(tokenizer: Any, tokens: Tokens) -> None:

@@ -85,7 +85,10 @@ class Quantizer(Protocol):
         """The layout of a latent grid of that size with axes of those names."""
 
     def __call__(self, z: Tensor) -> Quantized:
-        """Quantize z (B, D, *grid). One whose loss needs more takes it as a further, optional argument."""
+        """Quantize z (B, D, *grid), of any floating type, which z_q has too.
+
+        One whose loss needs more takes it as a further, optional argument.
+        """
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         """z_q (B, D, *grid) from all stages or a prefix in `cuts`; in eval mode bit for bit what `__call__` gives.
@@ -119,6 +122,16 @@ class Tokenizer(Protocol):
 
     def decode(self, tokens: Sequence[Tokens]) -> list[Signal]:
         """Signals from tokens or from prefixes of them, of exactly the size that went in."""
+
+
+@runtime_checkable
+class RegionalTokenizer(Tokenizer, Protocol):
+    """A tokenizer of pictures by square regions, the last two axes (row, col) of all its stages, each of which decodes to its own depth:
+    after the first decodable prefix, `Tokens.present` may leave out regions."""
+
+    @property
+    def region_pixels(self) -> int:
+        """Side of a region; those at the far edges may be cut off."""
 
 
 @runtime_checkable

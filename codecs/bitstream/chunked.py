@@ -5,11 +5,12 @@ Every chunk's CRC-32 goes on from that of the header and the first STREAM chunk,
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from smalti.codecs.bitstream import parts
+from smalti.codecs.bitstream.resync import Resync
 from smalti.codecs.bitstream.streams import StreamInfo, read_fields, read_stream, write_fields, write_stream
 from smalti.codecs.bitstream.wire import (
     END,
@@ -42,16 +43,17 @@ _MAX_PLACE = (1 << 27) - 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One stream to be written."""
+    """One stream to be written. grouped: all levels of some rows a chunk, not all rows of one stage; timed signals always are."""
 
     tokens: Tokens
     prior: Prior
     info: StreamInfo
+    grouped: bool = False
 
 
 @dataclass(frozen=True)
 class Part:
-    """A TOKENS chunk: its stream, segment and stage (0 for timed ones), whether it is its stage's (its stream's) last, and per level the
+    """A TOKENS chunk: its stream, segment and stage (0 for groups), whether it is its stage's (its stream's) last, and per level the
     2-byte token hash and the coder bytes. `size` is the whole chunk's, `table` that of the level lengths and the hashes after the first."""
 
     stream: int
@@ -64,9 +66,17 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Unknown:
+    """A skippable chunk that this release does not know. before: how many TOKENS chunks stand before it."""
+
+    before: int
+    type: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
 class Chunked:
-    """A chunked file taken apart. problems: empty in a whole file. side_bytes, unknown_bytes (skippable chunks that this release does not
-    know) and end_bytes: sizes of whole chunks."""
+    """A chunked file taken apart. problems: empty in a whole file. side_bytes, unknown_bytes and end_bytes: sizes of whole chunks."""
 
     version: tuple[int, int]
     streams: tuple[StreamInfo, ...]
@@ -75,6 +85,7 @@ class Chunked:
     side_bytes: int
     unknown_bytes: int
     end_bytes: int
+    unknown: tuple[Unknown, ...] = ()
 
 
 def write_chunked(entries: Sequence[Entry]) -> bytes:
@@ -83,8 +94,8 @@ def write_chunked(entries: Sequence[Entry]) -> bytes:
     return assemble(streams, _merged([list(_parts(i, e, s)) for i, (e, s) in enumerate(zip(entries, streams, strict=True))]))
 
 
-def assemble(streams: Sequence[StreamInfo], held: Sequence[Part]) -> bytes:
-    """A file of these streams and parts: what `write_chunked` writes and what `cut` leaves."""
+def assemble(streams: Sequence[StreamInfo], held: Sequence[Part], unknown: Sequence[Unknown] = ()) -> bytes:
+    """A file of these streams and parts: what `write_chunked` writes and what `cut` leaves. unknown: in file order."""
     if not 1 <= len(streams) <= MAX_STREAMS or len(held) > MAX_CHUNKS:
         raise UsageError(f"a file has 1..{MAX_STREAMS} streams and at most {MAX_CHUNKS} chunks, found {len(streams)} and {len(held)}")
     first = chunk(STREAM, write_stream(streams[0], 0), crc(HEADER))
@@ -95,14 +106,16 @@ def assemble(streams: Sequence[StreamInfo], held: Sequence[Part]) -> bytes:
     for i, info in enumerate(streams):
         if info.fields:
             out += chunk(SIDE, bytes([i]) + write_fields(info.fields), seed)
-    offsets = []
-    for part in held:
+    offsets, left = [], deque(unknown)
+    for i, part in enumerate(held):
+        while left and left[0].before <= i:
+            out += _unknown_chunk(left.popleft(), seed)
         offsets.append(len(out))
         payload = _write_part(part, streams)
         if len(payload) > MAX_PAYLOAD:
             raise UsageError(f"a chunk of {len(payload)} bytes; at most {MAX_PAYLOAD} are written")
         out += chunk(TOKENS, payload, seed)
-    return bytes(out + _end(offsets, seed))
+    return bytes(out + b"".join(_unknown_chunk(extra, seed) for extra in left) + end_chunk(offsets, seed))
 
 
 def read_chunked(data: bytes, strict: bool = True) -> Chunked:
@@ -120,7 +133,8 @@ def read_chunked(data: bytes, strict: bool = True) -> Chunked:
     reader.accept(first)
     reader.run(first.end)
     streams = tuple(replace(info, fields=reader.fields.get(i, ())) for i, info in enumerate(reader.streams))
-    return Chunked(version, streams, tuple(reader.parts), tuple(reader.problems), reader.side_bytes, reader.unknown_bytes, reader.end_bytes)
+    sizes = reader.side_bytes, reader.unknown_bytes, reader.end_bytes
+    return Chunked(version, streams, tuple(reader.parts), tuple(reader.problems), *sizes, tuple(reader.unknown))
 
 
 class _Reader:
@@ -133,9 +147,9 @@ class _Reader:
         self.parts: list[Part] = []
         self.problems: list[str] = []
         self.offsets: list[int] = []
+        self.unknown: list[Unknown] = []
         self.side_bytes = self.unknown_bytes = self.end_bytes = 0
-        self._index: list[int] | None = None
-        self._work, self._steps = 16 * len(data) + (1 << 26), 1 << 20  # bytes and places that looking for a next chunk may cost in all
+        self._resync = Resync(data, seed, SIDE, self._indexed)
         self._next: dict[int, tuple[int, int] | None] = {}
 
     def run(self, place: int) -> None:
@@ -151,7 +165,7 @@ class _Reader:
                 if self.strict:
                     raise
                 self.problems.append(str(error))
-                after = place if self._is_chunk(place) else self._resume(place)
+                after = place if self._resync.is_chunk(place) else self._resync.after(place)
                 if chunks > MAX_CHUNKS + MAX_STREAMS:
                     return
                 if after is None:
@@ -179,10 +193,11 @@ class _Reader:
             self.offsets.append(found.start)
         elif kind == END:
             self.end_bytes = found.end - found.start
-            if self.data[found.start : found.end] != _end(self.offsets, self.seed):
+            if self.data[found.start : found.end] != end_chunk(self.offsets, self.seed):
                 self._say("the index does not match the chunks of the file")
         elif kind & SKIPPABLE:
             self.unknown_bytes += found.end - found.start
+            self.unknown.append(Unknown(len(self.parts), kind, found.payload))
         else:
             raise BitstreamError(f"chunk type {kind:#04x} must be understood and is not known to this release: install a later one")
 
@@ -192,7 +207,7 @@ class _Reader:
         info = self.streams[part.stream]
         if not part.last:
             self._next[part.stream] = (part.segment + 1, part.stage)
-        elif info.time_order or part.stage + 1 == info.stages:
+        elif info.grouped or part.stage + 1 == info.stages:
             self._next[part.stream] = None
         else:
             self._next[part.stream] = (0, part.stage + 1)
@@ -201,44 +216,6 @@ class _Reader:
         if self.strict:
             raise BitstreamError(problem)
         self.problems.append(problem)
-
-    def _is_chunk(self, place: int) -> bool:
-        """Whether a whole chunk starts at `place`; all these attempts together check a bounded number of bytes."""
-        if place + 6 > len(self.data):
-            return False
-        if self.data[place] > SIDE and not self.data[place] & SKIPPABLE:
-            return False
-        cursor = Cursor(self.data, "", place + 1)
-        try:
-            cursor.take(cursor.uvarint(MAX_PAYLOAD) + 4)
-            self._work -= cursor.place - place
-            if self._work < 0:
-                return False
-            read_chunk(self.data, place, self.seed)
-        except BitstreamError:
-            return False
-        return True
-
-    def _resume(self, place: int) -> int | None:
-        """Where reading goes on after the damaged chunk at `place`: after its own length, by a bounded search, or by the index."""
-        cursor = Cursor(self.data, "", place + 1)
-        try:
-            cursor.take(cursor.uvarint(MAX_PAYLOAD) + 4)
-            if self._is_chunk(cursor.place):
-                return cursor.place
-        except BitstreamError:
-            pass
-        if self._index is None:
-            self._index = self._indexed()
-        after = self._index[bisect_right(self._index, place) :][:64]
-        known = next((candidate for candidate in after if self._is_chunk(candidate)), None)
-        for candidate in range(place + 1, len(self.data) - 5 if known is None else known):
-            self._steps -= 1
-            if self._steps < 0 or self._work < 0:
-                break
-            if self.data[candidate] <= SIDE and self._is_chunk(candidate):
-                return candidate
-        return known
 
     def _indexed(self) -> list[int]:
         """The chunk starts that END names, its own among them; empty where END is damaged."""
@@ -257,7 +234,12 @@ class _Reader:
         return [*offsets, end.start]
 
 
-def _end(offsets: Sequence[int], seed: int) -> bytes:
+def _unknown_chunk(extra: Unknown, seed: int) -> bytes:
+    return chunk(extra.type, extra.payload, seed)
+
+
+def end_chunk(offsets: Sequence[int], seed: int) -> bytes:
+    """The END chunk for TOKENS chunks that start there."""
     index, before = uvarint(len(offsets)), 0
     for offset in offsets[INDEX_STEP::INDEX_STEP]:
         index += uvarint(offset - before)
@@ -271,27 +253,31 @@ def _prepared(entry: Entry) -> StreamInfo:
     timed = entry.info.modality in ("video", "audio") or (entry.info.modality == "raw" and parts.is_timed(tokens.layout))
     if timed and not parts.is_timed(tokens.layout):
         raise UsageError(f"tokens of {entry.info.modality} have a time axis in every stage, found {tokens.layout.stages}")
-    unit = parts.choose_time_unit(tokens) if timed else parts.choose_unit(tokens)
+    grouped = timed or entry.grouped
+    if grouped and not parts.group_axis(tokens.layout):
+        raise UsageError(f"only stages with the same axes are written in groups of rows, found {tokens.layout.stages}")
+    unit = parts.choose_group_unit(tokens) if grouped else parts.choose_unit(tokens)
     mark = bytes.fromhex(parts.stage_digest(tokens, 0)[:8])
-    return replace(entry.info, stages=len(tokens.arrays), time_order=timed, unit=unit, mark=mark).checked()
+    return replace(entry.info, stages=len(tokens.arrays), grouped=grouped, unit=unit, mark=mark).checked()
 
 
 def _parts(number: int, entry: Entry, info: StreamInfo) -> Iterator[Part]:
     tokens, prior = entry.tokens, entry.prior
-    if info.time_order:
-        borders = parts.time_bounds(tokens.layout, info.unit)
+    if info.grouped:
+        borders = parts.group_bounds(tokens.layout, info.unit)
         for s in range(len(borders) - 1):
-            piece = tokens.segment(borders[s], borders[s + 1])
-            yield Part(number, s, 0, s + 2 == len(borders), tuple(_blob(piece, k, prior) for k in range(info.stages)))
+            piece = parts.group_tokens(tokens, borders[s], borders[s + 1])
+            yield Part(number, s, 0, s + 2 == len(borders), tuple(blob(piece, k, prior) for k in range(info.stages)))
         return
     for k, stage in enumerate(tokens.layout.stages):
         borders = parts.stage_bounds(stage, info.unit)
         for s in range(len(borders) - 1):
             piece = parts.rows_tokens(tokens, k, borders[s], borders[s + 1])
-            yield Part(number, s, k, s + 2 == len(borders), (_blob(piece, k, prior),))
+            yield Part(number, s, k, s + 2 == len(borders), (blob(piece, k, prior),))
 
 
-def _blob(piece: Tokens, k: int, prior: Prior) -> tuple[bytes, bytes]:
+def blob(piece: Tokens, k: int, prior: Prior) -> tuple[bytes, bytes]:
+    """Stage k of a segment as a chunk holds it: the hash of its tokens and its coder bytes."""
     return bytes.fromhex(parts.stage_digest(piece, k)[:4]), prior.encode(parts.levels(piece, k + 1), k)
 
 
@@ -303,7 +289,7 @@ def _merged(streams: Sequence[list[Part]]) -> list[Part]:
 
 def _write_part(part: Part, streams: Sequence[StreamInfo]) -> bytes:
     info = streams[part.stream]
-    place = part.segment << 1 | part.last if info.time_order else part.segment << 6 | part.last << 5 | part.stage
+    place = part.segment << 1 | part.last if info.grouped else part.segment << 6 | part.last << 5 | part.stage
     if place > _MAX_PLACE:
         raise UsageError(f"segment {part.segment} is more than a file can number")
     head = (bytes([part.stream]) if len(streams) > 1 else b"") + uvarint(place)
@@ -316,14 +302,14 @@ def read_part(found: Chunk, streams: Sequence[StreamInfo]) -> Part:
     number = cursor.byte(len(streams) - 1) if len(streams) > 1 else 0
     info = streams[number]
     place = cursor.uvarint(_MAX_PLACE)
-    if info.time_order:
+    if info.grouped:
         segment, stage, last = place >> 1, 0, bool(place & 1)
     else:
         segment, stage, last = place >> 6, place & 31, bool(place & 32)
         if stage >= info.stages or segment >= parts.MAX_SEGMENTS:
             raise BitstreamError(f"{cursor.what} is of stage {stage}, segment {segment}; the stream has {info.stages} stages")
     before = cursor.place
-    count = info.stages if info.time_order else 1
+    count = info.stages if info.grouped else 1
     lengths = [cursor.uvarint(MAX_PAYLOAD) for _ in range(count - 1)]
     table = cursor.place - before + 2 * (count - 1)
     blobs = [(cursor.take(2), cursor.take(length)) for length in lengths]

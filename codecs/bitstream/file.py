@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 
 from smalti.codecs.bitstream import parts
 from smalti.codecs.bitstream.chunked import Chunked, Entry, Part, assemble, read_chunked, write_chunked
+from smalti.codecs.bitstream.reading import check_groups, check_prior, group, grouped_tokens, layout_of, solo_tokens, still_tokens
 from smalti.codecs.bitstream.solo import MAX_PAYLOAD, SOLO, Solo, read_solo, write_solo
-from smalti.codecs.bitstream.streams import OWN_PRIOR, StreamInfo
-from smalti.codecs.bitstream.wire import MAX_CHUNKS, check_header
+from smalti.codecs.bitstream.streams import StreamInfo
+from smalti.codecs.bitstream.wire import ARCHIVE, check_header
 from smalti.tokenizers.contracts import Prior
-from smalti.tokenizers.errors import BitstreamError, ModelError, SmaltiError, UsageError
+from smalti.tokenizers.errors import BitstreamError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
 
@@ -39,11 +41,11 @@ class File:
         return () if isinstance(self.content, Solo) else self.content.problems
 
     def stages(self, stream: int = 0) -> int:
-        """How many leading stages are whole; for timed streams all levels, or 0 without a first segment."""
+        """How many leading stages are whole; for streams in groups all levels, or 0 without a first one."""
         info = self.streams[stream]
         if isinstance(self.content, Solo):
             return info.stages
-        if info.time_order:
+        if info.grouped:
             return info.stages if self.segments(stream) else 0
         held = {(p.stage, p.segment): p.last for p in self.content.parts if p.stream == stream}
         whole = 0
@@ -52,22 +54,21 @@ class File:
         return whole
 
     def segments(self, stream: int = 0) -> int:
-        """How many leading segments of time are whole; 1 for still signals in solo form."""
+        """How many leading groups, of time or rows, are whole; 1 in solo form."""
         if isinstance(self.content, Solo):
             return 1
-        timed = self.streams[stream].time_order
-        return _run({(p.stage if not timed else 0, p.segment): p.last for p in self.content.parts if p.stream == stream}, 0)[0]
+        grouped = self.streams[stream].grouped
+        return _run({(p.stage if not grouped else 0, p.segment): p.last for p in self.content.parts if p.stream == stream}, 0)[0]
 
     def tokens(self, layout: Layout | None, prior: Prior, stream: int = 0, stages: int | None = None) -> Tokens:
         """The tokens of a stream: the longest decodable prefix of what is held, or the first `stages` of it.
 
-        layout: the model's for `streams[stream].signal`, all stages; None for raw tokens. A timed stream cut after a segment gives the
-        time steps that are there, as `Tokens.segment` does. Raises BitstreamError for damage, ModelError for another prior or layout.
+        layout: the model's for `streams[stream].signal`, all stages; None for raw tokens. A stream in groups that was cut after one gives
+        the steps or rows that are there. Raises BitstreamError for damage, ModelError for another prior or layout.
         """
         info = self.streams[stream]
-        layout = _layout_of(info, layout)
-        if info.prior_id != OWN_PRIOR and info.prior_id != prior.id:
-            raise ModelError(f"the file was written with prior {info.prior_id.hex()}, found {prior.id.hex()}: hand over the file's own")
+        layout = layout_of(info, layout)
+        check_prior(info, prior)
         whole = self.stages(stream)
         wanted = stages if stages is not None else max((c for c in layout.cuts if c <= whole), default=0)
         if stages is not None and stages not in layout.cuts:
@@ -75,15 +76,45 @@ class File:
         if not 0 < wanted <= whole:
             raise BitstreamError(f"the file holds {whole} whole stages, too few to decode {f'the first {wanted}' if wanted else 'any'}")
         if isinstance(self.content, Solo):
-            tokens = _solo_tokens(self.content, layout, prior)
+            tokens = solo_tokens(self.content, layout, prior)
             return tokens if wanted == whole else tokens.prefix(wanted)
         own = [p for p in self.content.parts if p.stream == stream]
-        if info.time_order:
-            return _timed_tokens(own[: self.segments(stream)], info, layout, prior, wanted)
-        return _still_tokens(own, info, layout.prefix(wanted), prior)
+        if info.grouped:
+            return grouped_tokens(own[: self.segments(stream)], info, layout, prior, wanted)
+        return still_tokens(own, info, layout.prefix(wanted), prior)
+
+    def region(self, layout: Layout | None, prior: Prior, start: int, stop: int, stream: int = 0, stages: int | None = None) -> Tokens:
+        """Steps [start, stop) of time, or rows of a still signal, counted in the first stage's.
+
+        In a stream in groups only those that hold them are decoded, of them only the wanted `stages`; the others may be damaged.
+        Raises as `tokens` does, UsageError where the stages share no such axis.
+        """
+        info = self.streams[stream]
+        full = layout_of(info, layout)
+        if not parts.group_axis(full) or not 0 <= start < stop <= parts.group_steps(full):
+            raise UsageError(f"a region is a stretch of an axis that all stages share; found {start}..{stop} of {full.stages}")
+        if isinstance(self.content, Solo) or not info.grouped:
+            return parts.group_tokens(self.tokens(layout, prior, stream, stages), start, stop)
+        check_prior(info, prior)
+        wanted = info.stages if stages is None else stages
+        if wanted not in full.cuts or wanted > info.stages:
+            raise UsageError(f"the file holds {info.stages} stages, of which {', '.join(map(str, full.cuts))} decode; asked for {wanted}")
+        check_groups([], info, full)
+        borders = parts.group_bounds(full, info.unit)
+        first, last = bisect_right(borders, start) - 1, bisect_left(borders, stop)
+        held = {p.segment: p for p in self.content.parts if p.stream == stream and first <= p.segment < last}
+        if missing := [s for s in range(first, last) if s not in held]:
+            raise BitstreamError(f"segment {missing[0]} of the region is damaged or missing")
+        pieces = [group(held[s], parts.group_layout(full, borders[s], borders[s + 1]), prior, wanted) for s in range(first, last)]
+        there = parts.group_layout(full, borders[first], borders[last]).prefix(wanted)
+        joined = parts.join(there, pieces, parts.group_axis(full))
+        return parts.group_tokens(joined, start - borders[first], stop - borders[first])
 
     def cut(self, stages: int, layout: Layout | None = None, prior: Prior | None = None) -> bytes:
-        """A file of the first `stages` of every stream. Chunked files drop chunks and levels and need neither layout nor prior."""
+        """A file of the first `stages` of every stream, with all side fields and chunks that this release may skip.
+
+        Chunked files drop chunks and levels and need neither layout nor prior. Raises UsageError where these stages do not decode.
+        """
         if isinstance(self.content, Solo):
             if prior is None or (layout is None and self.content.info.layout is None):
                 raise UsageError("a solo file is cut by coding its tokens again: that needs the model's layout and prior")
@@ -93,14 +124,15 @@ class File:
         streams = tuple(replace(info, stages=min(stages, info.stages)) for info in self.streams)
         if stages < 1 or any(i.layout is not None and stages < i.stages and stages not in i.layout.cuts for i in self.streams):
             raise UsageError(f"the first {stages} stages do not decode on their own")
-        held = [_shortened(p, streams[p.stream]) for p in self.content.parts if p.stage < streams[p.stream].stages]
-        return assemble(streams, held)
+        kept = [p.stage < streams[p.stream].stages for p in self.content.parts]
+        held = [_shortened(p, streams[p.stream]) for p, keep in zip(self.content.parts, kept, strict=True) if keep]
+        return assemble(streams, held, [replace(extra, before=sum(kept[: extra.before])) for extra in self.content.unknown])
 
     def truncate(self, chunks: int) -> bytes:
         """A chunked file of the first `chunks` TOKENS chunks, with its END written again."""
         if isinstance(self.content, Solo):
             raise UsageError("a solo file has no chunks")
-        return assemble(self.streams, self.content.parts[:chunks])
+        return assemble(self.streams, self.content.parts[:chunks], [e for e in self.content.unknown if e.before <= chunks])
 
 
 def parse(data: bytes, strict: bool = True) -> File:
@@ -109,13 +141,16 @@ def parse(data: bytes, strict: bool = True) -> File:
     Not strict: damaged chunks of a chunked file are left out and named in `problems`; what came through their CRC is kept.
     """
     _, flags = check_header(data)
+    if flags == ARCHIVE:
+        raise BitstreamError("an archive of many signals, not a file of one: open it with Archive")
     return File(read_solo(data) if flags & SOLO else read_chunked(data, strict), len(data))
 
 
 def write(tokens: Tokens, prior: Prior, info: StreamInfo, form: str = "auto") -> bytes:
-    """The file of one signal. form: "solo", "chunked", or "auto": solo where it fits."""
-    if form not in ("auto", "solo", "chunked"):
-        raise UsageError(f"the forms are auto, solo and chunked, found {form!r}")
+    """The file of one signal. form: "solo", "chunked", "grouped" (chunked, all levels of some rows together, so that regions are read
+    alone), or "auto": solo where it fits, else chunked."""
+    if form not in ("auto", "solo", "chunked", "grouped"):
+        raise UsageError(f"the forms are auto, solo, chunked and grouped, found {form!r}")
     # one-sixteenth: no prior worth its name makes more of it, and coding a large signal twice is slow
     if form == "solo" or (form == "auto" and tokens.uniform_bits <= 16 * 8 * MAX_PAYLOAD):
         try:
@@ -123,7 +158,7 @@ def write(tokens: Tokens, prior: Prior, info: StreamInfo, form: str = "auto") ->
         except UsageError:
             if form == "solo":
                 raise
-    return write_chunked([Entry(tokens, prior, info)])
+    return write_chunked([Entry(tokens, prior, info, form == "grouped")])
 
 
 def _run(held: dict[tuple[int, int], bool], stage: int) -> tuple[int, bool]:
@@ -136,75 +171,5 @@ def _run(held: dict[tuple[int, int], bool], stage: int) -> tuple[int, bool]:
     return count, False
 
 
-def _layout_of(info: StreamInfo, layout: Layout | None) -> Layout:
-    layout = info.layout if info.layout is not None else layout
-    if layout is None:
-        raise UsageError(f"tokens of {info.modality} need the model's layout to be read")
-    if info.stages > len(layout.stages):
-        raise _misfit(info, f"the file holds {info.stages} stages, the layout has {len(layout.stages)}")
-    return layout
-
-
-def _misfit(info: StreamInfo, what: str) -> SmaltiError:
-    """The error for a file that does not fit its layout: raw tokens carry their own, so there it is the file that lies."""
-    return ModelError(f"{what}: it was written with another model") if info.layout is None else BitstreamError(f"{what}: a forged file")
-
-
-def _solo_tokens(content: Solo, layout: Layout, prior: Prior) -> Tokens:
-    if content.info.stages not in layout.cuts:
-        raise _misfit(content.info, f"the file holds {content.info.stages} stages, of the layout {layout.cuts} decode")
-    tokens = prior.decode(content.payload, layout.prefix(content.info.stages))
-    if bytes.fromhex(tokens.digest()[:8]) != content.hash:
-        raise BitstreamError("the decoded tokens are not those that were written: another model, prior or release")
-    return tokens
-
-
-def _still_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior) -> Tokens:
-    by_place = {(p.stage, p.segment): p for p in own}
-    held: Tokens | None = None
-    for k, stage in enumerate(layout.stages):
-        borders = parts.stage_bounds(stage, info.unit)
-        if any((k, s) not in by_place or by_place[k, s].last != (s + 2 == len(borders)) for s in range(len(borders) - 1)):
-            raise _misfit(info, f"stage {stage.name} has other segments than the layout gives")
-        pieces = []
-        for s in range(len(borders) - 1):
-            part_layout = parts.rows_layout(layout, k, borders[s], borders[s + 1])
-            known = parts.cut_rows(held, stage.axes, borders[s], borders[s + 1]) if held is not None else None
-            pieces.append(_decoded(by_place[k, s].blobs[0], part_layout, known, prior))
-        arrays = [*(held.arrays if held is not None else ()), parts.join_arrays([p.arrays[k] for p in pieces], 0)]
-        masks = [*(held.present if held is not None else ()), parts.join_masks([p.present[k] for p in pieces], 0, len(stage.axes))]
-        cuts = layout.cuts if k + 1 == len(layout.stages) else (k + 1,)
-        held = parts.checked(Layout(layout.stages[: k + 1], cuts, layout.signal), arrays, masks)
-    assert held is not None
-    return held
-
-
-def _timed_tokens(own: list[Part], info: StreamInfo, layout: Layout, prior: Prior, wanted: int) -> Tokens:
-    if not parts.is_timed(layout):
-        raise _misfit(info, "the file is ordered in time, the layout has no time axis")
-    segments = parts.time_segments(layout, info.unit)
-    # before any list: a forged unit makes one segment a step
-    if segments > MAX_CHUNKS or len(own) > segments or own[-1].last != (len(own) == segments):
-        raise _misfit(info, f"the file has {len(own)} segments, the layout gives {segments}")
-    borders = parts.time_bounds(layout, info.unit)
-    pieces = []
-    for s, part in enumerate(own):
-        piece: Tokens | None = None
-        whole = parts.time_layout(layout, borders[s], borders[s + 1])
-        for k in range(wanted):
-            piece = _decoded(part.blobs[k], Layout(whole.stages[: k + 1], (k + 1,), layout.signal), piece, prior)
-        assert piece is not None
-        pieces.append(piece)
-    there = layout if len(own) == segments else parts.time_layout(layout, 0, borders[len(own)])
-    return parts.join(there.prefix(wanted), pieces, "time")
-
-
-def _decoded(blob: tuple[bytes, bytes], layout: Layout, known: Tokens | None, prior: Prior) -> Tokens:
-    tokens = prior.decode(blob[1], layout, known)
-    if bytes.fromhex(parts.stage_digest(tokens, len(layout.stages) - 1)[:4]) != blob[0]:
-        raise BitstreamError("the decoded tokens are not those that were written: another model, prior or release")
-    return tokens
-
-
 def _shortened(part: Part, info: StreamInfo) -> Part:
-    return replace(part, blobs=part.blobs[: info.stages]) if info.time_order else part
+    return replace(part, blobs=part.blobs[: info.stages]) if info.grouped else part

@@ -1,4 +1,4 @@
-"""Which tokens a TOKENS chunk holds: rows of one stage for still signals, all levels of a stretch of time for timed ones."""
+"""Which tokens a TOKENS chunk holds: rows of one stage, or all levels of a group: a stretch of time, or of rows."""
 
 from __future__ import annotations
 
@@ -36,20 +36,35 @@ def stage_bounds(stage: Stage, unit: int) -> list[int]:
     return bounds(rows(stage), max(1, rows(stage) // least))
 
 
-def time_steps(layout: Layout) -> int:
-    """Steps of the coarsest stage."""
-    return dict(layout.stages[0].axes)["time"]
+def group_axis(layout: Layout) -> str:
+    """The axis along which all stages can be cut into the same groups: time, or the first one where all have equal axes; "" for none."""
+    if is_timed(layout):
+        return "time"
+    axes = layout.stages[0].axes
+    return axes[0][0] if axes and all(stage.axes == axes for stage in layout.stages) else ""
 
 
-def time_segments(layout: Layout, unit: int) -> int:
-    """How many segments a timed stream has, at least 2^unit steps of the coarsest stage each. A reader compares it before `time_bounds`
-    makes a list of them."""
-    return max(1, time_steps(layout) >> unit)
+def group_steps(layout: Layout) -> int:
+    """Steps of the coarsest stage along the axis of the groups."""
+    return dict(layout.stages[0].axes)[group_axis(layout)]
 
 
-def time_bounds(layout: Layout, unit: int) -> list[int]:
-    """Step borders of a timed stream's segments."""
-    return bounds(time_steps(layout), time_segments(layout, unit))
+def group_count(layout: Layout, unit: int) -> int:
+    """How many groups a stream has, at least 2^unit steps of the coarsest stage each. A reader compares it before `group_bounds` makes a
+    list of them."""
+    return max(1, group_steps(layout) >> unit)
+
+
+def group_bounds(layout: Layout, unit: int) -> list[int]:
+    """Step borders of a stream's groups."""
+    return bounds(group_steps(layout), group_count(layout, unit))
+
+
+def group_tokens(tokens: Tokens, start: int, stop: int) -> Tokens:
+    """The tokens of steps [start, stop), of all stages; `layout.signal` stays that of the whole."""
+    if is_timed(tokens.layout):
+        return tokens.segment(start, stop)
+    return cut_rows(tokens, tokens.layout.stages[0].axes, start, stop)
 
 
 def choose_unit(tokens: Tokens) -> int:
@@ -62,9 +77,9 @@ def choose_unit(tokens: Tokens) -> int:
     return min(max((_TARGET_BITS * tokens.layout.count // max(bits, 1)).bit_length() - 1, 10), 28)
 
 
-def choose_time_unit(tokens: Tokens) -> int:
-    """The unit exponent that gives timed chunks of at least 1 KiB before entropy coding."""
-    steps = time_steps(tokens.layout)
+def choose_group_unit(tokens: Tokens) -> int:
+    """The unit exponent that gives groups of at least 1 KiB before entropy coding."""
+    steps = group_steps(tokens.layout)
     bits = sum(stage.count * (stage.vocab - 1).bit_length() for stage in tokens.layout.stages)
     return min((8 * 2048 * steps // max(bits, 1)).bit_length(), 28)
 
@@ -96,12 +111,12 @@ def _cut(stage: Stage, count: int) -> Stage:
     return Stage(stage.name, ((stage.axes[0][0], count), *stage.axes[1:]), stage.vocab) if stage.axes else stage
 
 
-def time_layout(layout: Layout, start: int, stop: int) -> Layout:
-    """As `Tokens.segment` makes it."""
-    steps = max(time_steps(layout), 1)
+def group_layout(layout: Layout, start: int, stop: int) -> Layout:
+    """The layout of `group_tokens`."""
+    axis, steps = group_axis(layout), max(group_steps(layout), 1)
     stages = []
     for stage in layout.stages:
-        axes = tuple((name, (stop - start) * (size // steps) if name == "time" else size) for name, size in stage.axes)
+        axes = tuple((name, (stop - start) * (size // steps) if name == axis else size) for name, size in stage.axes)
         stages.append(Stage(stage.name, axes, stage.vocab))
     return Layout(tuple(stages), layout.cuts, layout.signal)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from smalti.codecs.bitstream.archive import Archive, is_archive
+from smalti.codecs.bitstream.archive_scan import recover
 from smalti.codecs.bitstream.chunked import HEADER, Chunked
 from smalti.codecs.bitstream.file import File, parse
 from smalti.codecs.bitstream.solo import Solo
@@ -13,7 +15,7 @@ from smalti.tokenizers.errors import BitstreamError
 
 @dataclass(frozen=True)
 class StreamReport:
-    """One stream. stages: leading stages that are whole (of a timed stream: levels); segments: leading segments of time that are whole.
+    """One stream. stages: leading stages that are whole (of a stream in groups: levels); segments: leading groups that are whole.
 
     stage_bytes: coder payload per stage; one number for all of them in solo form, where they share a stream.
     """
@@ -28,8 +30,9 @@ class StreamReport:
 class Report:
     """status: "whole", "damaged" (some stages or segments still decode) or "refused".
 
-    form: "solo", "chunked" or "" where unknown. bytes: (what, how many) of a whole file, summing to its size. file: what was parsed, for
-    decoding what is left; None where refused.
+    form: "solo", "chunked", "archive" or "" where unknown. bytes: (what, how many) of a whole file, summing to its size. file: what was
+    parsed, for decoding what is left; archive: the same of an archive, whose streams are its sets of parameters; None where refused.
+    version: (major, minor). items: of an archive, how many are whole; else 1.
     """
 
     status: str
@@ -39,26 +42,55 @@ class Report:
     problems: tuple[str, ...] = ()
     bytes: tuple[tuple[str, int], ...] = ()
     file: File | None = None
+    archive: Archive | None = None
+    version: tuple[int, int] = (0, 0)
+    items: int = 1
 
     @property
     def overhead(self) -> int:
-        """Bytes that are neither coder payload, nor side fields, nor a layout, nor a table of levels."""
-        own = ("payload", "side fields", "layout", "level table", "unknown chunks")
+        """Bytes that are neither coder payload nor what only some files have: side fields, a layout, a table of levels, keys, sizes."""
+        own = ("payload", "side fields", "layout", "level table", "unknown chunks", "keys", "sizes and notes", "whole files")
         return self.size - sum(count for name, count in self.bytes if name in own)
 
 
 def inspect(data: bytes) -> Report:
     """The report on a file. A whole file is one that `parse` reads strictly; whether its tokens decode only a model can tell."""
     try:
+        if is_archive(data):
+            return _archive(data)
         file = parse(data, strict=False)
     except BitstreamError as error:
         return Report("refused", "", len(data), (), (str(error),))
     streams = tuple(_stream(file, i) for i in range(len(file.streams)))
     if isinstance(file.content, Solo):
-        return Report("whole", "solo", len(data), streams, (), _solo_bytes(file.content, len(data)), file)
+        return Report("whole", "solo", len(data), streams, (), _solo_bytes(file.content, len(data)), file, None, file.version)
     status = "whole" if not file.problems else "damaged" if any(s.stages for s in streams) else "refused"
     lines = _chunked_bytes(file.content, len(data)) if status == "whole" else ()
-    return Report(status, "chunked", len(data), streams, file.problems, lines, file if status != "refused" else None)
+    return Report(status, "chunked", len(data), streams, file.problems, lines, file if status != "refused" else None, None, file.version)
+
+
+def _archive(data: bytes) -> Report:
+    archive, accounts = recover(data)
+    problems, whole = list(archive.problems), 0
+    if problems:
+        for number in range(len(archive)):
+            try:
+                archive[number]
+                whole += 1
+            except BitstreamError:
+                pass
+        if whole < len(archive):
+            problems.append(f"{len(archive) - whole} of {len(archive)} items are damaged or missing")
+    status = "whole" if not problems else "damaged" if whole else "refused"
+    streams = tuple(StreamReport(common.info, common.info.stages, 1, ()) for common in archive.sets)
+    lines = [("header", len(HEADER)), ("sets", accounts.sets), ("chunk heads, lengths and CRC", accounts.heads), ("keys", accounts.keys)]
+    lines += [("sizes and notes", accounts.sizes), ("item hashes and CRC-16", accounts.checks), ("payload", accounts.payload)]
+    lines += [("whole files", accounts.files), ("unknown chunks", accounts.unknown), ("index and END", accounts.end)]
+    parts = tuple(line for line in lines if line[1]) if status == "whole" else ()
+    kept = archive if status != "refused" else None
+    return Report(
+        status, "archive", len(data), streams, tuple(problems), parts, None, kept, archive.version, whole if problems else len(archive)
+    )
 
 
 def _stream(file: File, number: int) -> StreamReport:

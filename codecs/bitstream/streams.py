@@ -60,7 +60,7 @@ class StreamInfo:
     modality: one of MODALITIES. fingerprint: the model's first 6 bytes. prior_id: 4 bytes, OWN_PRIOR for the model's own prior.
     stages: how many the file was written with (the writer fills it in). signal: the size by name, as in `Layout.signal`.
     notes: bit set, see `codecs.notes`. layout: of raw tokens. fields: side fields, ascending ids.
-    time_order, unit, mark: filled in by the writer of chunked files, see FORMAT.md.
+    grouped (all levels of a stretch of time or of rows a chunk), unit, mark: filled in by the writer of chunked files, see FORMAT.md.
     """
 
     modality: str
@@ -71,7 +71,7 @@ class StreamInfo:
     notes: int = 0
     layout: Layout | None = None
     fields: tuple[Field, ...] = ()
-    time_order: bool = False
+    grouped: bool = False
     unit: int = 0
     mark: bytes = b"\0\0\0\0"
 
@@ -195,7 +195,7 @@ def write_fields(fields: tuple[Field, ...]) -> bytes:
 
 
 def read_fields(data: bytes) -> tuple[Field, ...]:
-    """The fields known to this release; raises BitstreamError for unknown critical ones, disorder or wrong lengths."""
+    """All fields, those unknown to this release too; raises BitstreamError for unknown critical ones, disorder or wrong lengths."""
     cursor = Cursor(data, "the side fields")
     fields, before = [], 0
     while cursor.left:
@@ -208,6 +208,7 @@ def read_fields(data: bytes) -> tuple[Field, ...]:
         if number not in FIELDS:
             if critical:
                 raise BitstreamError(f"side field {number} must be understood and is not known to this release: install a later one")
+            fields.append(Field(number, content))
             continue
         name, least, most = FIELDS[number]
         if not least <= len(content) <= most:
@@ -228,7 +229,7 @@ def check_applied(info: StreamInfo, applied: Sequence[int] = ()) -> None:
 def write_stream(info: StreamInfo, number: int) -> bytes:
     """The payload of a STREAM chunk."""
     return (
-        bytes([number << 4 | info.time_order << 3 | MODALITIES.index(info.modality)])
+        bytes([number << 4 | info.grouped << 3 | MODALITIES.index(info.modality)])
         + info.fingerprint
         + info.prior_id
         + bytes([info.stages - 1, info.unit])

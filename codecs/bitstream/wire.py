@@ -11,8 +11,9 @@ MAGIC = b"\x89SMT"
 MAJOR, MINOR = 1, 0
 MAX_PAYLOAD = 1 << 24
 MAX_CHUNKS = 1 << 20
-END, STREAM, TOKENS, SIDE = 0, 1, 2, 3
+END, STREAM, TOKENS, SIDE, SET, ITEMS, FILE = 0, 1, 2, 3, 4, 5, 6
 SKIPPABLE = 0x80
+ARCHIVE = 0x20  # flags byte of a file of many signals
 
 
 class Cursor:
@@ -25,10 +26,13 @@ class Cursor:
     def left(self) -> int:
         return len(self.data) - self.place
 
-    def take(self, count: int) -> bytes:
+    def skip(self, count: int) -> None:
         if count > self.left:
             raise BitstreamError(f"{self.what} ends too early: {count} bytes wanted at {self.place}, {self.left} left")
         self.place += count
+
+    def take(self, count: int) -> bytes:
+        self.skip(count)
         return self.data[self.place - count : self.place]
 
     def byte(self, most: int = 255) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import BinaryIO
 
+from smalti.codecs.media.drafts import write_beside
 from smalti.tokenizers.errors import SignalError, UsageError
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -38,6 +37,9 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> byt
 def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
     """Write a file so that `path` is at every moment absent, the old file, or the whole new one.
 
+    It has reached the disk when this returns. A write that was killed leaves at most a draft `.smalti-*.part` beside the old file, which
+    the next write to `path` removes.
+
     content: the bytes, or a function that writes them to the open binary file it is given (it may seek). What that function
     raises passes through, except for an OSError, and nothing is left behind. UsageError where the place cannot be written. A
     link is followed; what is neither file nor folder (a pipe, /dev/stdout) is written to directly.
@@ -56,7 +58,7 @@ def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
             with target.open("wb") as file:
                 write(file)
         else:
-            _write_beside(target, write)
+            write_beside(target, write)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({reason(error)}); choose another place or make this one writable") from None
 
@@ -95,17 +97,3 @@ def reason(error: Exception) -> str:
     """What an error says, in one line and without the file's name, which our messages begin with."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
-
-
-def _write_beside(target: Path, write: Callable[[BinaryIO], object]) -> None:
-    # not tempfile: it makes files that only their owner may read, whatever the umask says
-    draft = target.with_name(f".smalti-{secrets.token_hex(8)}.part")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(draft, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise

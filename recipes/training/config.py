@@ -22,6 +22,7 @@ from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
+from smalti.tokenizers.quantizers import FactorizedConfig
 
 SoundConfig = AudioResidualConfig | AudioSingleConfig
 RECIPES = Path(__file__).parent.parent
@@ -254,6 +255,12 @@ class TrainingConfig:
 
     def _check_pictures(self, tokenizer: ImageGridConfig | ImageLineConfig) -> None:
         assert isinstance(self.loss, LossConfig)
+        quantizer = tokenizer.quantizer
+        if isinstance(quantizer, FactorizedConfig) and any(quantizer.feature_dims):
+            raise UsageError(
+                f"training has no features of other networks to give, found "
+                f"tokenizer.quantizer.feature_dims {list(quantizer.feature_dims)}; leave that key out"
+            )
         line, crop = isinstance(tokenizer, ImageLineConfig), self.data.crop
         unit = tokenizer.region if isinstance(tokenizer, ImageLineConfig) else tokenizer.stride
         _need(crop % unit == 0, f"data.crop in multiples of {unit}, the tokenizer's {'region' if line else 'stride'},", crop)

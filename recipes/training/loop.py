@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,19 +60,30 @@ class Run:
         self.files, self.holdout = self.medium.split(config.data)
         self.subject = subjects.of(config)
         net = self.subject.network(config.tokenizer)
-        if config.init:
-            subjects.start_from(net, config.init)
+        if config.init and not self._checkpoint.exists():
+            subjects.start_from(net, config.init, self._samples())
         self.subject.freeze(net, config)  # before several processes agree on whose gradients they wait for
         # a level that is dropped would leave its parameters without gradients
         several.find_unused_parameters = any(parameter.requires_grad for parameter in net.quantizer.parameters())
         net = net.to(memory_format=torch.channels_last)  # a fifth faster on CPU
-        optimizer = torch.optim.AdamW(_groups(net, config.optimizer), lr=config.optimizer.learning_rate, betas=config.optimizer.betas)
+        optimizer = torch.optim.AdamW(
+            _groups(net, self.subject.fitted(net), config.optimizer), lr=config.optimizer.learning_rate, betas=config.optimizer.betas
+        )
         self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
         self.average = AveragedModel(self._bare(), multi_avg_fn=_averager(config.optimizer.ema))
         self.loss = self.medium.loss(config).to(self.accelerator.device)
         self.adversary = self.medium.adversary(config, self.accelerator) if config.adversary.weight else None
         self.skipped: dict[str, None] = {}
         self.step = 0
+
+    def _samples(self) -> Iterator[Tensor]:
+        """Training crops, without end."""
+        sampler = data.StepSampler(0, 2**31, self.config.batch)
+        crops = self.medium.crops(self.files, self.config)
+        for batch in data.loader(crops, sampler, self.config.data.workers, False, self.medium.to_tensor):
+            if batch.failure:
+                raise SignalError(batch.failure)
+            yield batch.signals
 
     def train(self) -> Result:
         """Resume if there is a checkpoint, and run to the last step."""
@@ -126,7 +138,7 @@ class Run:
     def _step(self, signals: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         config = self.config.optimizer
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step, self.config.steps)
+            group["lr"] = learning_rate(config, self.step, self.config.steps) * group.get("lr_scale", 1.0)
         with self.accelerator.autocast():
             reconstruction, quantized = self.subject.run(self.net, signals, self.config.loss)
         progress = self.step / self.config.steps
@@ -236,12 +248,17 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     return config.learning_rate * (config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def _groups(net: Any, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Norm weights and biases are not decayed, nor what a quantizer learns: its entries belong where the latents are."""
-    tables = set(net.quantizer.parameters())
-    matrices = [p for p in net.parameters() if p.squeeze().ndim > 1 and p not in tables]
-    vectors = [p for p in net.parameters() if p.squeeze().ndim <= 1 or p in tables]
-    return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def _groups(net: Any, fitted: Collection[Tensor], config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Norm weights and biases are not decayed, nor what a quantizer learns: its entries belong where the latents are.
+
+    fitted: parameters that did not start at random. They learn at a tenth of the rate, and are not drawn to zero.
+    """
+    tables, slow = set(net.quantizer.parameters()), set(fitted)
+    others = [p for p in net.parameters() if p not in slow]
+    matrices = [p for p in others if p.squeeze().ndim > 1 and p not in tables]
+    vectors = [p for p in others if p.squeeze().ndim <= 1 or p in tables]
+    groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return [*groups, {"params": list(fitted), "weight_decay": 0.0, "lr_scale": 0.1}] if fitted else groups
 
 
 def _copy_tables(net: nn.Module, average: nn.Module) -> None:

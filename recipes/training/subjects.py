@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from smalti.recipes.training.config import LossConfig, SoundLossConfig, TrainingConfig
@@ -18,8 +19,10 @@ from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.line import ImageLine
-from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet
+from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet, cut
 from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet
+
+FIT_REGIONS = 8  # for each coordinate of a region's latents
 
 Pass = tuple[Tensor | None, Quantized]
 
@@ -27,12 +30,13 @@ Pass = tuple[Tensor | None, Quantized]
 @dataclass(frozen=True)
 class Subject:
     """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) or waves (B, 1, T) for the losses of a recipe. freeze: stops
-    what a recipe holds."""
+    what a recipe holds. fitted: parameters that start from data instead of at random."""
 
     network: Callable[[Any], Any]
     tokenizer: Callable[..., Any]
     run: Callable[[nn.Module, Tensor, Any], Pass]
     freeze: Callable[[Any, TrainingConfig], None]
+    fitted: Callable[[Any], list[nn.Parameter]]
 
 
 def _run_whole(net: nn.Module, signals: Tensor, loss: LossConfig | SoundLossConfig) -> Pass:
@@ -58,10 +62,10 @@ def _freeze_line(net: ImageLineNet, config: TrainingConfig) -> None:
 
 
 SUBJECTS: dict[type, Subject] = {
-    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_whole, _freeze_tokens),
-    ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line),
-    AudioSingleConfig: Subject(AudioSingleNet, AudioSingle, _run_whole, _freeze_tokens),
-    AudioResidualConfig: Subject(AudioResidualNet, AudioResidual, _run_whole, _freeze_tokens),
+    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_whole, _freeze_tokens, lambda net: []),
+    ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line, ImageLineNet.fitted),
+    AudioSingleConfig: Subject(AudioSingleNet, AudioSingle, _run_whole, _freeze_tokens, lambda net: []),
+    AudioResidualConfig: Subject(AudioResidualNet, AudioResidual, _run_whole, _freeze_tokens, lambda net: []),
 }
 
 
@@ -70,14 +74,19 @@ def of(config: TrainingConfig) -> Subject:
     return SUBJECTS[type(config.tokenizer)]
 
 
-def start_from(net: nn.Module, init: str) -> None:
+def start_from(net: nn.Module, init: str, samples: Iterator[Tensor]) -> None:
     """Take over a model's weights, tables and statistics; an image-line takes the convolutions of an image-grid too.
+
+    samples: pixels (B, 3, H, W) of training crops, to which an image-line that starts from an image-grid fits its linear code.
 
     Raises ModelError where the model's network is another.
     """
-    tensors: dict[str, Tensor] = zoo.load(init).net.state_dict()
-    if isinstance(net, ImageLineNet) and "queries" not in tensors:
+    fit = False
+    source: nn.Module = zoo.load(init).net
+    tensors: dict[str, Tensor] = source.state_dict()
+    if isinstance(net, ImageLineNet) and isinstance(source, ImageGridNet):
         tensors = net.state_dict() | net.convolutions(tensors)
+        fit = net.config.linear
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
@@ -85,3 +94,14 @@ def start_from(net: nn.Module, init: str) -> None:
         raise ModelError(
             f"init={init}: the model has another network than the recipe's tokenizer ({found}); make their configs equal"
         ) from None
+    if fit:
+        _fit_linear(net, samples)
+
+
+@torch.no_grad()
+def _fit_linear(net: Any, samples: Iterator[Tensor]) -> None:
+    net.eval()
+    found: list[Tensor] = []
+    while sum(map(len, found)) < FIT_REGIONS * net.analysis.in_features:
+        found.append(cut(net.grid_latents(next(samples)), net.config.side))
+    net.fit_linear(torch.cat(found))

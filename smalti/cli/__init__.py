@@ -18,6 +18,7 @@ COMMANDS = {
     "tokenize": "Turn pictures and sounds into token files.",
     "detokenize": "Turn token files back into pictures and sounds.",
     "cut": "Make a token file shorter, without running a network.",
+    "transcode": "Code a token file's tokens under another prior.",
     "info": "Show what token files hold and where their bytes go.",
     "verify": "Check whether token files are whole.",
     "recipes": "List the training recipes.",

@@ -11,6 +11,7 @@ from smalti.cli import options
 
 if TYPE_CHECKING:
     from smalti.cli.files import Job
+    from smalti.codecs.bitstream.salvage import Loss
     from smalti.tokenizers.contracts import Tokenizer
     from smalti.tokenizers.tokens import Tokens
 
@@ -31,6 +32,7 @@ SOUND_SUFFIXES = (".wav", ".flac")
     ),
     click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
+    click.option("--conceal", is_flag=True, help="Decode what is left of a damaged .smt file; neighbours stand in for the rest."),
     options.device,
     options.threads,
     options.force,
@@ -39,14 +41,17 @@ SOUND_SUFFIXES = (".wav", ".flac")
 )
 def command(
     files: tuple[str, ...], model: str | None, prior: str, out: str | None, stages: int | None, limit_bytes: int | None,
-    device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
+    conceal: bool, device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures or sounds of exactly the size that went in.
 
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
 
-    Exit code 1: some of several files could not be decoded; stderr says which.
+    --conceal goes on where chunks of a file are damaged or missing: the nearest tokens that are left take the place of lost ones, stages
+    of which too little is left are dropped. The short form of a file (most pictures) stands or falls as a whole.
+
+    Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
     """
     from smalti.cli.files import PIPE, plan
     from smalti.cli.signals import holds_sound
@@ -54,6 +59,8 @@ def command(
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
+    if conceal and limit_bytes:
+        raise click.UsageError("--conceal decodes what is left of a file, whatever its size; give --stages", click.get_current_context())
     suffix, known = (".wav", SOUND_SUFFIXES) if holds_sound(files) else (".png", SUFFIXES)
     jobs = plan(files, out, suffix, (".smt", ".json", ".npy"), force, as_json)
     for job in jobs:
@@ -64,19 +71,24 @@ def command(
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
         for job in jobs:
-            done = options.attempt(len(jobs) == 1, _one, job, model, prior, stages, limit_bytes, device)
+            done = options.attempt(len(jobs) == 1, _one, job, model, prior, stages, limit_bytes, conceal, device)
             results += [done] if done else []
             bar.update(1)
+    for item in results:
+        for line in item["lost"]:
+            options.say(f"{item['source']}: {line}")
     if as_json:
         options.print_json(results)
     elif not quiet:
         for item in results:
             size = f"{item['width']} x {item['height']}" if "width" in item else f"{item['samples']} samples at {item['rate']} Hz"
             options.say_done(item["target"], f"{size} from {item['stages']} stages")
-    return options.exit_code(len(results), len(jobs) - len(results))
+    return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
-def _one(job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, device: str) -> dict[str, Any]:
+def _one(
+    job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, conceal: bool, device: str
+) -> dict[str, Any]:
     from smalti import api
     from smalti.cli.files import PIPE, name_of, read, write
     from smalti.cli.signals import size_of
@@ -85,7 +97,11 @@ def _one(job: Job, model: str | None, prior: str, stages: int | None, limit_byte
     from smalti.tokenizers.signals import Audio, Image
 
     data = read(job.source)
-    tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
+    lost: list[str] = []
+    if conceal:
+        tokens, tokenizer, lost = api.with_name(name_of(job.source), lambda: _concealed(data, model, prior, stages, device))
+    else:
+        tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
     (signal,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
     assert isinstance(signal, Image | Audio)
     if isinstance(signal, Audio):
@@ -99,6 +115,7 @@ def _one(job: Job, model: str | None, prior: str, stages: int | None, limit_byte
         **size_of(signal),
         "stages": len(tokens.arrays),
         "model": tokenizer.name,
+        "lost": lost,
     }
 
 
@@ -135,6 +152,31 @@ def _from_smt(
         shorter = write_within(tokens, found.prior, found.info, Target(bytes=limit_bytes))
         tokens = tokens.prefix(parse(shorter).stages())
     return tokens, tokenizer
+
+
+def _concealed(data: bytes, model: str | None, prior: str, stages: int | None, device: str) -> tuple[Tokens, Tokenizer, list[str]]:
+    """Tokens with neighbours in the place of lost ones, their tokenizer, and a line on each thing that was lost."""
+    from smalti import api
+    from smalti.cli import arrays
+    from smalti.codecs.bitstream import parse
+    from smalti.tokenizers.errors import UsageError
+
+    kind = arrays.kind(data)
+    if kind != "smt":
+        raise UsageError(f"--conceal is for .smt files, this is {kind}; leave it out")
+    file = parse(data, strict=False)
+    found = api.opened(file, model, device, prior)
+    tokenizer = found.decoder()
+    result = found.concealed(stages)
+    lines = [_lost(loss, found.info.stages) for loss in result.losses]
+    return result.tokens, tokenizer, [*file.problems, *lines]
+
+
+def _lost(loss: Loss, stages: int) -> str:
+    stage = f"stage {loss.stage + 1} of {stages}"
+    if loss.dropped:
+        return f"{stage} left out"
+    return f"{stage} concealed in {loss.axis}s {loss.start} to {loss.stop - 1} of {loss.count}"
 
 
 def _from_array(data: bytes, kind: str, model: str | None, device: str) -> tuple[Tokens, Tokenizer]:

@@ -19,12 +19,13 @@ from smalti.cli import options
     click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides PSNR; may be given again."),
     click.option("--task", "tasks", multiple=True, metavar="NAME", help="Score the whole set by this task; may be given again."),
     click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
-    click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG, written over)."),
+    click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
     options.prior,
     options.tone_passes,
     options.device,
     options.threads,
     options.batch,
+    options.force,
     options.as_json,
     options.quiet,
 )
@@ -41,6 +42,7 @@ def command(
     device: str,
     threads: int | None,
     batch: int,
+    force: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -58,10 +60,13 @@ def command(
     from pathlib import Path
 
     from smalti import api
+    from smalti.cli.files import Job, check
     from smalti.codecs.media.files import list_images
     from smalti.recipes.evaluation import evaluate
     from smalti.tokenizers.errors import UsageError
 
+    if use_picture:
+        check([Job(model, use_picture)], force, as_json, "--use-picture")
     files = [path for item in data for path in (list_images(item) if Path(item).is_dir() else [Path(item)])]
     if not files:
         raise UsageError(f"{', '.join(data)}: no pictures in there; name another folder")

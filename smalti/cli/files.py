@@ -91,23 +91,23 @@ def _folder_jobs(folder: Path, out: str | None, suffix: str, wanted: tuple[str, 
     return [Job(str(path), str(root / path.relative_to(folder).with_suffix(suffix))) for path in found]
 
 
-def check(jobs: Sequence[Job], force: bool, as_json: bool) -> None:
-    """UsageError where results would collide, have no place, or exist already (without `force`)."""
+def check(jobs: Sequence[Job], force: bool, as_json: bool, option: str = "-o") -> None:
+    """UsageError where results would collide, have no place, or exist already (without `force`). option: names the place."""
     seen: dict[str, str] = {}
     for job in jobs:
         if job.target == PIPE:
             if len(jobs) > 1:
-                raise UsageError(f"{len(jobs)} results do not go through one pipe; name a folder with -o")
+                raise UsageError(f"{len(jobs)} results do not go through one pipe; name a folder with {option}")
             if as_json:
-                raise UsageError("the result and --json would both go to standard output; name a file with -o")
+                raise UsageError(f"the result and --json would both go to standard output; name a file with {option}")
             continue
         if job.target in seen:
-            raise UsageError(f"{job.source} and {seen[job.target]} would both become {job.target}; give them different folders or -o")
+            raise UsageError(f"{job.source} and {seen[job.target]} would both become {job.target}; give them different folders or {option}")
         seen[job.target] = job.source
         if not force and Path(job.target).is_file():
-            raise UsageError(f"{job.target} exists; --force writes over it, -o names another place")
+            raise UsageError(f"{job.target} exists; --force writes over it, {option} names another place")
         place = Path(job.target).parent
         while not place.exists():
             place = place.parent
         if not place.is_dir():
-            raise UsageError(f"{job.target}: {place} is a file, expected a folder to write into; choose another place with -o")
+            raise UsageError(f"{job.target}: {place} is a file, expected a folder to write into; choose another place with {option}")

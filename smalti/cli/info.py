@@ -14,13 +14,21 @@ if TYPE_CHECKING:
 
 @click.command("info")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@options.as_json
-def command(files: tuple[str, ...], as_json: bool) -> int:
+@options.together(
+    click.option("--entropy", is_flag=True, help="Decode the tokens, and set the bits of each stage beside their order-0 entropy."),
+    options.file_model,
+    options.file_prior,
+    options.as_json,
+)
+def command(files: tuple[str, ...], entropy: bool, model: str | None, prior: str, as_json: bool) -> int:
     """Show what FILEs (.smt, or - for standard input) hold: picture size, model, stages, what the source lost, where the bytes go.
 
-    No network runs and no model is needed. Exit code 1: a file is damaged in part, or one of several could not be read.
+    No network runs; a model is needed for --entropy alone, as are --model and --prior. Exit code 1: a file is damaged in part, or one of
+    several could not be read.
     """
-    found = [options.attempt(len(files) == 1, _about, name) for name in files]
+    if (model or prior) and not entropy:
+        raise click.UsageError("--model and --prior are for --entropy, which decodes tokens", click.get_current_context())
+    found = [options.attempt(len(files) == 1, _about, name, entropy, model, prior) for name in files]
     results = [item for item in found if item is not None]
     if as_json:
         options.print_json(results)
@@ -30,7 +38,7 @@ def command(files: tuple[str, ...], as_json: bool) -> int:
     return options.exit_code(len(results), len(files) - len(results), any(item["status"] != "whole" for item in results))
 
 
-def _about(name: str) -> dict[str, Any]:
+def _about(name: str, entropy: bool, model: str | None, prior: str) -> dict[str, Any]:
     from smalti.cli.files import name_of, read
     from smalti.codecs.bitstream import inspect
     from smalti.tokenizers.errors import BitstreamError
@@ -38,27 +46,57 @@ def _about(name: str) -> dict[str, Any]:
     report = inspect(read(name))
     if report.status == "refused":
         raise BitstreamError(f"{name_of(name)}: {report.problems[0]}")
-    return describe(name_of(name), report)
+    about = describe(name_of(name), report)
+    if entropy:
+        from smalti import api
+
+        about["streams"][0]["entropy"] = api.with_name(name_of(name), lambda: _entropy(report, model, prior))
+    return about
+
+
+def _entropy(report: Report, model: str | None, prior: str) -> list[dict[str, Any]]:
+    """Per stage: tokens, payload bits, and bits at the order-0 entropy of those very tokens, which no table for all files reaches.
+
+    In solo form the stages share one stream, so that their parts of it are what the prior prices them at.
+    """
+    import numpy as np
+
+    from smalti import api
+    from smalti.metrics.tokens import entropy_bits
+    from smalti.tokenizers.errors import UsageError
+
+    if report.file is None:
+        raise UsageError("--entropy is for files of one signal; this is an archive")
+    found = api.opened(report.file, model, prior=prior)
+    tokens = found.tokens()
+    priced = found.prior.price(tokens) if report.form == "solo" else [8.0 * count for count in report.streams[0].stage_bytes]
+    rows = []
+    for k, (array, mask) in enumerate(zip(tokens.arrays, tokens.present, strict=True)):
+        values = array[..., mask].ravel() if mask is not None else array.ravel()
+        ideal = len(values) * entropy_bits(np.unique(values, return_counts=True)[1]) if len(values) else 0.0
+        gap = priced[k] / ideal - 1 if ideal else None
+        rows.append({"stage": k + 1, "tokens": len(values), "payload_bits": priced[k], "order0_bits": ideal, "gap": gap})
+    return rows
 
 
 def describe(name: str, report: Report) -> dict[str, Any]:
     """The report as a plain dictionary."""
-    assert report.file is not None
     size = report.size
     return {
         "file": name,
         "status": report.status,
         "problems": list(report.problems),
         "form": report.form,
-        "version": ".".join(map(str, report.file.version)),
+        "version": ".".join(map(str, report.version)),
         "bytes": size,
+        "items": report.items,
         "overhead_bytes": report.overhead,
         "parts": dict(report.bytes),
-        "streams": [_stream(stream, size) for stream in report.streams],
+        "streams": [_stream(stream, size, report.archive is None) for stream in report.streams],
     }
 
 
-def _stream(stream: Any, size: int) -> dict[str, Any]:
+def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
     from smalti.codecs import notes
     from smalti.tokenizers import zoo
 
@@ -76,7 +114,7 @@ def _stream(stream: Any, size: int) -> dict[str, Any]:
         "notes": list(notes.from_bits(info.notes)),
         "fields": [{"name": field.name, "bytes": len(field.data), "critical": field.critical} for field in info.fields],
     }
-    if info.modality == "image":  # the names and values of raw tokens are whatever their file says
+    if info.modality == "image" and alone:  # the names and values of raw tokens are whatever their file says
         about["bits_per_pixel"] = 8 * size / (about["size"]["height"] * about["size"]["width"])
     if info.modality == "audio" and about["size"]["samples"]:
         about["kbps"] = 8 * size * about["size"]["rate"] / about["size"]["samples"] / 1000
@@ -91,6 +129,8 @@ def _prior(id: bytes) -> str:
 
 def _show(item: dict[str, Any]) -> None:
     click.echo(f"{item['file']}: .smt version {item['version']}, {item['form']}, {item['bytes']} bytes, {item['status']}")
+    if item["form"] == "archive":
+        click.echo(f"  items        {item['items']}, with {len(item['streams'])} sets of parameters")
     for problem in item["problems"]:
         click.echo(f"  problem      {problem}")
     for stream in item["streams"]:
@@ -98,7 +138,7 @@ def _show(item: dict[str, Any]) -> None:
         rate = f", {stream['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in stream else ""
         rate = f", {stream['kbps']:.3f} kbps" if "kbps" in stream else rate
         named = ", ".join(f"{name} {value}" for name, value in size.items())
-        dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" else named
+        dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" and size else named or "sizes differ"
         click.echo(f"  {stream['modality']:<12} {dimensions}{rate}")
         click.echo(f"  model        {stream['model'] or 'not installed'} ({stream['fingerprint']})")
         click.echo(f"  prior        {stream['prior']}")
@@ -108,6 +148,10 @@ def _show(item: dict[str, Any]) -> None:
         )
         if len(stream["stage_bytes"]) > 1:
             click.echo(f"  by stage     {', '.join(map(str, stream['stage_bytes']))} bytes")
+        for row in stream.get("entropy", ()):
+            gap = f", {100 * row['gap']:+.1f} %" if row["gap"] is not None else ""
+            bits = f"{row['payload_bits']:.0f} bits of payload, {row['order0_bits']:.0f} at order-0 entropy{gap}"
+            click.echo(f"  stage {row['stage']:<6} {row['tokens']} tokens, {bits}")
         if stream["notes"]:
             click.echo(f"  source       {'; '.join(stream['notes'])}")
         for field in stream["fields"]:

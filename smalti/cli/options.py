@@ -37,6 +37,10 @@ tone_passes = click.option(
     "--tone-passes", type=click.IntRange(0, 16), default=2, metavar="N", show_default=True,
     help="Encode again N times so that brightness and hues come back; each takes as long as encoding and decoding.",
 )  # fmt: skip
+allocate = click.option(
+    "--allocate/--no-allocate", default=True, show_default=True,
+    help="With --bytes or --bpp and a model of regions: spend where it lowers distortion most; decodes a few times.",
+)  # fmt: skip
 limit_bytes = click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Files of at most N bytes.")
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     options.stages,
     options.prior,
     options.tone_passes,
+    options.allocate,
     click.option("--format", "form", type=click.Choice(["smt", "npy", "json"]), default="smt", show_default=True, help="What to write."),
     options.device,
     options.threads,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 )
 def command(
     sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, kbps: float | None,
-    stages: int | None, prior: str, tone_passes: int, form: str, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
-    quiet: bool,
+    stages: int | None, prior: str, tone_passes: int, allocate: bool, form: str, device: str, threads: int | None, batch: int, force: bool,
+    as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn pictures or sounds into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
@@ -60,7 +61,7 @@ def command(
     sound = hears(model, sources)
     jobs = plan(sources, out, f".{form}", suffixes(sound), force, as_json)
     options.set_threads(threads)
-    codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes)
+    codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes, allocate)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
         for start in range(0, len(jobs), batch):
@@ -124,7 +125,7 @@ def _result(job: Job, signal: Image | Audio, tokens: Tokens, data: bytes, form: 
         "bytes": len(data),
         **rate_of(signal, len(data)),
         "stages": held,
-        "tokens": sum(stage.count for stage in tokens.layout.stages[:held]),
+        "tokens": tokens.prefix(held).count,
         "notes": list(noted),
         "lost": [note for note in noted if note in (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH)],
     }

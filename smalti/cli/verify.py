@@ -52,5 +52,7 @@ def _verdict(name: str, model: str | None, prior: str, fast: bool) -> dict[str, 
             if model is not None or prior:  # asked to check by what cannot
                 raise type(error)(f"{name_of(name)}: {error}") from None
             problems = [f"only checksums, tokens not checked: {error}"]
+    if report.archive is not None and status == "whole" and not fast:
+        problems = [f"only checksums of {report.items} items, tokens not checked"]
     stages = [stream.stages for stream in report.streams]
     return {"file": name_of(name), "status": status, "problems": problems, "whole_stages": stages}

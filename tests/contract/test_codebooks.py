@@ -69,6 +69,7 @@ def test_every_registered_codebook_is_tried() -> None:
 def test_conforms(config: CodebookConfig) -> None:
     torch.manual_seed(0)
     codebook = codebooks.build(config).train()
+    assert config.dim == codebook.dim, "a config knows the dimension of its latents"
     for _ in range(3):
         z = codebook.bound(torch.randn(4 * min(codebook.size, 8000), codebook.dim))
         codebook.update(z, codebook.assign(z))

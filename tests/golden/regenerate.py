@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from smalti.codecs.bitstream import Entry, Field, StreamInfo, write_chunked, write_solo
+from smalti.codecs.bitstream import Entry, Field, Item, StreamInfo, write_archive, write_chunked, write_solo
 from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
@@ -36,6 +36,12 @@ def timed() -> Tokens:
     return Tokens(layout, tuple(_counting(stage, k) for k, stage in enumerate(stages)))
 
 
+def many() -> Tokens:
+    """Raw tokens that are too many for a compact item."""
+    layout = Layout((Stage("s", (("row", 100), ("col", 100)), 1 << 20),), (1,))
+    return Tokens(layout, (_counting(layout.stages[0], 0),))
+
+
 def _counting(stage: Stage, k: int) -> np.ndarray:
     """Tokens by arithmetic, since a random generator's stream may change between releases of NumPy."""
     return ((np.arange(stage.count, dtype=np.int64) * 7919 + 31 * k) % stage.vocab).astype(np.int32).reshape(stage.shape)
@@ -46,7 +52,15 @@ def files() -> dict[str, bytes]:
     prior, picture, sound = UniformPrior(), still(), timed()
     image = StreamInfo("image", bytes.fromhex("0123456789ab"), prior.id, signal=picture.layout.signal, notes=5)
     audio = StreamInfo("audio", bytes.fromhex("ba9876543210"), prior.id, signal=sound.layout.signal, fields=(Field(5, b"golden"),))
+    small = picture.prefix(2)
+    items = [
+        Item(small, prior, image, "first"),
+        Item(small, prior, replace(image, notes=0)),
+        Item(sound, prior, audio, "Zweites"),
+        Item(many(), prior, StreamInfo("raw", bytes(6), prior.id, layout=many().layout), "large"),
+    ]
     return {
+        "archive.smt": write_archive(items),
         "solo.smt": write_solo(picture, prior, image),
         "adaptive.smt": write_solo(picture, AdaptivePrior(), replace(image, prior_id=AdaptivePrior().id)),
         "chunked.smt": write_chunked([Entry(picture, prior, image), Entry(sound, prior, audio)]),
@@ -56,5 +70,5 @@ def files() -> dict[str, bytes]:
 if __name__ == "__main__":
     for name, data in files().items():
         (HERE / name).write_bytes(data)
-    digests = {"still": still().digest(), "timed": timed().digest()}
+    digests = {"still": still().digest(), "timed": timed().digest(), "many": many().digest()}
     (HERE / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")

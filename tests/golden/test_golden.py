@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from smalti.codecs.bitstream import inspect, parse
+from smalti.codecs.bitstream import Archive, inspect, parse
 from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.uniform import UniformPrior
 
@@ -24,7 +24,7 @@ def _regenerate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["solo.smt", "adaptive.smt", "chunked.smt"])
+@pytest.mark.parametrize("name", ["solo.smt", "adaptive.smt", "chunked.smt", "archive.smt"])
 def test_written_again_byte_for_byte(name: str) -> None:
     assert _regenerate().files()[name] == (HERE / name).read_bytes()
 
@@ -38,3 +38,15 @@ def test_decodes_to_the_known_tokens(name: str, stream: int, kind: str) -> None:
     layout = getattr(_regenerate(), kind)().layout
     assert inspect(data).status == "whole"
     assert parse(data).tokens(layout, AdaptivePrior() if name == "adaptive.smt" else UniformPrior(), stream).digest() == DIGESTS[kind]
+
+
+def test_items_of_an_archive_decode_to_the_known_tokens() -> None:
+    data = (HERE / "archive.smt").read_bytes()
+    made = _regenerate()
+    archive = Archive(data)
+    assert inspect(data).status == "whole"
+    assert [archive.key(i) for i in range(len(archive))] == ["first", "", "Zweites", "large"]
+    small = made.still().prefix(2)
+    assert [archive[i].tokens(made.still().layout, UniformPrior()) for i in (0, 1)] == [small, small]
+    assert archive[2].tokens(made.timed().layout, UniformPrior()).digest() == DIGESTS["timed"]
+    assert archive[3].tokens(None, UniformPrior()).digest() == DIGESTS["many"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -60,6 +61,39 @@ def test_quantizing_and_training_are_held_against_the_library() -> None:
     assert found(rows(Case("training", 16384, 8, 1024), {"ours": 1.0, PEER: 1.0})) == []
     lfq = Case("training LFQ", 4096, 18, 2**18)
     assert found(rows(lfq, {"ours": 1.0, PEER: 9.0}, mebibytes=65)) == [(9.0, False), (65, False)]
+    whole = Case(quantizers.ONE_GROUP, 4096, 18, 2**18)
+    assert found(rows(whole, {"ours": 1.0, f"{PEER}, 1/16 of the rows, times 16": 9.0}, mebibytes=65)) == [(9.0, False), (65, False)]
+
+
+def test_one_group_is_the_hard_case_of_lfq() -> None:
+    """What is measured there has the entropy of whole codes."""
+    assert {case.part for case in quantizers.CASES} == set(quantizers.PARTS)
+    for part, group_bits in (("training LFQ", 9), (quantizers.ONE_GROUP, 18)):
+        config = quantizers._quantizer(Case(part, 4096, 18, 2**18)).config.codebook
+        assert (config.bits, config.group_bits) == (18, group_bits)
+
+
+def test_what_was_multiplied_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantizers, "_alone", lambda case, contender: 1.0)
+    shares: list[int] = []
+    contender = quantizers.Contender("rival", lambda case: lambda: shares.append(case.rows), share=4)
+    monkeypatch.setitem(quantizers.PARTS, "search", (quantizers.Contender("ours", lambda case: lambda: None), contender))
+    measured = quantizers.measure(Case("search", 40, 3, 16), runs=1)
+    assert [(row.name, row.mebibytes) for row in measured] == [("ours", 1.0), ("rival, 1/4 of the rows, times 4", 4.0)]
+    assert set(shares) == {10}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_missed_bar_is_the_exit_code(options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    case = Case("inference", 16384, 8, 1024)
+    monkeypatch.setattr(quantizers, "CASES", [case])
+    monkeypatch.setattr("sys.argv", ["quantizers", *options])
+    for times, code in ((4.0, 0), (3.9, 1)):
+        monkeypatch.setattr(quantizers, "measure", lambda case, runs, times=times: rows(case, {"ours": 1.0, PEER: times}))
+        assert quantizers.main() == code
+        text = capsys.readouterr().out
+        if options:
+            assert [bar["met"] for bar in json.loads(text)["bars"]] == [code == 0]
 
 
 def test_memory_counts_where_the_matrix_of_distances_would_show() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from smalti.codecs.bitstream import Entry, Field, StreamInfo, inspect, parse, write, write_chunked, write_solo
-from smalti.codecs.bitstream.wire import chunk
+from smalti.codecs.bitstream.wire import chunk, crc
 from smalti.codecs.neural import write_within
 from smalti.codecs.priors.static import StaticPrior
 from smalti.codecs.priors.uniform import UniformPrior
@@ -99,6 +99,52 @@ def test_a_prefix_in_time_gives_the_steps_that_are_there() -> None:
         assert held == tokens.segment(0, held.arrays[0].shape[0])
 
 
+@pytest.mark.parametrize("name", ["residual", "masked", "sound", "still masks"])
+def test_a_region_is_read_from_the_groups_that_hold_it(name: str) -> None:
+    """Decoded alone: all other chunks may be damaged, and so may later levels."""
+    tokens = {**STILL, **TIMED}[name]
+    data = write(tokens, UNIFORM, _info(tokens), "grouped")
+    file = parse(data)
+    assert file.streams[0].grouped
+    assert file.segments() > 3
+    assert file.tokens(tokens.layout, UNIFORM) == tokens
+    assert parse(file.cut(2)).tokens(tokens.layout, UNIFORM) == tokens.prefix(2)
+    steps = tokens.layout.stages[0].shape[0]
+    parts = file.content.parts  # type: ignore[union-attr]
+    wrong = bytearray(data)
+    wrong[data.index(parts[-1].blobs[0][1])] ^= 1
+    damaged = parse(bytes(wrong), strict=False)
+    for start, stop in ((0, 1), (steps // 3, steps // 2), (0, steps * 2 // 3)):
+        for k in (None, 1):
+            part = file.region(tokens.layout, UNIFORM, start, stop, stages=k)
+            assert part == damaged.region(tokens.layout, UNIFORM, start, stop, stages=k)
+            assert part.layout.stages[0].shape[0] == stop - start
+            for held, whole, stage in zip(part.arrays, tokens.arrays, tokens.layout.stages, strict=False):
+                ratio = stage.shape[0] // steps
+                assert np.array_equal(held, whole[start * ratio : stop * ratio])
+    assert parse(write(tokens, UNIFORM, _info(tokens), "chunked")).region(tokens.layout, UNIFORM, 1, 3) == file.region(
+        tokens.layout, UNIFORM, 1, 3
+    )
+    with pytest.raises(BitstreamError, match="missing"):
+        damaged.region(tokens.layout, UNIFORM, 0, steps)
+    for start, stop, k in ((3, 3, None), (0, steps + 1, None), (0, 1, 9)):
+        with pytest.raises(UsageError):
+            file.region(tokens.layout, UNIFORM, start, stop, stages=k)
+
+
+def test_groups_need_stages_of_one_shape() -> None:
+    with pytest.raises(UsageError, match="same axes"):
+        write(STILL["scales"], UNIFORM, _info(STILL["scales"]), "grouped")
+
+
+def test_later_minor_versions_are_read() -> None:
+    tokens = STILL["one"]
+    body = write_solo(tokens, UNIFORM, _info(tokens))[:-4]
+    body = body[:4] + b"\x17" + body[5:]
+    file = parse(body + crc(body).to_bytes(4, "little"))
+    assert (file.version, file.tokens(tokens.layout, UNIFORM)) == ((1, 7), tokens)
+
+
 def test_two_streams_side_fields_and_a_long_index() -> None:
     picture, sound = _tokens([(("time", 2000), *_grid(8))] * 2, signal=VIDEO), TIMED["sound"]
     fields = (Field(1, b"\x06", critical=True), Field(5, "Ölbild".encode()), Field(90, b"?"))
@@ -106,7 +152,7 @@ def test_two_streams_side_fields_and_a_long_index() -> None:
     file = parse(data)
     assert file.tokens(picture.layout, UNIFORM, 0) == picture
     assert file.tokens(sound.layout, UNIFORM, 1) == sound
-    assert [f.id for f in file.streams[0].fields] == [1, 5]  # the unknown skippable one is skipped
+    assert [f.id for f in file.streams[0].fields] == [1, 5, 90]  # the unknown skippable one is kept
     assert len(file.content.parts) > 40  # type: ignore[union-attr]
     cut = parse(file.cut(1))
     assert cut.tokens(sound.layout, UNIFORM, 1) == sound.prefix(1)

@@ -162,7 +162,7 @@ def test_declared_huge_sizes_take_no_memory(vocab: int, blob: bytes) -> None:
 def test_a_forged_unit_of_time_takes_no_memory(steps: int, vocab: int, segments: int) -> None:
     layout = Layout((Stage("s", (("time", steps),), vocab),), (1,))
     for unit in (0, 1, 8, 28):
-        data = _chunks(StreamInfo("raw", bytes(6), UNIFORM.id, 1, layout=layout, time_order=True, unit=unit), segments, b"")
+        data = _chunks(StreamInfo("raw", bytes(6), UNIFORM.id, 1, layout=layout, grouped=True, unit=unit), segments, b"")
         assert len(data) < 120
         with _little_memory(80), pytest.raises(BitstreamError, match=r"segments|come from"):
             parse(data).tokens(None, UNIFORM)
@@ -172,12 +172,14 @@ def test_raw_files_that_do_not_fit_their_own_layout() -> None:
     """No model is to blame there."""
     rows = Layout((Stage("s", (("row", 64), ("col", 64)), 4),) * 2, (2,))
     steps = Layout((Stage("s", (("time", 4096),), 4),) * 2, (2,))
+    other = Layout((Stage("s", (("row", 64),), 4), Stage("s", (("row", 32),), 4)), (2,))
     for layout, timed, more, expected in (
         (rows, False, {"segments": 5}, "other segments"),
-        (rows, True, {"segments": 4, "levels": 2}, "no time axis"),
+        (rows, True, {"segments": 4, "levels": 2}, "4 segments"),
+        (other, True, {"segments": 4, "levels": 2}, "no axis"),
         (steps, True, {"segments": 5, "levels": 2}, "5 segments"),
     ):
-        info = StreamInfo("raw", bytes(6), UNIFORM.id, 2 if timed else 1, layout=replace(layout, cuts=(1, 2)), time_order=timed, unit=10)
+        info = StreamInfo("raw", bytes(6), UNIFORM.id, 2 if timed else 1, layout=replace(layout, cuts=(1, 2)), grouped=timed, unit=10)
         with pytest.raises(BitstreamError, match=expected):
             parse(_chunks(info, blob=b"", **more)).tokens(None, UNIFORM)  # type: ignore[arg-type]
     whole = Layout(rows.stages, (2,))

@@ -31,6 +31,49 @@ def test_info(cli: Any, samples: Any) -> None:
     assert "80 x 56" in text
 
 
+def test_info_sets_bits_beside_the_entropy(cli: Any, samples: Any) -> None:
+    tokens = smalti.open(samples.solo)
+    for path in (samples.solo, samples.chunked):
+        (item,) = cli("info", path, "--entropy", "--json").json
+        rows = item["streams"][0]["entropy"]
+        assert [row["tokens"] for row in rows] == [array.size for array in tokens.arrays]
+        assert sum(row["payload_bits"] for row in rows) == pytest.approx(8 * item["parts"]["payload"], abs=8 * 4 * len(rows))
+        for row, array in zip(rows, tokens.arrays, strict=True):
+            counts = np.unique(array, return_counts=True)[1]
+            assert row["order0_bits"] == pytest.approx(float((counts * np.log2(array.size / counts)).sum()))
+            assert row["gap"] == pytest.approx(row["payload_bits"] / row["order0_bits"] - 1)
+    assert "at order-0 entropy, " in cli("info", samples.solo, "--entropy").out
+    assert "not installed" in cli("info", samples.foreign, "--entropy").refusal()
+    assert "--entropy" in cli("info", samples.solo, "--prior", "uniform").refusal()
+
+
+def test_info_and_verify_of_an_archive(cli: Any, tmp_path: Path) -> None:
+    from smalti.codecs.bitstream import Item, StreamInfo, write_archive
+    from smalti.codecs.priors.uniform import UniformPrior
+    from smalti.tokenizers.tokens import Layout, Stage, Tokens
+
+    prior, items = UniformPrior(), []
+    for side in (3, 4):
+        signal = (("height", side), ("width", side))
+        layout = Layout((Stage("s", (("row", side), ("col", side)), 9),), (1,), signal)
+        tokens = Tokens(layout, (np.ones((side, side), np.int32),))
+        items.append(Item(tokens, prior, StreamInfo("image", b"nobody", prior.id, signal=signal)))
+    path = tmp_path / "a.smt"
+    data = write_archive(items)
+    path.write_bytes(data)
+    (item,) = cli("info", path, "--json").json
+    assert (item["form"], item["items"], sum(item["parts"].values())) == ("archive", 2, len(data))
+    shown = cli("info", path)
+    assert (shown.code, shown.err, "sizes differ" in shown.out, "items        2" in shown.out) == (0, "", True, True)
+    assert cli("verify", path).out == f"{path}: whole; only checksums of 2 items, tokens not checked\n"
+    assert "open it with Archive" in cli("detokenize", path).refusal()
+    assert "an archive" in cli("info", path, "--entropy").refusal()
+    path.write_bytes(data[:-1])
+    damaged = cli("verify", path)
+    assert (damaged.code, "damaged" in damaged.out) == (1, True)
+    assert cli("info", path).code == 1
+
+
 def test_verify(cli: Any, samples: Any, tmp_path: Path) -> None:
     assert cli("verify", samples.solo, samples.chunked).out == f"{samples.solo}: whole\n{samples.chunked}: whole\n"
     damaged = cli("verify", samples.damaged)
@@ -116,6 +159,14 @@ def test_evaluate(cli: Any, samples: Any, tmp_path: Path) -> None:
     assert all(book["used"] + book["dead"] == book["size"] for book in ran.json["codebooks"])
     drawn = tmp_path / "use.png"
     assert cli("evaluate", samples.tiny, samples.photo, "--use-picture", drawn).code == 0
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    for path in (drawn, samples.photo):  # no results, so not to be written over unasked
+        before = path.read_bytes()
+        refused = cli("evaluate", samples.tiny, samples.photo, "--use-picture", path).refusal()
+        assert refused == f"{path} exists; --force writes over it, --use-picture names another place"
+        assert path.read_bytes() == before
+    drawn.write_bytes(b"")
+    assert cli("evaluate", samples.tiny, samples.photo, "--use-picture", drawn, "--force", "-q").code == 0
     assert drawn.read_bytes().startswith(b"\x89PNG")
     drawn.unlink()
     text = cli("evaluate", samples.tiny, samples.photo, samples.photo.parent)

@@ -1,7 +1,8 @@
-"""Two processes: tables, seeds, revival and entropy averages are those of the whole batch, equal on both."""
+"""Two processes: tables, seeds, revival, entropy averages and whitening are those of the whole batch, equal on both."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import torch.multiprocessing
 from torch import distributed as dist
 
 from smalti.tokenizers import codebooks
-from smalti.tokenizers.codebooks import LearnedVQConfig, ProjectedConfig, VQConfig, entropy, kmeans, ranks
+from smalti.tokenizers.codebooks import BSQConfig, IBQConfig, LearnedVQConfig, LFQConfig, ProjectedConfig, VQConfig, entropy, kmeans, ranks
+from smalti.tokenizers.nets.whitening import Whitening
 
 TABLES: dict[str, Any] = {
     "vq": VQConfig(32, 4, decay=0.9),
@@ -20,7 +22,14 @@ TABLES: dict[str, Any] = {
     "learned": LearnedVQConfig(32, 4, init="kmeans"),
     "projected": ProjectedConfig(VQConfig(32, 3), 4),
 }
+ENTROPIES: dict[str, Any] = {
+    "lfq": LFQConfig(4, commitment=0.0, temperature=1.0, group_bits=3),
+    "bsq": BSQConfig(4, temperature=1.0, group_bits=3),
+    "ibq": IBQConfig(8, 4, commitment=0.0, temperature=1.0),
+}
 COUNTS = (48, 20)  # latents of each rank
+SPLIT = [14, 6]
+PATIENCE = timedelta(seconds=60)  # a rank that waits for one that never comes fails, and does not hang
 
 
 def latents(step: int, rank: int) -> torch.Tensor:
@@ -38,10 +47,22 @@ def fixed() -> Any:
     return book
 
 
+def own_loss(config: Any, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    """The entropy loss of some rows, its gradient with respect to them, and those of parameters."""
+    torch.manual_seed(3)
+    book: Any = codebooks.build(config).train()
+    z = rows.clone().requires_grad_()
+    bound = book.bound(z)
+    loss = book.loss(bound, bound.detach())
+    loss.backward()
+    assert z.grad is not None
+    return z.grad, loss.detach(), {name: parameter.grad for name, parameter in book.named_parameters()}
+
+
 def work(rank: int, folder: str) -> None:
     """What each process does; tensors go to FOLDER/RANK.pt."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=PATIENCE)
     out: dict[str, torch.Tensor] = {}
     for name, config in TABLES.items():
         torch.manual_seed(0)
@@ -56,10 +77,19 @@ def work(rank: int, folder: str) -> None:
     book.update(z, book.assign(z))
     out["exact"] = book.table
 
-    logits = latents(1, 0)[rank * 10 : rank * 10 + 10].requires_grad_()
-    loss = entropy.batch_entropy(logits, 4)
+    logits = latents(1, 0)[:20].split(SPLIT)[rank].requires_grad_()
+    loss = entropy.entropy_loss(logits, 0.5, 3)
     loss.backward()
     out["entropy"], out[f"own.gradient{rank}"] = loss.detach(), logits.grad
+    for name, config in ENTROPIES.items():
+        for rows in SPLIT, (20, 0):
+            z, loss, gradients = own_loss(config, latents(1, 0)[:20].split(rows)[rank])
+            kind = f"{name} {rows[1]}"
+            out |= {kind: loss, f"own.{kind}.z{rank}": z} | {f"own.{kind}.{key}.{rank}": value for key, value in gradients.items()}
+    whitening = Whitening(4).train()
+    for step in range(3):
+        whitening(latents(step, rank)[:, :, None, None])
+    out |= {"mean": whitening.mean, "covariance": whitening.covariance}
     torch.manual_seed(rank)
     out["drawn"] = ranks.draw(latents(2, rank), 7)
     out["gathered"] = ranks.gather(latents(2, rank))
@@ -72,8 +102,9 @@ def work(rank: int, folder: str) -> None:
 def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    for key in first.keys() & second.keys():
-        assert torch.equal(first[key], second[key]) or key == "entropy", f"{key} differs between ranks"
+    losses = {"entropy", *(f"{name} {rows}" for name in ENTROPIES for rows in (6, 0))}
+    for key in first.keys() & second.keys() - losses:
+        assert torch.equal(first[key], second[key]), f"{key} differs between ranks"
 
     z = torch.cat([latents(0, 0), latents(0, 1)])
     alone = fixed()
@@ -82,13 +113,15 @@ def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> N
 
     # vector-quantize-pytorch 1.32 throws the sum over ranks away: each has half its own average
     logits = latents(1, 0)[:20].requires_grad_()
-    whole = entropy.batch_entropy(logits, 4)
+    whole = entropy.entropy_loss(logits, 0.5, 3)
     (gradient,) = torch.autograd.grad(whole, logits)
     assert torch.allclose(first["entropy"], whole.detach(), atol=1e-5)
     assert torch.allclose(second["entropy"], whole.detach(), atol=1e-5)
-    # the mean over ranks of what each passes back is the whole's: a rank's share is of 10 rows, the whole's of 20
+    # the mean over ranks of what each passes back is the whole's
     found = torch.cat([first["own.gradient0"], second["own.gradient1"]]) / 2
     assert torch.allclose(found, gradient, atol=1e-5)
+    check_entropies(first, second)
+    check_whitening(first)
 
     together = torch.cat([latents(2, 0), latents(2, 1)])
     assert torch.equal(first["gathered"], together)
@@ -101,9 +134,33 @@ def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> N
     assert used.all()
 
 
+def check_entropies(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    """Loss and gradients are those of one process with all rows, also where one of two has no rows."""
+    for name, config in ENTROPIES.items():
+        gradient, whole, parameters = own_loss(config, latents(1, 0)[:20])
+        for kind in f"{name} 6", f"{name} 0":
+            assert torch.allclose(first[kind], whole, atol=1e-5), kind
+            assert torch.allclose(second[kind], whole, atol=1e-5), kind
+            found = torch.cat([first[f"own.{kind}.z0"], second[f"own.{kind}.z1"]]) / 2
+            assert torch.allclose(found, gradient, atol=1e-5), kind
+            for key, value in parameters.items():
+                found = (first[f"own.{kind}.{key}.0"] + second[f"own.{kind}.{key}.1"]) / 2
+                assert torch.allclose(found, value, atol=1e-5), kind
+
+
+def check_whitening(first: dict[str, torch.Tensor]) -> None:
+    """Running statistics are those of one process with all latents."""
+    whitening = Whitening(4).train()
+    for step in range(3):
+        whitening(torch.cat([latents(step, 0), latents(step, 1)])[:, :, None, None])
+    assert torch.allclose(first["mean"], whitening.mean, atol=1e-6)
+    assert torch.allclose(first["covariance"], whitening.covariance, atol=1e-5)
+
+
 def test_one_process_is_left_alone() -> None:
     assert not ranks.several()
     z = latents(0, 0)
     assert torch.equal(ranks.gather(z), z)
-    assert ranks.mean(z) is z
+    assert torch.equal(ranks.mean(z.sum(0), len(z)), z.sum(0) / len(z))
+    assert torch.equal(ranks.mean(z[:0].sum(0), 0), torch.zeros(4))
     assert len(ranks.draw(z, 5)) == 5

@@ -274,7 +274,7 @@ def test_projected_residual_levels_share_their_subspace() -> None:
 
 def test_projections_that_don_t_fit_are_refused() -> None:
     with pytest.raises(UsageError, match="from 4 to the codebook's 4 it would not"):
-        codebooks.build(ProjectedConfig(VQConfig(8, 4), 4))
+        ProjectedConfig(VQConfig(8, 4), 4)
     with pytest.raises(UsageError, match="use equal FSQ levels"):
         codebooks.build(ProjectedConfig(FSQConfig((8, 5)), 4)).residual_scale(1)
 

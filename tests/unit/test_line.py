@@ -15,7 +15,9 @@ import pytest
 import torch
 from torch import nn
 
+import smalti
 from smalti.codecs.media.images import write_image
+from smalti.recipes.training import config as recipe
 from smalti.recipes.training.config import AdversaryConfig, DataConfig, LossConfig, OptimizerConfig, TrainingConfig
 from smalti.recipes.training.loop import Run
 from smalti.recipes.training.sheet import shown_cuts
@@ -30,6 +32,7 @@ from smalti.tokenizers.nets.attention import ReadingBlock
 from smalti.tokenizers.nets.centring import StepCentring
 from smalti.tokenizers.quantizers import Line, LineConfig, SingleConfig
 from smalti.tokenizers.signals import Image
+from smalti.tokenizers.tokens import Tokens
 
 SMALL = ImageLineConfig(
     LineConfig(VQConfig(256, 4), (1, 2, 3)), 32, (8, 8, 8), (1, 0, 1), (1, 1, 1), 8, 4, channels=16, heads=2, encoder_blocks=1,
@@ -121,6 +124,33 @@ def test_a_small_picture_is_one_region(size: tuple[int, int], grid: tuple[int, i
     assert (back.height, back.width) == size
 
 
+def test_each_region_decodes_to_its_own_depth() -> None:
+    """A region's latents are those that it has in the prefix of its depth, whatever the others hold."""
+    tokenizer = line()
+    (tokens,) = tokenizer.encode([noise(64, 96)])
+    depths = np.array([[1, 3, 2], [2, 1, 3]])
+    masks = tuple(depths > band for band in range(3))
+    held = Tokens(tokens.layout, tuple(a * m for a, m in zip(tokens.arrays, masks, strict=True)), (None, *masks[1:]))
+    found = tokenizer._latents([held])[0]
+    whole = tokenizer._latents([tokens.prefix(k) for k in (1, 2, 3)])
+    for row, column in np.ndindex(2, 3):
+        place = (slice(None), slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2))
+        assert torch.allclose(found[place], whole[depths[row, column] - 1][place], atol=1e-5)
+    (picture,) = tokenizer.decode([held])
+    assert isinstance(picture, Image)
+    assert (picture.height, picture.width) == (64, 96)
+
+
+def test_masks_that_no_region_is_drawn_from_are_refused() -> None:
+    (tokens,) = line().encode([noise(64, 96)])
+    parts = Tokens(tokens.layout, (*tokens.arrays[:2], np.zeros_like(tokens.arrays[2])), (None, None, np.zeros(3, bool)))
+    with pytest.raises(UsageError, match="leave out parts of them"):
+        line().decode([parts])
+    nothing = Tokens(tokens.layout, tuple(np.zeros_like(a) for a in tokens.arrays), (np.zeros((2, 3), bool),) * 3)
+    with pytest.raises(UsageError, match="the first band of each region"):
+        line().decode([nothing])
+
+
 def test_a_small_picture_is_scaled_to_its_region() -> None:
     small, large = noise(16, 16), Image(noise(16, 16).pixels.repeat(2, 0).repeat(2, 1))
     flat = Image(np.full((16, 16, 3), 90, np.uint8)), Image(np.full((32, 32, 3), 90, np.uint8))
@@ -131,7 +161,7 @@ def test_a_small_picture_is_scaled_to_its_region() -> None:
 
 
 def test_batches_and_tiles_change_nothing() -> None:
-    images = [noise(200, 250), noise(70, 33, 1)]
+    images = [noise(100, 140), noise(40, 33, 1)]
     tokens = line().encode(images)
     whole = line().decode(tokens)
     net = line().net
@@ -162,6 +192,37 @@ def test_before_training_lines_say_what_the_picture_is() -> None:
         _, quantized = net(torch.nn.functional.interpolate(torch.rand(4, 3, 6, 6) * 2 - 1, 64), compare=True)
     steps = torch.cat(quantized.indices, 1)
     assert min(len(steps[:, n].unique()) for n in range(6)) >= 8  # of 16 regions
+
+
+def correlated(regions: int) -> torch.Tensor:
+    """Latents (regions, 4, 2, 2) whose coordinates depend on one another."""
+    mixing = torch.randn(16, 16) * torch.logspace(0, -2, 16)
+    return (torch.randn(regions, 16) @ mixing.t() + 0.5).reshape(regions, 4, 2, 2)
+
+
+def test_a_fitted_line_says_most_first() -> None:
+    torch.manual_seed(3)
+    net = ImageLineNet(SMALL).eval()
+    latents = correlated(2000)
+    net.fit_linear(latents)
+    code = net.analysis(latents.flatten(1))
+    torch.testing.assert_close(code.var(0), torch.ones(24), rtol=1e-2, atol=0)
+    values = torch.linalg.eigvalsh(torch.cov(latents.flatten(1).t())).flip(0)
+    for held in (4, 12, 24):
+        kept = code.clone()
+        kept[:, held:] = 0
+        error = (net.synthesis(kept) - latents.flatten(1)).square().mean(0).sum()
+        torch.testing.assert_close(error, values[held:].sum(), rtol=2e-2, atol=1e-3)
+
+
+def test_a_fitted_line_draws_what_it_was_given() -> None:
+    """The transformers add nothing before they are trained."""
+    torch.manual_seed(4)
+    net = ImageLineNet(SMALL).eval()
+    regions = torch.rand(12, 3, 32, 32) * 2 - 1
+    latents = net.grid_latents(regions)
+    net.fit_linear(torch.cat([latents, latents.mean() + latents.std() * torch.randn(200, 4, 2, 2)]))
+    torch.testing.assert_close(net.draw(net.encode(regions)), latents, rtol=0, atol=1e-3)
 
 
 def test_a_block_is_what_it_read_at_first_and_minds_the_order_of_x_alone() -> None:
@@ -231,15 +292,30 @@ def test_a_grid_starts_the_convolutions(pictures: Path, tmp_path: Path, grid_mod
 
 def test_the_first_leg_holds_the_convolutions_and_learns_their_latents(pictures: Path, tmp_path: Path, grid_model: str) -> None:
     """Overfits four small pictures: a loss of 1 knows nothing of latents of variance 1."""
-    run = run_of(pictures, tmp_path / "runs", init=grid_model, steps=40)
+    run = run_of(pictures, tmp_path / "runs", init=grid_model, steps=24, data=DataConfig(str(pictures), crop=32, holdout=2, workers=0))
     before = {key: value.clone() for key, value in run.net.state_dict().items()}
     result = run.train()
     after = run.net.state_dict()
     changed = {key.partition(".")[0] for key, value in before.items() if not torch.equal(value, after[key])}
     assert changed.isdisjoint({"encoder", "norm", "decoder"})
-    assert {"queries", "readers", "writers", "latent", "quantizer", "centring"} <= changed
+    assert {"queries", "readers", "writers", "latent", "analysis", "synthesis", "quantizer", "centring"} <= changed
     found = losses(result.folder, "latent")
-    assert sum(found[-10:]) < 0.7 * sum(found[:10])
+    assert sum(found[-6:]) < 0.9 * sum(found[:6])
+
+
+def test_a_fitted_line_starts_below_what_queries_from_scratch_know(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    scratch = run_of(pictures, tmp_path / "scratch", init=grid_model, steps=1, tokenizer=dataclasses.replace(SMALL, linear=False)).train()
+    fitted = run_of(pictures, tmp_path / "fitted", init=grid_model, steps=1).train()
+    assert losses(fitted.folder, "latent")[0] < 0.8 * losses(scratch.folder, "latent")[0]
+
+
+def test_what_is_fitted_learns_slowly(pictures: Path, tmp_path: Path, grid_model: str) -> None:
+    run = run_of(pictures, tmp_path, init=grid_model)
+    slow = [group for group in run.optimizer.param_groups if "lr_scale" in group]
+    assert [id(p) for p in slow[0]["params"]] == [id(p) for p in run.net.fitted()]
+    run.train()
+    rates = [group["lr"] for group in run.optimizer.param_groups]
+    assert rates[2] == pytest.approx(0.1 * rates[0])
 
 
 def test_the_second_leg_learns_pictures_from_the_first(pictures: Path, tmp_path: Path, grid_model: str) -> None:
@@ -288,8 +364,24 @@ def test_lengths_by_doubling_are_drawn_alike() -> None:
     kept = quantizer._kept(torch.zeros(400, 2, 6))[:, 0].sum(1)
     shares = [float((kept == length).float().mean()) for length in range(1, 7)]
     assert shares == pytest.approx([0.25, 0.25, 0, 0.25, 0, 0.25], abs=0.09)  # 4 standard deviations
-    with pytest.raises(UsageError, match="drop is one of uniform, doubling"):
+    with pytest.raises(UsageError, match="drop is one of uniform, doubling, batch"):
         LineConfig(VQConfig(8, 2), (1,), drop="pow2")
+
+
+def test_samples_of_a_step_have_lengths_of_their_own_or_one() -> None:
+    z = torch.zeros(60, 2, 6)
+    own, shared = (Line(LineConfig(VQConfig(8, 2), (1,) * 6, drop=drop)) for drop in ("uniform", "batch"))
+    assert len(own._kept(z)[:, 0].sum(1).unique()) == 6
+    lengths = [shared._kept(z)[:, 0].sum(1).unique().tolist() for _ in range(60)]
+    assert all(len(found) == 1 for found in lengths)
+    assert {found[0] for found in lengths} == {1, 2, 3, 4, 5, 6}
+
+
+@pytest.mark.parametrize("change", ["tail_drop=0", "drop=doubling", "drop=batch"])
+def test_the_recipe_names_its_ablations(change: str) -> None:
+    changed = f"tokenizer.quantizer.{change}"
+    assert changed in (recipe.RECIPES / "image-line-distil.toml").read_text()
+    assert recipe.load("image-line-distil", [changed]).run_name != recipe.load("image-line-distil").run_name
 
 
 def test_of_many_prefixes_doubled_lengths_are_shown() -> None:
@@ -325,8 +417,13 @@ def test_a_file_is_cut_to_any_number_of_bytes_without_a_network(
         refused = cli("cut", tmp_path / "a.smt", "-m", model, "--bytes", sizes[0] - 1, "-o", tmp_path / "none.smt").refusal()
         assert f"the smallest file of this signal has {sizes[0]} bytes" in refused
     direct = tmp_path / "direct.smt"
-    cli("tokenize", tmp_path / "a.png", "-m", model, "-o", direct, "--prior", "uniform", "--bytes", sizes[1])
+    cli("tokenize", tmp_path / "a.png", "-m", model, "-o", direct, "--prior", "uniform", "--bytes", sizes[1], "--no-allocate")
     assert direct.read_bytes() == (tmp_path / "2.smt").read_bytes()
+    allocated = tmp_path / "allocated.smt"
+    (said,) = cli("tokenize", tmp_path / "a.png", "-m", model, "-o", allocated, "--prior", "uniform", "--bytes", sizes[1], "--json").json
+    assert said["bytes"] == allocated.stat().st_size <= sizes[1]
+    assert said["tokens"] == smalti.open(allocated, model).count
+    assert cli("detokenize", allocated, "-m", model, "-o", tmp_path / "allocated.png").code == 0
     for name, arguments in (("by_bytes", ("--bytes", sizes[1])), ("by_stages", ("--stages", 2))):
         assert cli("detokenize", tmp_path / "a.smt", "-m", model, *arguments, "-o", tmp_path / f"{name}.png").code == 0
     cli("detokenize", tmp_path / "2.smt", "-m", model, "-o", tmp_path / "cut.png")

@@ -89,7 +89,7 @@ def test_levels_may_have_codebooks_of_their_own() -> None:
     with pytest.raises(UsageError, match="one codebook per level: 2 levels, 1 codebooks"):
         ResidualConfig((VQConfig(8, 6),), levels=2)
     with pytest.raises(UsageError, match=r"have one dimension, found \[6, 4\]"):
-        quantizers.build(ResidualConfig((VQConfig(8, 6), VQConfig(8, 4))))
+        ResidualConfig((VQConfig(8, 6), VQConfig(8, 4)))
 
 
 def test_health_names_groups() -> None:
@@ -208,7 +208,7 @@ def test_features_that_do_not_fit_are_refused(features: tuple[torch.Tensor | Non
         (lambda: FactorizedConfig((VQConfig(8, 2),)), "at least two factors, found 1"),
         (lambda: FactorizedConfig((VQConfig(8, 2),) * 2, feature_dims=(3,)), "one size per factor"),
         (lambda: FactorizedConfig((VQConfig(8, 2),) * 2, adapter_width=0), "adapter_width is positive"),
-        (lambda: quantizers.build(FactorizedConfig((VQConfig(8, 2), FSQConfig((5,))))), r"factors of one dimension, found \[2, 1\]"),
+        (lambda: FactorizedConfig((VQConfig(8, 2), FSQConfig((5,)))), r"factors of one dimension, found \[2, 1\]"),
         (lambda: ImageGridConfig(MultiScaleConfig(VQConfig(8, 2), (0.5, 1.0))), "image-grid works in tiles.*; multi-scale has others"),
         (lambda: ImageGridConfig(LineConfig(VQConfig(8, 2), (1,))), "image-grid works in tiles.*; line has others"),
     ],

@@ -37,6 +37,8 @@ kind = "vq"
 codebook_size = 16
 dim = 4
 """
+FACTOR = '{kind="vq", codebook_size=8, dim=4}'
+PREDICTS = f'tokenizer.quantizer={{kind="factorized", factors=[{FACTOR}, {FACTOR}], feature_dims=[0, 5]}}'
 
 
 def test_every_shipped_recipe_loads() -> None:
@@ -128,6 +130,11 @@ def test_changes_on_the_command_line(write: Callable[[str, str], str], change: s
         (["seed=4294967296"], "0 <= seed"),
         (["loss.l1=-1"], "loss.l1 >= 0 is needed, found -1.0"),
         (["loss.lpips_shift=-1"], "loss.lpips_shift >= 0"),
+        ([PREDICTS], r"training has no features .* found tokenizer.quantizer.feature_dims \[0, 5\]; leave that key out"),
+        (
+            ["tokenizer.quantizer.codebook=[{kind='lfq', bits=3}, {kind='vq', codebook_size=8, dim=4}]", "tokenizer.quantizer.levels=2"],
+            r"all levels of a residual quantizer have one dimension, found \[3, 4\]",
+        ),
         (["loss.l1=0", "loss.color=0", "loss.lpips_alex=0"], "a weight above 0 among loss.l1, l2, color, lpips_alex, lpips_vgg"),
     ],
 )

@@ -63,6 +63,25 @@ def test_tokens_show() -> None:
     assert found.tile_join == 1
 
 
+def test_regions_show() -> None:
+    """Where tokens are those of a region, its borders count, not those of the stride."""
+
+    class Regional(Stub):
+        name, fingerprint, region_pixels = "x", "", 128
+
+        def layout(self, signal: Any) -> Any:
+            raise NotImplementedError
+
+    def regions(height: int, width: int, tile: int) -> np.ndarray:
+        odd = np.add.outer(np.arange(height) // 128, np.arange(width) // 128) % 2
+        return noise(height, width, tile) + 20 * odd[..., None]
+
+    seen, unseen = (check(kind(regions), "x", gray(600, 500), passes=0).token_join for kind in (Regional, Stub))
+    assert seen is not None
+    assert unseen is not None
+    assert seen > 2.5 > unseen
+
+
 @pytest.mark.parametrize(("size", "tile"), [((600, 500), 256), ((64, 1300), 1024)])
 def test_tiles_show(size: tuple[int, int], tile: int) -> None:
     def tiles(height: int, width: int, found: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from smalti.tokenizers.codebooks.binary import check_bits, pack, shifts, unpack
 from smalti.tokenizers.codebooks.entropy import entropy_loss
 from smalti.tokenizers.codebooks.lfq import check_entropy
-from smalti.tokenizers.codebooks.rows import check_rows
+from smalti.tokenizers.codebooks.rows import check_rows, mean_square
 from smalti.tokenizers.errors import UsageError
 
 
@@ -46,6 +46,11 @@ class BSQConfig:
         if self.commitment < 0:
             raise UsageError(f"commitment must not be negative, found {self.commitment}")
 
+    @property
+    def dim(self) -> int:
+        """Of latents."""
+        return self.bits
+
 
 class BSQ(nn.Module):
     """See the module's docstring. Fulfils `contracts.Codebook`; has no parameters."""
@@ -56,7 +61,7 @@ class BSQ(nn.Module):
     def __init__(self, config: BSQConfig) -> None:
         super().__init__()
         self.config = config
-        self.size, self.dim = 2**config.bits, config.bits
+        self.size, self.dim = 2**config.bits, config.dim
         self.radius = 1 / math.sqrt(config.bits)
         self.register_buffer("places", shifts(config.bits, config.bit_order), persistent=False)
 
@@ -79,9 +84,7 @@ class BSQ(nn.Module):
         return self.lookup(torch.arange(self.size, device=self.places.device))
 
     def loss(self, z: Tensor, entries: Tensor) -> Tensor:
-        if not len(z):
-            return z.new_zeros(())
-        loss = self.config.commitment * F.mse_loss(z, entries.detach())
+        loss = self.config.commitment * mean_square(z, entries.detach())
         if not self.training or not self.config.entropy:
             return loss
         logits = 4 * self.radius / self.config.temperature * z

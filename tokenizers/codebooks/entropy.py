@@ -5,7 +5,7 @@ Under softmax(-|z - c|^2 / T) over all codes c the bits are independent, each wi
 - the code's distribution averaged over rows, whose entropy is to be large, does not factorise. Over a group of g bits it is a matrix
   product of the rows' 2^(g/2) and 2^(g/2) half codes: exact, with N * 2^(g/2) + 2^g numbers held instead of N * 2^g. Several groups: the
   sum of their entropies, an upper bound of the whole code's, blind for what bits of different groups have in common.
-All in nats, float32.
+All in nats, float32. In several processes both means are over the rows of all, however many each has.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def entropy_loss(logits: Tensor, diversity: float, group_bits: int) -> Tensor:
 
 
 def row_entropy(logits: Tensor) -> Tensor:
-    """The mean over rows of the entropy of all bits (N, bits)."""
+    """The mean of the entropy of all bits (N, bits) over the rows of all ranks."""
     size = logits.abs()
-    return (F.softplus(-size) + size * torch.sigmoid(-size)).sum(1).mean()
+    return ranks.mean((F.softplus(-size) + size * torch.sigmoid(-size)).sum(), len(logits))
 
 
 def batch_entropy(logits: Tensor, group_bits: int) -> Tensor:
     """The entropy of the codes' mean distribution over the rows of all ranks, summed over groups of at most `group_bits` bits."""
     groups = logits.split(group_bits, 1)
-    return torch.stack([entropy(ranks.mean(_average(group))) for group in groups]).sum()
+    return torch.stack([entropy(ranks.mean(_total(group), len(group))) for group in groups]).sum()
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -45,15 +45,15 @@ def entropy(p: Tensor) -> Tensor:
     return -(p * p.clamp(min=SMALLEST).log()).sum()
 
 
-def _average(logits: Tensor) -> Tensor:
-    """(N, g) -> (2^(g - g/2), 2^(g/2)): how probable each code of the group is on average."""
+def _total(logits: Tensor) -> Tensor:
+    """(N, g) -> (2^(g - g/2), 2^(g/2)): how probable each code of the group is, summed over rows."""
     parts = logits.split(max(1, CHUNK_ELEMENTS >> -(-logits.shape[1] // 2)))
     if len(parts) == 1:
-        return _sum(logits) / len(logits)
+        return _sum(logits)
     total = torch.zeros((), device=logits.device)
     for part in parts:
         total = total + checkpoint(_sum, part, use_reentrant=False)
-    return total / len(logits)
+    return total
 
 
 def _sum(logits: Tensor) -> Tensor:

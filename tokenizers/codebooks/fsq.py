@@ -36,6 +36,11 @@ class FSQConfig:
         if self.bound not in ("normal", "tanh"):
             raise UsageError(f"FSQ bound is 'normal' or 'tanh', found {self.bound!r}")
 
+    @property
+    def dim(self) -> int:
+        """Of latents."""
+        return len(self.levels)
+
 
 class FSQ(nn.Module):
     """See the module's docstring. Fulfils `contracts.Codebook`; has no parameters."""
@@ -47,7 +52,7 @@ class FSQ(nn.Module):
     def __init__(self, config: FSQConfig) -> None:
         super().__init__()
         self.config = config
-        self.size, self.dim = math.prod(config.levels), len(config.levels)
+        self.size, self.dim = math.prod(config.levels), config.dim
         self.register_buffer("levels", torch.tensor(config.levels), persistent=False)
         places = [math.prod(config.levels[:i]) for i in range(self.dim)]
         self.register_buffer("places", torch.tensor(places), persistent=False)

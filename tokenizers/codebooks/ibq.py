@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from smalti.tokenizers.codebooks import ranks
 from smalti.tokenizers.codebooks.entropy import entropy
-from smalti.tokenizers.codebooks.rows import check_rows, check_table
+from smalti.tokenizers.codebooks.rows import check_rows, check_table, mean_square
 from smalti.tokenizers.codebooks.search import nearest
 from smalti.tokenizers.errors import UsageError
 
@@ -88,10 +88,8 @@ class IBQ(nn.Module):
 
     def loss(self, z: Tensor, entries: Tensor) -> Tensor:
         """entries: with the gradient of `soft`, as quantizers read them."""
-        if not len(z):
-            return z.new_zeros(())
         hard = self.lookup(self.assign(z)) if self.training else entries
-        loss = F.mse_loss(entries, z) + F.mse_loss(z, entries.detach()) + self.config.commitment * F.mse_loss(hard, z.detach())
+        loss = mean_square(entries, z) + mean_square(z, entries.detach()) + self.config.commitment * mean_square(hard, z.detach())
         if not self.training or not self.config.entropy:
             return loss
         return loss + self.config.entropy * self._entropy_loss(z)
@@ -104,8 +102,8 @@ class IBQ(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             for part in self._chunks(z):
                 total = total + checkpoint(_entropies, part, self.table, self.config.temperature, use_reentrant=False)
-        total = total / len(z)
-        return total[-1] - self.config.diversity * entropy(ranks.mean(total[:-1]))
+        mean = ranks.mean(total, len(z))
+        return mean[-1] - self.config.diversity * entropy(mean[:-1])
 
     def _chunks(self, z: Tensor) -> tuple[Tensor, ...]:
         return z.float().split(max(1, CHUNK_ELEMENTS // self.size))

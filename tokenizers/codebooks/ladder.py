@@ -11,13 +11,20 @@ The smaller table learns on by its averages where encoder and decoder are frozen
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from smalti.tokenizers.codebooks import kmeans
+from smalti.tokenizers.codebooks.ibq import IBQ
+from smalti.tokenizers.codebooks.learned_vq import LearnedVQ
+from smalti.tokenizers.codebooks.simvq import SimVQ
 from smalti.tokenizers.codebooks.vq import VQ
 from smalti.tokenizers.errors import UsageError
+
+TABLES = (VQ, LearnedVQ, SimVQ, IBQ)
+T = TypeVar("T", bound=VQ | LearnedVQ | SimVQ | IBQ)
 
 
 @dataclass(frozen=True)
@@ -41,11 +48,21 @@ def recluster(table: Tensor, size: int, counts: Tensor | None = None, unit: bool
     return Rung(made.centres, made.found, made.weights)
 
 
-def reduced(vq: VQ, size: int) -> tuple[VQ, Tensor]:
-    """A VQ of `size` entries clustered from a trained one, ready to learn on, and the mapping int64 (K,) of the old entries."""
-    rung = recluster(vq.table, size, vq.counts, vq.config.cosine)
-    smaller = VQ(replace(vq.config, codebook_size=size)).to(vq.table.device).train(vq.training)
-    smaller.table.copy_(rung.table)
-    smaller.counts.copy_(rung.counts)
-    smaller.sums.copy_(rung.table * rung.counts[:, None])
+@torch.no_grad()
+def reduced(book: T, size: int, counts: Tensor | None = None) -> tuple[T, Tensor]:
+    """A codebook of `size` entries clustered from a trained one, ready to learn on, and the mapping int64 (K,) of the old entries.
+
+    counts: (K,), how often each is used; by default the averages that the codebook keeps, alike where it keeps none. SimVQ's map becomes
+    the identity, over the clustered entries.
+    """
+    kept = book.counts if isinstance(book, VQ | LearnedVQ) else None
+    rung = recluster(book.vectors(), size, kept if counts is None else counts, getattr(book.config, "cosine", False))
+    config: Any = replace(book.config, codebook_size=size)
+    smaller: Any = type(book)(config).to(rung.table.device).train(book.training)
+    (smaller.frozen if isinstance(book, SimVQ) else smaller.table).copy_(rung.table)
+    if kept is not None:
+        # of the size that averages over batches have, so that they forget as fast as before
+        smaller.counts.copy_(rung.counts * (kept.sum() / rung.counts.sum() if kept.any() else 1))
+    if isinstance(book, VQ):
+        smaller.sums.copy_(rung.table * smaller.counts[:, None])
     return smaller, rung.mapping

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.tokenizers.codebooks import kmeans, ranks, revival
-from smalti.tokenizers.codebooks.rows import check_rows, check_table
+from smalti.tokenizers.codebooks.rows import check_rows, check_table, mean_square
 from smalti.tokenizers.codebooks.search import nearest
 from smalti.tokenizers.codebooks.ways import check_ways, residual_scale
 
@@ -82,9 +82,8 @@ class LearnedVQ(nn.Module):
         return self._placed(self.table)
 
     def loss(self, z: Tensor, entries: Tensor) -> Tensor:
-        if not len(z):
-            return z.new_zeros(())
-        return self.config.codebook * F.mse_loss(entries, z.detach()) + self.config.commitment * F.mse_loss(z, entries.detach())
+        config = self.config
+        return config.codebook * mean_square(entries, z.detach()) + config.commitment * mean_square(z, entries.detach())
 
     @torch.no_grad()
     def update(self, z: Tensor, indices: Tensor) -> None:

@@ -15,11 +15,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from smalti.tokenizers.codebooks.binary import check_bits, pack, shifts, unpack
 from smalti.tokenizers.codebooks.entropy import entropy_loss
-from smalti.tokenizers.codebooks.rows import check_rows
+from smalti.tokenizers.codebooks.rows import check_rows, mean_square
 from smalti.tokenizers.errors import UsageError
 
 MOST_GROUP_BITS = 20
@@ -49,6 +48,11 @@ class LFQConfig:
         if self.commitment < 0:
             raise UsageError(f"commitment must not be negative, found {self.commitment}")
 
+    @property
+    def dim(self) -> int:
+        """Of latents."""
+        return self.bits
+
 
 class LFQ(nn.Module):
     """See the module's docstring. Fulfils `contracts.Codebook`; has no parameters."""
@@ -59,7 +63,7 @@ class LFQ(nn.Module):
     def __init__(self, config: LFQConfig) -> None:
         super().__init__()
         self.config = config
-        self.size, self.dim = 2**config.bits, config.bits
+        self.size, self.dim = 2**config.bits, config.dim
         self.register_buffer("places", shifts(config.bits, config.bit_order), persistent=False)
 
     def bound(self, z: Tensor) -> Tensor:
@@ -81,9 +85,7 @@ class LFQ(nn.Module):
         return self.lookup(torch.arange(self.size, device=self.places.device))
 
     def loss(self, z: Tensor, entries: Tensor) -> Tensor:
-        if not len(z):
-            return z.new_zeros(())
-        loss = self.config.commitment * F.mse_loss(z, entries.detach())
+        loss = self.config.commitment * mean_square(z, entries.detach())
         if not self.training or not self.config.entropy:
             return loss
         logits = 4 / self.config.temperature * z  # |z - c|^2 differs by 4 z between the two signs

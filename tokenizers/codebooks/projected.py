@@ -29,6 +29,10 @@ class ProjectedConfig:
     codebook: PlainConfig
     dim: int
 
+    def __post_init__(self) -> None:
+        if not self.codebook.dim < self.dim:
+            raise UsageError(f"a projection makes latents smaller: from {self.dim} to the codebook's {self.codebook.dim} it would not")
+
 
 class Projected(nn.Module):
     """See the module's docstring. Fulfils `contracts.Codebook`."""
@@ -41,8 +45,6 @@ class Projected(nn.Module):
         self.config = config
         self.codebook = plain.build(config.codebook)
         self.size, self.dim, self.gradient = self.codebook.size, config.dim, self.codebook.gradient
-        if not self.codebook.dim < config.dim:
-            raise UsageError(f"a projection makes latents smaller: from {config.dim} to the codebook's {self.codebook.dim} it would not")
         self.register_buffer("basis", torch.eye(config.dim, self.codebook.dim))
         self.register_buffer("seeded", torch.zeros((), dtype=torch.int64))
 
@@ -93,8 +95,9 @@ class Projected(nn.Module):
 
     def _in(self, z: Tensor) -> Tensor:
         with torch.autocast(z.device.type, enabled=False):
-            return z.to(self.basis.dtype) @ self.basis
+            wide = torch.promote_types(z.dtype, self.basis.dtype)
+            return z.to(wide) @ self.basis.to(wide)
 
     def _out(self, entries: Tensor) -> Tensor:
         with torch.autocast(entries.device.type, enabled=False):
-            return entries @ self.basis.t()
+            return entries @ self.basis.t().to(entries.dtype)

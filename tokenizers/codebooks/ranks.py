@@ -1,6 +1,7 @@
 """Training in several processes: what tables learn from is the batch of all of them, so that tables stay equal on every rank.
 
-Every function is the identity where torch.distributed is not initialised. All ranks must call it, with tensors of one type and width.
+Every function is the identity where torch.distributed is not initialised. All ranks must call it, with tensors of one type and width,
+also those that have no rows: the others wait.
 """
 
 from __future__ import annotations
@@ -44,15 +45,18 @@ def gather(rows: Tensor) -> Tensor:
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
-def mean(values: Tensor) -> Tensor:
-    """The mean over ranks, each of which counts alike; the gradient is that of this rank's share.
+def mean(sums: Tensor, count: int) -> Tensor:
+    """The mean over the rows of all ranks, of which this one has `count`, 0 or more, and their sums; 0 where nobody has any.
 
-    A wrapper that averages gradients over ranks, as DistributedDataParallel does, turns the shares into the gradient of the mean.
+    The gradient is that of this rank's rows: a wrapper that averages gradients over ranks, as DistributedDataParallel does, makes that of
+    the mean out of them.
     """
     if not several():
-        return values
-    total = add(values.detach().clone()) / dist.get_world_size()
-    return values + (total - values).detach()
+        return sums / max(1, count)
+    total = add(torch.cat([sums.detach().double().flatten(), sums.new_tensor([count], dtype=torch.float64)]))
+    rows = total[-1].clamp(min=1)
+    own = sums * (dist.get_world_size() / rows).to(sums.dtype)
+    return own + ((total[:-1] / rows).to(sums.dtype).reshape(sums.shape) - own).detach()
 
 
 def draw(rows: Tensor, count: int) -> Tensor:

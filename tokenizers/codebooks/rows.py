@@ -1,8 +1,10 @@
-"""What every codebook asks of latents before it looks at them."""
+"""What every codebook asks of latents before it looks at them, and how far it finds them from their entries."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from smalti.tokenizers.errors import UsageError
 
@@ -20,3 +22,9 @@ def check_table(name: str, codebook_size: int, dim: int, **positive: float) -> N
     for key, value in positive.items():
         if value < 0:
             raise UsageError(f"{key} must not be negative, found {value}")
+
+
+def mean_square(a: Tensor, b: Tensor) -> Tensor:
+    """The mean of (a - b)^2; 0 where there are no rows, still with gradients, so that parameters have theirs on every rank."""
+    wide = torch.promote_types(a.dtype, b.dtype)  # mse_loss has no gradient between two types
+    return F.mse_loss(a.to(wide), b.to(wide), reduction="sum") / max(1, a.numel())

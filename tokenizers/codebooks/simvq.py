@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from smalti.tokenizers.codebooks.rows import check_rows, check_table
+from smalti.tokenizers.codebooks.rows import check_rows, check_table, mean_square
 from smalti.tokenizers.codebooks.search import nearest
 from smalti.tokenizers.codebooks.ways import check_ways
 
@@ -71,9 +71,7 @@ class SimVQ(nn.Module):
             return self.map(self.frozen)
 
     def loss(self, z: Tensor, entries: Tensor) -> Tensor:
-        if not len(z):
-            return z.new_zeros(())
-        return F.mse_loss(entries, z.detach()) + self.config.commitment * F.mse_loss(z, entries.detach())
+        return mean_square(entries, z.detach()) + self.config.commitment * mean_square(z, entries.detach())
 
     def update(self, z: Tensor, indices: Tensor) -> None:
         """Nothing: the map learns by gradient."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.tokenizers.codebooks import kmeans, ranks, revival
-from smalti.tokenizers.codebooks.rows import check_rows, check_table
+from smalti.tokenizers.codebooks.rows import check_rows, check_table, mean_square
 from smalti.tokenizers.codebooks.search import nearest
 from smalti.tokenizers.codebooks.ways import check_ways, residual_scale
 
@@ -88,7 +88,7 @@ class VQ(nn.Module):
         return self.table
 
     def loss(self, z: Tensor, entries: Tensor) -> Tensor:
-        return self.config.commitment * F.mse_loss(z, entries.detach()) if len(z) else z.new_zeros(())
+        return self.config.commitment * mean_square(z, entries.detach())
 
     @torch.no_grad()
     def update(self, z: Tensor, indices: Tensor) -> None:

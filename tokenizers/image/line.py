@@ -76,6 +76,11 @@ class ImageLine:
         return {name for name, _ in self.net.named_parameters() if not name.startswith("quantizer.")}
 
     @property
+    def region_pixels(self) -> int:
+        """Side of a region."""
+        return self.config.region
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of config and weights."""
         if self._fingerprint is None:
@@ -95,7 +100,7 @@ class ImageLine:
         images = [image_of(signal, self.name) for signal in signals]
         layouts = [self.layout((("height", image.height), ("width", image.width))) for image in images]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
-        for batch in self._regions(layouts):
+        for batch in self._batches([(i, row, col) for i, layout in enumerate(layouts) for row, col in np.ndindex(_regions_of(layout))]):
             regions = torch.stack([self._region(images[i], row, column) for i, row, column in batch])
             with full_precision(self.device):
                 bands = self.net.tokenize(regions.to(self.device))
@@ -106,7 +111,7 @@ class ImageLine:
 
     @torch.inference_mode()
     def decode(self, tokens: Sequence[Tokens]) -> list[Signal]:
-        """uint8 pictures from tokens or decodable prefixes of them."""
+        """uint8 pictures from tokens or decodable prefixes of them. Regions may hold fewer bands than others, but each the first."""
         for item in tokens:
             self._check(item)
         latents = self._latents(tokens)
@@ -125,10 +130,11 @@ class ImageLine:
         """The latent grid (latent_dim, h, w) of each picture's regions."""
         side = self.config.side
         squares = [np.empty((*_regions_of(item.layout), self.config.latent_dim, side, side), np.float32) for item in tokens]
-        for depth in sorted({len(item.arrays) for item in tokens}):
-            chosen = [i for i, item in enumerate(tokens) if len(item.arrays) == depth]
-            for batch in self._regions([tokens[i].layout for i in chosen]):
-                places = [(chosen[i], row, column) for i, row, column in batch]
+        depths = [_depths(item) for item in tokens]
+        for depth in sorted({int(depth) for item in depths for depth in np.unique(item)}):
+            for places in self._batches(
+                [(i, row, col) for i, item in enumerate(depths) for row, col in np.argwhere(item == depth).tolist()]
+            ):
                 bands = [
                     torch.from_numpy(np.stack([tokens[i].arrays[band][:, row, column] for i, row, column in places]).astype(np.int64))
                     for band in range(depth)
@@ -145,10 +151,8 @@ class ImageLine:
         with full_precision(self.device):
             return to_eight_bits(self.net.decode(cut.to(self.device), margins_of(batch[0], self.config.stride)))
 
-    def _regions(self, layouts: Sequence[Layout]) -> list[list[tuple[int, int, int]]]:
-        """Batches of (picture, row, column)."""
-        grids = [_regions_of(layout) for layout in layouts]
-        places = [(i, row, column) for i, (rows, columns) in enumerate(grids) for row in range(rows) for column in range(columns)]
+    def _batches(self, places: Sequence[tuple[int, int, int]]) -> list[Sequence[tuple[int, int, int]]]:
+        """Places, each (picture, row, column), by as many as are in flight at a time."""
         count = max(1, self.batch_pixels // self.config.region**2)
         return [places[start : start + count] for start in range(0, len(places), count)]
 
@@ -170,14 +174,22 @@ class ImageLine:
         held = len(tokens.layout.stages)
         if held not in expected.cuts or tokens.layout != expected.prefix(held):
             raise UsageError(f"these tokens are not {self.name}'s: found {tokens.layout}, expected a prefix of {expected}")
-        if any(mask is not None for mask in tokens.present):
-            raise UsageError(f"{self.name} decodes whole stages; these tokens hold only some regions")
+        if any(mask is not None and mask.shape != _regions_of(expected) for mask in tokens.present):
+            raise UsageError(f"{self.name} leaves out whole regions, (row, col); these tokens leave out parts of them")
+        if not _depths(tokens).all() or any(int(depth) not in expected.cuts for depth in np.unique(_depths(tokens))):
+            raise UsageError(f"{self.name} needs the first band of each region, and whole bands; these tokens lack some")
 
 
 def _regions_of(layout: Layout) -> tuple[int, int]:
     """(rows, columns) of regions."""
     _, rows, columns = layout.stages[0].shape
     return rows, columns
+
+
+def _depths(tokens: Tokens) -> np.ndarray:
+    """int64 (rows, columns): how many stages hold each region."""
+    held = [np.ones(_regions_of(tokens.layout), bool) if mask is None else mask for mask in tokens.present]
+    return np.stack(held).sum(0, dtype=np.int64)
 
 
 def _fitted(height: int, width: int, region: int) -> tuple[int, int]:

@@ -10,6 +10,9 @@ are quantized; learned patches read the quantized queries. Deviations:
   are drawn like any other place.
 - Cross-attention in place of one sequence of patches and queries: patches are not worked on by the encoder, nor tokens by the decoder, and
   64 patches that read 144 tokens cost half of what 208 vectors in one sequence do; the decoder, where capacity counts, is the cheaper one.
+- With `linear`, the transformers correct a linear code: principal components of a region's latents, most of the variance first, which
+  `fit_linear` finds before training (a Karhunen-Loeve transform). Their outputs start at zero, so the first step is already a codec, whose
+  tokens are in order; queries from scratch needed thousands of steps to get there.
 
 Shape letters: B pictures, R regions (of all pictures), N steps of a line, D channels of a code.
 """
@@ -56,6 +59,7 @@ class ImageLineConfig:
     heads: int = 6
     encoder_blocks: int = 2
     decoder_blocks: int = 3
+    linear: bool = True
 
     def __post_init__(self) -> None:
         check_convolutions(self)
@@ -99,15 +103,24 @@ class ImageLineNet(nn.Module):
         self.writers = nn.ModuleList(ReadingBlock(channels, config.heads) for _ in range(config.decoder_blocks))
         self.latent_norm, self.latent = RootNorm(channels), nn.Linear(channels, config.latent_dim)
         self.decoder = build_decoder(config, config.latent_dim)
+        if config.linear:
+            coordinates, code = config.latent_dim * config.side**2, self.quantizer.dim * steps
+            self.analysis, self.synthesis = nn.Linear(coordinates, code), nn.Linear(code, coordinates)
+            for last in (self.code, self.latent):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
 
     def encode(self, regions: Tensor) -> Tensor:
         """(R, 3, region, region) -> lines (R, D, N), white over the training set."""
-        features = self.encoder[:-1](haar(regions, HAAR_LEVELS)).flatten(2).transpose(1, 2)
-        patches = self.patch(self.patch_norm(features)) + self.patch_places
+        features = self.encoder[:-1](haar(regions, HAAR_LEVELS))
+        patches = self.patch(self.patch_norm(features.flatten(2).transpose(1, 2))) + self.patch_places
         line = self.queries.expand(len(regions), -1, -1)
         for reader in self.readers:
             line = reader(line, patches)
         z_RDN = self.code(self.code_norm(line)).transpose(1, 2)
+        if self.config.linear:
+            latents = self.norm(self.encoder[-1](features)).flatten(1)
+            z_RDN = z_RDN + self.analysis(latents).unflatten(1, (-1, self.quantizer.dim)).transpose(1, 2)
         return self.whitening(self.centring(z_RDN.float()))
 
     def draw(self, z_q: Tensor) -> Tensor:
@@ -117,7 +130,32 @@ class ImageLineNet(nn.Module):
         patches = self.patch_queries.expand(len(z_q), -1, -1)
         for writer in self.writers:
             patches = writer(patches, tokens)
-        return self.latent(self.latent_norm(patches)).transpose(1, 2).reshape(len(z_q), -1, side, side)
+        latents = self.latent(self.latent_norm(patches)).transpose(1, 2).flatten(1)
+        if self.config.linear:
+            latents = latents + self.synthesis(z_q.transpose(1, 2).flatten(1))
+        return latents.reshape(len(z_q), -1, side, side)
+
+    @torch.no_grad()
+    def fit_linear(self, latents: Tensor) -> None:
+        """Principal components of latent grids (R, latent_dim, side, side), to unit variance, as the linear code.
+
+        A step takes the next D components. Steps that are left take random rotations of the first components, a second look at them,
+        of which the synthesis makes nothing until it is trained.
+        """
+        rows = latents.flatten(1).double()
+        mean = rows.mean(0)
+        values, vectors = torch.linalg.eigh(torch.cov((rows - mean).t()))
+        scales, axes = values.flip(0).clamp_min(1e-6).sqrt(), vectors.flip(1)
+        analysis, synthesis = (axes / scales).t(), axes * scales
+        held = self.analysis.out_features
+        if left := max(0, held - len(scales)):
+            rotation = torch.linalg.qr(torch.randn(left, min(left, len(scales)), dtype=rows.dtype))[0]
+            analysis = torch.cat([analysis, rotation @ analysis[: rotation.shape[1]]])
+            synthesis = torch.cat([synthesis, synthesis.new_zeros(len(scales), left)], 1)
+        self.analysis.weight.copy_(analysis[:held])
+        self.analysis.bias.copy_(-(analysis[:held] @ mean))
+        self.synthesis.weight.copy_(synthesis[:, :held])
+        self.synthesis.bias.copy_(mean)
 
     def decode(self, latents: Tensor, margins: Margins | None = None) -> Tensor:
         """Latent grids (B, latent_dim, h, w) of whole pictures -> (B, 3, H, W). Of a tile, the pixels within its margins."""
@@ -156,10 +194,24 @@ class ImageLineNet(nn.Module):
             part.requires_grad_(False)
             part.eval()
 
+    def fitted(self) -> list[nn.Parameter]:
+        """Parameters that `fit_linear` sets, which training should only correct."""
+        return [*self.analysis.parameters(), *self.synthesis.parameters()] if self.config.linear else []
+
     def freeze_tokens(self) -> None:
         """Stop learning before the line decoder: tokens stay what they are while the decoders improve."""
         self.freeze_front()
-        for part in (self.patch_norm, self.patch, self.readers, self.code_norm, self.code, self.centring, self.whitening, self.quantizer):
+        for part in (
+            self.patch_norm,
+            self.patch,
+            self.readers,
+            self.code_norm,
+            self.code,
+            self.centring,
+            self.whitening,
+            self.quantizer,
+            *([self.analysis] if self.config.linear else []),
+        ):
             part.requires_grad_(False)
             part.eval()
         self.patch_places.requires_grad_(False)

@@ -4,7 +4,8 @@ Cholesky whitening of a batch (Siarohin et al., arXiv 1806.00420; the idea is De
 1804.08450). Scaling each channel on its own is not enough: after 400 steps eight channels of unit variance spanned two directions
 (eigenvalues 12.1, 1.8, .003, ...), brightness and little else, and a table of 1024 entries spent its bits on fine steps along those.
 Whitened latents offer the quantizer all D directions from the first step. In evaluation it is a fixed affine map from running statistics:
-nothing depends on the input.
+nothing depends on the input. Of several processes each whitens its own batch in training, as batch normalization does; the running
+statistics are those of all their rows, equal everywhere.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from smalti.tokenizers.codebooks import ranks
+
 FLOOR = 1e-3  # of the mean variance, added to every direction: what carries less is not blown up to full size
 
 
 class Whitening(nn.Module):
-    """(B, D, H, W) -> the same shape in float32. momentum: weight of each batch in the running statistics."""
+    """(B, D, *grid) -> the same shape in float32. momentum: weight of each batch in the running statistics."""
 
     mean: Tensor
     covariance: Tensor
@@ -38,9 +41,20 @@ class Whitening(nn.Module):
         centred = rows - mean
         covariance = centred.t() @ centred / len(rows)
         with torch.no_grad():
-            self.mean.lerp_(mean, self.momentum)
-            self.covariance.lerp_(covariance, self.momentum)
+            kept_mean, kept_covariance = _of_all_ranks(mean, covariance, len(rows))
+            self.mean.lerp_(kept_mean, self.momentum)
+            self.covariance.lerp_(kept_covariance, self.momentum)
         return mean, covariance
+
+
+def _of_all_ranks(mean: Tensor, covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of the rows of all processes, of which this one has `count`; the same on each."""
+    if not ranks.several():
+        return mean, covariance
+    mean, covariance = mean.double(), covariance.double()
+    moments = torch.cat([mean[None], covariance + mean.outer(mean)])
+    moments = ranks.mean(count * moments, count)
+    return moments[0].float(), (moments[1:] - moments[0].outer(moments[0])).float()
 
 
 def whitening_matrix(covariance: Tensor) -> Tensor:

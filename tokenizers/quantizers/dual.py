@@ -43,6 +43,11 @@ class DualConfig:
         if not 0 < self.pixel_weight < math.inf:
             raise UsageError(f"pixel_weight must be positive, found {self.pixel_weight}")
 
+    @property
+    def dim(self) -> int:
+        """Of latents."""
+        return self.table.dim
+
 
 class Dual(nn.Module):
     """See the module's docstring. Fulfils `contracts.Codebook`, nearest by the weighted distance."""

@@ -54,6 +54,9 @@ class FactorizedConfig:
             raise UsageError("adapter_width is positive; adapter_depth and the weights of losses are not negative")
         if self.feature_dims and (len(self.feature_dims) != len(self.factors) or min(self.feature_dims) < 0):
             raise UsageError(f"feature_dims has one size per factor, 0 for none: {len(self.factors)} factors, found {self.feature_dims}")
+        dims = [factor.dim for factor in self.factors]
+        if self.disentanglement and len(set(dims)) > 1:
+            raise UsageError(f"disentanglement compares factors of one dimension, found {dims}; set it to 0 or make them equal")
 
 
 class Factorized(nn.Module):
@@ -64,8 +67,6 @@ class Factorized(nn.Module):
         self.config = config
         self.codebooks = grouped.build(GroupedConfig(config.factors))
         dims = self._group.dims
-        if config.disentanglement and len(set(dims)) > 1:
-            raise UsageError(f"disentanglement compares factors of one dimension, found {dims}; set it to 0 or make them equal")
         self.dim, self.cuts = sum(dims), (len(dims),)
         self.adapters = nn.ModuleList(_adapter(self.dim, dim, config.adapter_width, config.adapter_depth) for dim in dims)
         wanted = zip(dims, config.feature_dims or [0] * len(dims), strict=True)
@@ -94,9 +95,9 @@ class Factorized(nn.Module):
             losses["disentanglement"] = self.config.disentanglement * disentanglement(passed.split(group.dims, 1))
         losses |= self._representation(passed, features)
         if not self.training:
-            return Quantized(z_q, indices, losses)
+            return Quantized(z_q.to(z.dtype), indices, losses)
         group.update(rows, found)
-        return Quantized(passed, indices, losses, group.health("", found))
+        return Quantized(passed.to(z.dtype), indices, losses, group.health("", found))
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         self._check(indices, grid)

@@ -38,6 +38,11 @@ class GroupedConfig:
         if len(self.parts) < 2:
             raise UsageError(f"a grouped code needs at least two parts, found {len(self.parts)}; name the one codebook itself")
 
+    @property
+    def dim(self) -> int:
+        """Of all parts together."""
+        return sum(part.dim for part in self.parts)
+
 
 CodeConfig = CodebookConfig | DualConfig | GroupedConfig
 

@@ -2,8 +2,8 @@
 
 Miwa et al., "One-D-Piece" (arXiv 2501.10064), for the latents of one-dimensional tokenizers (TiTok, arXiv 2406.07550): (B, D, steps), or
 (B, D, steps, row, col) for a line of steps in each region. In training each sample keeps its first k bands, k uniform over 1..all, so that
-what matters most moves to the front. The paper's code draws one k for a whole batch; here it is each sample's own, and falls on
-borders of bands, since nothing else is ever decoded.
+what matters most moves to the front. The paper's code draws one k for a whole batch; here it is each sample's own, unless the config
+says otherwise, and falls on borders of bands, since nothing else is ever decoded.
 
 An absent step is not zero but a filler that is learned for each step (zero at first): z_q has its full shape after any prefix, so a
 decoder need not know how much it was given. One codebook serves all steps.
@@ -26,15 +26,16 @@ from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
 from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
 from smalti.tokenizers.tokens import Layout
 
-DROPS = ("uniform", "doubling")
+DROPS = ("uniform", "doubling", "batch")
 
 
 @dataclass(frozen=True)
 class LineConfig:
     """bands: steps in each band, in order; their sum is the first axis of the latent grid.
 
-    tail_drop: probability, in training, that a sample keeps only its first k bands, k drawn from `drop`: "uniform" over 1..all, or
-    "doubling", over 1, 2, 4, ..., all alike, which gives short lines and the whole one more of the training (FlexTok, arXiv 2502.13967).
+    tail_drop: probability, in training, that a sample keeps only its first k bands, k drawn from `drop`: "uniform" over 1..all;
+    "doubling", over 1, 2, 4, ..., all alike, which gives short lines and the whole one more of the training (FlexTok, arXiv 2502.13967);
+    "batch", uniform, but one k for all samples of a step, as the paper's code has it, for comparison.
     """
 
     kind: ClassVar[str] = "line"
@@ -77,7 +78,7 @@ class Line(nn.Module):
     def forward(self, z: Tensor) -> Quantized:
         check_latents(z, self.dim)
         self._check_steps(tuple(z.shape[2:]))
-        group = self._group
+        group, given = self._group, z.dtype
         z = group.bound(z)
         batch, grid = z.shape[0], tuple(z.shape[2:])
         rows = to_rows(z)
@@ -88,10 +89,11 @@ class Line(nn.Module):
         indices = tuple(index for band in zip(*bands, strict=True) for index in band)
         z_q = to_grid(entries, batch, grid)
         if not self.training:
-            return Quantized(z_q, indices, losses)
+            return Quantized(z_q.to(given), indices, losses)
         group.update(rows, found)
         health = {key: value for i, band in enumerate(zip(*bands, strict=True)) for key, value in group.health(str(i), band).items()}
-        return Quantized(torch.where(self._kept(z), group.carry(z, z_q), self._absent(z.shape)), indices, losses, health)
+        held = torch.where(self._kept(z), group.carry(z, z_q), self._absent(z.shape).to(z.dtype))
+        return Quantized(held.to(given), indices, losses, health)
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         bands = self._bands(indices)
@@ -121,7 +123,8 @@ class Line(nn.Module):
         if self.config.drop == "doubling":
             kept = self._doubled(len(z), z.device)
         else:  # k uniform over 1..all is all with probability 1 / bands, else one of 1..all-1
-            kept = keep(len(z), bands, self.config.tail_drop * (1 - 1 / bands), z.device).t() > 0
+            draws = 1 if self.config.drop == "batch" else len(z)
+            kept = keep(draws, bands, self.config.tail_drop * (1 - 1 / bands), z.device).t().expand(len(z), -1) > 0
         steps = kept.repeat_interleave(torch.tensor(self.config.bands, device=z.device), 1)
         return steps.reshape(len(z), 1, self.config.steps, *(1,) * (z.ndim - 3))
 

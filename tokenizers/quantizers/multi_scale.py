@@ -24,8 +24,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from smalti.tokenizers.codebooks.rows import mean_square
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped, schedule
@@ -112,12 +112,13 @@ class MultiScale(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         check_latents(z, self.dim)
+        given = z.dtype
         z = self._group(0).bound(z)
         batch, grid = z.shape[0], tuple(z.shape[2:])
         shapes = self.config.shapes(grid)
         rows, found, steps = [], [], []
         commitment = interpolation = z.new_zeros(())
-        total = held = torch.zeros_like(z)
+        total = held = torch.zeros(z.shape, device=z.device)  # in the type of entries, as `dequantize` adds them
         for scale, shape in enumerate(shapes):
             group = self._group(scale)
             rows.append(to_rows(schedule.down(z - total.detach(), shape)))
@@ -128,17 +129,17 @@ class MultiScale(nn.Module):
             total = total + steps[-1]
             if self.phis:
                 held = held + (self._spread(scale, to_grid(entries.detach(), batch, shape), grid) if entries.requires_grad else steps[-1])
-                interpolation = interpolation + F.mse_loss(held, z.detach()) / len(shapes)
+                interpolation = interpolation + mean_square(held, z.detach()) / len(shapes)
         losses = {"commitment": commitment, "interpolation": interpolation} if self.phis else {"commitment": commitment}
         indices = tuple(i.reshape(batch, *shape) for indices, shape in zip(found, shapes, strict=True) for i in indices)
         if not self.training:
-            return Quantized(total, indices, losses)
+            return Quantized(total.to(given), indices, losses)
         self._update(rows, found)
         health = {key: value for i in range(len(shapes)) for key, value in self._group(i).health(str(i), found[i]).items()}
         if self.config.dropout:
             kept = keep(batch, len(shapes), self.config.dropout, z.device).reshape(len(shapes), batch, *(1,) * (z.ndim - 1))
             total = _add([step * held for step, held in zip(steps, kept, strict=True)])
-        return Quantized(self._group(0).carry(z, total), indices, losses, health)
+        return Quantized(self._group(0).carry(z, total).to(given), indices, losses, health)
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         """See the contract; `grid` is needed for all but the whole."""

@@ -41,6 +41,9 @@ class ResidualConfig:
             raise UsageError(f"a residual quantizer needs levels >= 1 and dropout in [0, 1], found {self.levels} and {self.dropout}")
         if isinstance(self.codebook, tuple) and len(self.codebook) != self.levels:
             raise UsageError(f"one codebook per level: {self.levels} levels, {len(self.codebook)} codebooks")
+        dims = [codebook.dim for codebook in self.codebooks]
+        if len(set(dims)) > 1:
+            raise UsageError(f"all levels of a residual quantizer have one dimension, found {dims}")
 
     @property
     def codebooks(self) -> tuple[CodeConfig, ...]:
@@ -58,8 +61,6 @@ class Residual(nn.Module):
         self.config = config
         self.codebooks = nn.ModuleList(grouped.build(codebook) for codebook in config.codebooks)
         groups = [Group(module) for module in self.codebooks]
-        if len({group.dim for group in groups}) > 1:
-            raise UsageError(f"all levels of a residual quantizer have one dimension, found {[group.dim for group in groups]}")
         self.dim = groups[0].dim
         self.cuts = tuple(sum(len(group.sizes) for group in groups[: i + 1]) for i in range(config.levels))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -71,6 +72,7 @@ class Residual(nn.Module):
 
     def forward(self, z: Tensor) -> Quantized:
         check_latents(z, self.dim)
+        given = z.dtype
         z = self._group(0).bound(z)
         batch, grid = z.shape[0], tuple(z.shape[2:])
         indices, parts = [], []
@@ -94,13 +96,13 @@ class Residual(nn.Module):
             indices += [index.reshape(batch, *grid) for index in found]
         losses["commitment"] = commitment / self.config.levels
         if not self.training:
-            return Quantized(to_grid(_add(parts), batch, grid), tuple(indices), losses, health)
+            return Quantized(to_grid(_add(parts), batch, grid).to(given), tuple(indices), losses, health)
         self.steps += 1
         if int(self.steps) <= self.config.warmup_steps:
-            return Quantized(z, tuple(indices), losses, health)
+            return Quantized(z.to(given), tuple(indices), losses, health)
         kept = keep(batch, self.config.levels, self.config.dropout, z.device).repeat_interleave(len(rows) // batch, 1)
         z_q = to_grid(_add([part * held[:, None] for part, held in zip(parts, kept, strict=True)]), batch, grid)
-        return Quantized(self._group(0).carry(z, z_q), tuple(indices), losses, health)
+        return Quantized(self._group(0).carry(z, z_q).to(given), tuple(indices), losses, health)
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
         parts = [

@@ -1,0 +1,132 @@
+"""Writing many signals into one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from smalti.codecs.bitstream.archive import HEADER, MAX_SETS, end_chunk
+from smalti.codecs.bitstream.file import parse, write
+from smalti.codecs.bitstream.items import MAX_HELD, MAX_ITEM, MAX_ITEMS, MAX_KEY, ParameterSet, write_item, write_items, write_set
+from smalti.codecs.bitstream.streams import StreamInfo
+from smalti.codecs.bitstream.wire import FILE, ITEMS, MAX_PAYLOAD, SET, chunk, crc, uvarint
+from smalti.tokenizers.contracts import Prior
+from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.tokens import Tokens
+
+_CHUNK_BYTES = 1 << 15  # of an ITEMS chunk, about: what one damaged head can take along
+
+
+@dataclass(frozen=True)
+class Item:
+    """One signal to be written. key: a name of at most 255 bytes of UTF-8, or "" where the number will do."""
+
+    tokens: Tokens
+    prior: Prior
+    info: StreamInfo
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A solo or chunked file to be written as it is. key: as of an Item."""
+
+    data: bytes
+    key: str = ""
+
+
+def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, bytes]] = ()) -> bytes:
+    """The archive of these items, in this order; raises UsageError for what it cannot hold.
+
+    unknown: (type, payload) of skippable chunks that come along from another archive.
+    """
+    if not 1 <= len(items) <= MAX_ITEMS:
+        raise UsageError(f"an archive has 1..{MAX_ITEMS} items, found {len(items)}")
+    for item in items:
+        if len(item.key.encode("utf-8")) > MAX_KEY or not item.key.isprintable():
+            raise UsageError(f"keys are printable and have at most {MAX_KEY} bytes, found {item.key!r}")
+    infos = [_info(item) for item in items]
+    payloads = [_payload(item) for item in items]
+    keyed = any(item.key for item in items)
+    families = _families(infos, keyed)
+    out = bytearray(HEADER)
+    seed = crc(HEADER)
+    mark = crc(b"".join(p for p in payloads[:16] if p is not None)).to_bytes(4, "little")
+    sets: list[ParameterSet] = []
+    for common in families.values():
+        made = chunk(SET, write_set(common, mark), seed)
+        stored = int.from_bytes(made[-4:], "little")
+        seed = stored if not sets else seed
+        sets.append(replace(common, seed=stored))
+        out += made
+    for kind, content in unknown:
+        out += chunk(kind, content, seed)
+    numbers = {family: i for i, family in enumerate(families)}
+    places: list[tuple[int, int]] = []
+    held: list[bytes] = []
+    current = first = 0
+
+    def flush() -> None:
+        if held:
+            places.append((len(out), len(held)))
+            out.extend(chunk(ITEMS, write_items(current, sets[current], first, held), seed))
+            held.clear()
+
+    for i, (item, info, payload) in enumerate(zip(items, infos, payloads, strict=True)):
+        number = numbers[_family(info)]
+        body = b""
+        if isinstance(item, Item) and payload is not None:
+            body = write_item(sets[number], info, item.key, item.tokens.digest(), payload)
+        if not 0 < len(body) <= MAX_ITEM:
+            flush()
+            places.append((len(out), 1))
+            out += _file_chunk(i, item, seed)
+            continue
+        if held and (number != current or len(held) == MAX_HELD or sum(map(len, held)) + len(body) > _CHUNK_BYTES):
+            flush()
+        if not held:
+            current, first = number, i
+        held.append(body)
+    flush()
+    return bytes(out + end_chunk(places, seed))
+
+
+def _info(item: Item | Whole) -> StreamInfo:
+    if isinstance(item, Item):
+        return replace(item.info, stages=len(item.tokens.arrays)).checked()
+    return replace(parse(item.data).streams[0], grouped=False, unit=0, mark=bytes(4))
+
+
+def _payload(item: Item | Whole) -> bytes | None:
+    """The coder bytes of what may be a compact item."""
+    if isinstance(item, Whole) or item.tokens.uniform_bits > 256 * MAX_ITEM:
+        return None
+    return item.prior.encode(item.tokens)
+
+
+def _file_chunk(number: int, item: Item | Whole, seed: int) -> bytes:
+    name = item.key.encode("utf-8")
+    data = item.data if isinstance(item, Whole) else write(item.tokens, item.prior, item.info)
+    payload = uvarint(number) + bytes([len(name)]) + name + data
+    if len(payload) > MAX_PAYLOAD:
+        raise UsageError(f"item {number} has {len(payload)} bytes, one of an archive at most {MAX_PAYLOAD}; write it to a file of its own")
+    return chunk(FILE, payload, seed)
+
+
+def _family(info: StreamInfo) -> StreamInfo:
+    """What tells parameter sets apart: all but the size and the notes."""
+    return replace(info, signal=(), notes=0)
+
+
+def _families(infos: Sequence[StreamInfo], keyed: bool) -> dict[StreamInfo, ParameterSet]:
+    found: dict[StreamInfo, ParameterSet] = {}
+    for info in infos:
+        family = _family(info)
+        before = found.get(family)
+        if before is None:
+            found[family] = ParameterSet(info, False, keyed)
+        elif not before.own_size and (before.info.signal, before.info.notes) != (info.signal, info.notes):
+            found[family] = replace(before, own_size=True)
+    if len(found) > MAX_SETS:
+        raise UsageError(f"an archive has at most {MAX_SETS} sets of model, prior, stages and side fields, found {len(found)}")
+    return found

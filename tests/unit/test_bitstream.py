@@ -4,6 +4,7 @@ import pytest
 from smalti.codecs.bitstream import Entry, Field, StreamInfo, inspect, parse, write, write_chunked, write_solo
 from smalti.codecs.bitstream.wire import chunk, crc
 from smalti.codecs.neural import write_within
+from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers.contracts import Target
@@ -202,6 +203,18 @@ def test_solo_takes_small_signals_only() -> None:
         write_solo(large, UNIFORM, _info(large))
     with pytest.raises(UsageError):
         write(STILL["one"], UNIFORM, StreamInfo("image", MODEL, signal=(("height", 65536), ("width", 1))))
+
+
+def test_solo_with_a_byte_of_payload() -> None:
+    """One token of a single likely value, of a picture of one pixel: the shortest files there are."""
+    layout = Layout((Stage("s0", _grid(1), 2),), (1,), (("height", 1), ("width", 1)))
+    prior, one = AdaptivePrior(), Tokens(layout, (np.zeros((1, 1), np.int32),))
+    data = write_solo(one, prior, StreamInfo("image", MODEL, prior.id, signal=layout.signal))
+    assert len(data) < 30
+    assert parse(data).tokens(layout, prior) == one
+    for held in range(len(data)):
+        with pytest.raises(BitstreamError):
+            parse(data[:held])
 
 
 def test_unknown_chunks_and_versions() -> None:

@@ -12,7 +12,7 @@ import smalti
 from smalti.cli import COMMANDS
 
 HEAVY = "{'numpy', 'torch', 'rich', 'numba', 'PIL', 'accelerate', 'safetensors', 'importlib.metadata'}"
-NEEDLESS = "{'rich', 'accelerate', 'lpips', 'sklearn', 'scipy', 'torchvision', 'smalti.recipes', 'smalti.metrics'}"
+NEEDLESS = "{'rich', 'accelerate', 'lpips', 'sklearn', 'scipy.ndimage', 'torchvision', 'smalti.recipes', 'smalti.metrics'}"
 
 
 def loaded(calls: list[list[str]], heavy: str) -> str:

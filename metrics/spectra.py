@@ -64,12 +64,14 @@ def triangles(rate: int, window: int, bands: int) -> Tensor:
     up = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     down = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     found = np.maximum(0, np.minimum(up, down)) * (2 / (edges[2:] - edges[:-2]))[:, None]
-    return torch.from_numpy(found.astype(np.float32))
+    with torch.inference_mode(False):  # what is kept serves training too, whoever asked first
+        return torch.from_numpy(found.astype(np.float32))
 
 
 @functools.lru_cache(maxsize=64)
 def _hann(window: int, device: torch.device) -> Tensor:
-    return torch.hann_window(window, device=device)
+    with torch.inference_mode(False):
+        return torch.hann_window(window, device=device)
 
 
 def _mel(hertz: float) -> float:

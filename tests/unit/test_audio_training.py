@@ -86,6 +86,17 @@ def test_spectra_of_silence_have_gradients() -> None:
     assert torch.isfinite(silence.grad).all()
 
 
+def test_spectra_learn_after_they_have_judged() -> None:
+    """Windows and filters are made once, perhaps by a metric that needs no gradients."""
+    spectra.triangles.cache_clear()
+    spectra._hann.cache_clear()
+    with torch.inference_mode():
+        spectra.mel_distance(torch.zeros(1, 8000), torch.zeros(1, 8000), 16000)
+    wave = torch.randn(1, 8000, requires_grad=True)
+    spectra.mel_distance(wave, torch.zeros(1, 8000), 16000).backward()
+    assert wave.grad is not None
+
+
 def test_losses_are_weighted_and_named() -> None:
     wave = torch.from_numpy(tone(440).samples)[None]
     quantized = Quantized(wave, (), {"commitment": torch.tensor(3.0)})

@@ -95,7 +95,7 @@ def test_a_chunked_file_is_cut_in_levels_and_in_time(model: Path, sound: Path) -
     from smalti.codecs.bitstream import parse
 
     file = parse(data)
-    assert file.streams[0].time_order
+    assert file.streams[0].grouped
     assert file.segments() > 2
     assert file.tokens(tokens.layout, UniformPrior()) == tokens
     assert parse(file.cut(2)).tokens(tokens.layout, UniformPrior()) == tokens.prefix(2)

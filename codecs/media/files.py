@@ -11,6 +11,7 @@ from smalti.codecs.media.drafts import write_beside
 from smalti.tokenizers.errors import SignalError, UsageError
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 MAX_FILE_BYTES = 2**30
 
 Content = bytes | Callable[[BinaryIO], object]
@@ -65,6 +66,11 @@ def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """All image files under a folder, by `IMAGE_SUFFIXES`, as `list_files` orders them."""
     return list_files(folder, IMAGE_SUFFIXES)
+
+
+def list_sounds(folder: str | os.PathLike[str]) -> list[Path]:
+    """All sound files under a folder, by `AUDIO_SUFFIXES`, as `list_files` orders them."""
+    return list_files(folder, AUDIO_SUFFIXES)
 
 
 def list_files(folder: str | os.PathLike[str], suffixes: Collection[str]) -> list[Path]:

@@ -27,6 +27,8 @@ ZOO = Path(__file__).parent
 TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokenizers`
     "image-grid": "smalti.tokenizers.image.grid:ImageGrid",
     "image-line": "smalti.tokenizers.image.line:ImageLine",
+    "audio-single": "smalti.tokenizers.audio.single:AudioSingle",
+    "audio-residual": "smalti.tokenizers.audio.residual:AudioResidual",
 }
 MAX_CONFIG_BYTES = 2**20
 

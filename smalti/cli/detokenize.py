@@ -82,7 +82,7 @@ def command(
     elif not quiet:
         for item in results:
             size = f"{item['width']} x {item['height']}" if "width" in item else f"{item['samples']} samples at {item['rate']} Hz"
-            options.say_done(item["target"], f"{size} from {item['stages']} stages")
+            options.say_done(item["target"], f"{size} from {options.stages_of(item['stages'])}")
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 

@@ -144,4 +144,4 @@ def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
         for item in results:
             rate = f"{item['kbps']:.3f} kbps" if "kbps" in item else f"{item['bits_per_pixel']:.4f} bits per pixel"
             cost = f"{item['bytes']} bytes, {rate}"
-            options.say_done(item["target"], f"{cost}, {item['tokens']} tokens in {item['stages']} stages")
+            options.say_done(item["target"], f"{cost}, {item['tokens']} tokens in {options.stages_of(item['stages'])}")

@@ -190,7 +190,7 @@ def test_the_command(cli: Any, samples: Any, tmp_path: Path) -> None:
     ran = cli("detokenize", samples.damaged, "--conceal", "-o", out)
     assert ran.code == 1
     assert "stage 2 of 2 left out" in ran.err
-    assert ran.out == f"{out}: 80 x 56 from 1 stages\n"
+    assert ran.out == f"{out}: 80 x 56 from 1 stage\n"
     first = cli("detokenize", samples.chunked, "--stages", "1", "-o", "-").stdout
     assert out.read_bytes() == first
     whole = cli("detokenize", samples.chunked, "--conceal", "-o", "-")

@@ -45,6 +45,22 @@ def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
     link is followed; what is neither file nor folder (a pipe, /dev/stdout) is written to directly.
     """
     write = content if callable(content) else lambda file: file.write(content)
+    target = check_place(path)
+    try:
+        if target.exists() and not target.is_file():
+            with target.open("wb") as file:
+                write(file)
+        else:
+            write_beside(target, write)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({reason(error)}); choose another place or make this one writable") from None
+
+
+def check_place(path: str | os.PathLike[str]) -> Path:
+    """The file that `path` leads to, links followed; UsageError where `write_atomically` would refuse it.
+
+    Asked before long work whose result goes there.
+    """
     try:
         target = Path(os.path.realpath(path))
     except ValueError as error:  # a NUL in the name
@@ -54,13 +70,11 @@ def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
             raise UsageError(f"{path}: a folder, expected the name of a file to write; add a file name")
         if not target.parent.is_dir():
             raise UsageError(f"{path}: its folder does not exist, expected one to write into; make it first: mkdir -p {target.parent}")
-        if target.exists() and not target.is_file():
-            with target.open("wb") as file:
-                write(file)
-        else:
-            write_beside(target, write)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({reason(error)}); choose another place or make this one writable") from None
+    if not os.access(target.parent if target.is_file() or not target.exists() else target, os.W_OK):
+        raise UsageError(f"{path}: cannot be written (permission denied); choose another place or make this one writable")
+    return target
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:

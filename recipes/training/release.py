@@ -45,9 +45,8 @@ def release(
     metrics = ["psnr", *(["lpips-alex"] if config.loss.lpips_alex else [])]
     scores = evaluate(NeuralCodec(stored, prior, config.name), holdout, metrics, device=device)
     summary = f"pictures, {_tokens(config.tokenizer)}, {_rates([rate['bits_per_pixel'] for rate in scores['rates']])} bits per pixel"
-    prior.save(folder / "prior.safetensors")
     card = _card(config, result, scores, summary, len(files), made_by, device)
-    return zoo.save(result.tokenizer, folder, prior.id.hex(), card=card, about={"summary": summary, "licence": LICENCE})
+    return zoo.save(result.tokenizer, folder, prior, card=card, about={"summary": summary, "licence": LICENCE})
 
 
 def _tokens(config: ImageGridConfig | ImageLineConfig) -> str:

@@ -49,11 +49,10 @@ def release(
     rates = evaluate(NeuralCodec(stored, prior, config.name), holdout, rate)
     few = f"{rates[0].kbps:.2f}" if len(rates) == 1 else f"{rates[0].kbps:.2f} to {rates[-1].kbps:.2f}"
     summary = f"sound at {rate} Hz, {rate / stored.config.hop:.4g} frames per second, {few} kbps"
-    prior.save(folder / "prior.safetensors")
     use = use_of(_tokens(stored, holdout, rate))
     books = "; ".join(f"level {i}: {u.used} of {u.size} entries, perplexity {u.perplexity:.0f}" for i, u in enumerate(use))
     card = _card(config, run, rates, summary, len(files), made_by, device, books)
-    return zoo.save(trained, folder, prior.id.hex(), card=card, about={"summary": summary, "licence": LICENCE})
+    return zoo.save(trained, folder, prior, card=card, about={"summary": summary, "licence": LICENCE})
 
 
 def evaluate(codec: NeuralCodec, files: Sequence[Path], rate: int) -> list[Rate]:

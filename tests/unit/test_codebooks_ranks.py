@@ -10,10 +10,12 @@ import torch
 import torch.multiprocessing
 from torch import distributed as dist
 
-from smalti.tokenizers import codebooks
+from smalti.tokenizers import codebooks, quantizers
 from smalti.tokenizers.codebooks import BSQConfig, IBQConfig, LearnedVQConfig, LFQConfig, ProjectedConfig, VQConfig, entropy, kmeans, ranks
+from smalti.tokenizers.errors import SmaltiError
 from smalti.tokenizers.nets.centring import StepCentring
 from smalti.tokenizers.nets.whitening import Whitening
+from smalti.tokenizers.quantizers import SingleConfig
 
 TABLES: dict[str, Any] = {
     "vq": VQConfig(32, 4, decay=0.9),
@@ -60,6 +62,21 @@ def own_loss(config: Any, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return z.grad, loss.detach(), {name: parameter.grad for name, parameter in book.named_parameters()}
 
 
+def refusals(rank: int) -> dict[str, torch.Tensor]:
+    """Whether a quantizer refuses what rank 1 alone has, and its table once both go on."""
+    torch.manual_seed(0)
+    quantizer: Any = quantizers.build(SingleConfig(exact())).train()
+    good = latents(0, 0).reshape(4, 4, 12)
+    out: dict[str, torch.Tensor] = {}
+    for name, bad in {"empty": good[:0], "nan": good * torch.nan, "narrow": good[:, :3]}.items():
+        try:
+            quantizer(bad if rank else good)
+        except SmaltiError:
+            out[f"refused.{name}"] = torch.tensor(1)
+    quantizer(good)
+    return out | {f"went on.{key}": value for key, value in quantizer.state_dict().items()}
+
+
 def work(rank: int, folder: str) -> None:
     """What each process does; tensors go to FOLDER/RANK.pt."""
     torch.set_num_threads(1)
@@ -100,6 +117,7 @@ def work(rank: int, folder: str) -> None:
     out["gathered"] = ranks.gather(latents(2, rank))
     out["nobody"] = ranks.gather(latents(2, rank)[:0])
     out["seeds"] = kmeans.seed(latents(3, rank)[: 5 * rank], 3).centres  # one rank has no latents
+    out |= refusals(rank)
     torch.save(out, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -136,6 +154,8 @@ def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> N
     assert len(first["drawn"]) == 7
     assert all(any(torch.equal(row, other) for other in together) for row in first["drawn"])
     assert {int(row.mean() > 1.5) for row in first["drawn"]} == {0, 1}, "both ranks' latents are drawn"
+    assert {"refused.empty", "refused.nan", "refused.narrow"} <= first.keys(), "rank 0 does not wait for a rank that has raised"
+    assert first.keys() >= {key for key in second if key.startswith(("refused", "went on"))}
     used = first["vq.counts after step 3"] > 0
     assert used.all()
 

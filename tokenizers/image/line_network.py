@@ -45,7 +45,8 @@ class ImageLineConfig:
 
     widths, encoder_depths, decoder_depths, head_width: the convolutions, as in `ImageGridConfig`; latent_dim: channels of their latent
     grid (the codebook's `dim` in the image-grid that starts them). channels, heads, encoder_blocks, decoder_blocks: the transformers.
-    linear: whether they correct a linear code, which `ImageLineNet.fit_linear` finds, or learn all from scratch.
+    linear: whether they correct a linear code, which `ImageLineNet.fit_linear` finds, or learn all from scratch. With it, decoder_blocks
+    may be 0.
     """
 
     kind: ClassVar[str] = "image-line"
@@ -66,8 +67,10 @@ class ImageLineConfig:
         check_convolutions(self)
         if self.region < 1 or self.region % self.stride:
             raise UsageError(f"the side of a region is a multiple of the stride {self.stride}, found {self.region}")
-        if min(self.latent_dim, self.channels, self.heads, self.encoder_blocks, self.decoder_blocks) < 1:
-            raise UsageError("latent_dim, channels, heads, encoder_blocks and decoder_blocks are at least 1")
+        if self.decoder_blocks < 0:
+            raise UsageError(f"decoder_blocks is at least 0, found {self.decoder_blocks}")
+        if min(self.latent_dim, self.channels, self.heads, self.encoder_blocks, self.decoder_blocks + self.linear) < 1:
+            raise UsageError("latent_dim, channels, heads, encoder_blocks and, without a linear code, decoder_blocks are at least 1")
         if self.channels % self.heads:
             raise UsageError(f"channels must divide into heads, found {self.channels} and {self.heads}")
 
@@ -98,16 +101,17 @@ class ImageLineNet(nn.Module):
         self.readers = nn.ModuleList(ReadingBlock(channels, config.heads) for _ in range(config.encoder_blocks))
         self.code_norm, self.code = RootNorm(channels), nn.Linear(channels, self.quantizer.dim)
         self.centring, self.whitening = StepCentring(self.quantizer.dim, steps), Whitening(self.quantizer.dim)
-        self.token = nn.Linear(self.quantizer.dim, channels)
-        self.token_places = nn.Parameter(torch.randn(steps, channels))
-        self.patch_queries = nn.Parameter(torch.randn(config.side**2, channels))
-        self.writers = nn.ModuleList(ReadingBlock(channels, config.heads) for _ in range(config.decoder_blocks))
-        self.latent_norm, self.latent = RootNorm(channels), nn.Linear(channels, config.latent_dim)
+        if config.decoder_blocks:
+            self.token = nn.Linear(self.quantizer.dim, channels)
+            self.token_places = nn.Parameter(torch.randn(steps, channels))
+            self.patch_queries = nn.Parameter(torch.randn(config.side**2, channels))
+            self.writers = nn.ModuleList(ReadingBlock(channels, config.heads) for _ in range(config.decoder_blocks))
+            self.latent_norm, self.latent = RootNorm(channels), nn.Linear(channels, config.latent_dim)
         self.decoder = build_decoder(config, config.latent_dim)
         if config.linear:
             coordinates, code = config.latent_dim * config.side**2, self.quantizer.dim * steps
             self.analysis, self.synthesis = nn.Linear(coordinates, code), nn.Linear(code, coordinates)
-            for last in (self.code, self.latent):
+            for last in (self.code, *([self.latent] if config.decoder_blocks else [])):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
@@ -126,15 +130,19 @@ class ImageLineNet(nn.Module):
 
     def draw(self, z_q: Tensor) -> Tensor:
         """Quantized lines (R, D, N) -> latent grids (R, latent_dim, side, side)."""
-        side = self.config.side
+        side, config = self.config.side, self.config
+        latents = self.synthesis(z_q.transpose(1, 2).flatten(1)) if config.linear else z_q.new_zeros(())
+        if config.decoder_blocks:
+            latents = latents + self._written(z_q)
+        return latents.reshape(len(z_q), -1, side, side)
+
+    def _written(self, z_q: Tensor) -> Tensor:
+        """What learned patches read from the tokens: (R, latent_dim * side * side)."""
         tokens = self.token(z_q.transpose(1, 2)) + self.token_places
         patches = self.patch_queries.expand(len(z_q), -1, -1)
         for writer in self.writers:
             patches = writer(patches, tokens)
-        latents = self.latent(self.latent_norm(patches)).transpose(1, 2).flatten(1)
-        if self.config.linear:
-            latents = latents + self.synthesis(z_q.transpose(1, 2).flatten(1))
-        return latents.reshape(len(z_q), -1, side, side)
+        return self.latent(self.latent_norm(patches)).transpose(1, 2).flatten(1)
 
     @torch.no_grad()
     def fit_linear(self, latents: Tensor) -> None:

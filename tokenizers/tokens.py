@@ -122,6 +122,17 @@ class Tokens:
         """The first k stages, for k in `layout.cuts`."""
         return Tokens(self.layout.prefix(k), self.arrays[:k], self.present[:k])
 
+    def check_prefix_of(self, whole: Layout, name: str) -> None:
+        """Raises UsageError unless these are all stages, or decodable first ones, of `whole`, the layout that tokenizer `name` gives."""
+        held = len(self.layout.stages)
+        if held not in whole.cuts or self.layout != whole.prefix(held):
+            raise UsageError(f"these tokens are not {name}'s: found {self.layout}, expected a prefix of {whole}")
+
+    def check_unmasked(self, name: str) -> None:
+        """Raises UsageError where some regions are absent, which tokenizer `name` cannot draw."""
+        if any(mask is not None for mask in self.present):
+            raise UsageError(f"{name} decodes whole stages; these tokens hold only some regions")
+
     def segment(self, start: int, stop: int) -> Tokens:
         """The time steps [start, stop) of every stage, counted in the first (coarsest) stage's steps.
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from smalti.codecs.media.files import AUDIO_SUFFIXES, MAX_FILE_BYTES, read_bytes, reason, write_atomically
+from smalti.codecs.media.files import AUDIO_SUFFIXES, read_source, reason, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import MAX_CHANNELS, MAX_SAMPLES, Array, Audio
 
@@ -30,16 +30,7 @@ def read_audio(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
     source: a path, the bytes of a file, or an open binary file. name: what errors call it. SignalError where it is missing, no sound,
     damaged, empty, or longer than 2^29 samples over all channels; the length is checked before anything is decoded.
     """
-    if isinstance(source, bytes):
-        data, name = source, name or "sound"
-    elif isinstance(source, (str, os.PathLike)):
-        data, name = read_bytes(source), name or str(source)
-    else:
-        data, name = source.read(MAX_FILE_BYTES + 1), name or str(getattr(source, "name", "sound"))
-    if len(data) > MAX_FILE_BYTES:
-        raise SignalError(f"{name}: more than {MAX_FILE_BYTES} bytes, expected {MAX_FILE_BYTES} at most; make it smaller")
-    if not data:
-        raise SignalError(f"{name}: empty (0 bytes), expected a sound file; get the file again")
+    data, name = read_source(source, name, "sound")
     samples, rate = _decoded(data, name)
     if not np.isfinite(samples).all():
         raise SignalError(f"{name}: holds samples that are no numbers (NaN or infinity), expected finite ones; repair or convert it first")

@@ -34,6 +34,24 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> byt
     return data
 
 
+def read_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str, kind: str) -> tuple[bytes, str]:
+    """The bytes of a path, of bytes or of an open binary file, and what errors call them: `name`, or what the source shows of itself.
+
+    kind: what they should hold, as in "image file". SignalError where they cannot be read, are too many, or none.
+    """
+    if isinstance(source, bytes):
+        data, name = source, name or kind
+    elif isinstance(source, (str, os.PathLike)):
+        data, name = read_bytes(source), name or str(source)
+    else:
+        data, name = source.read(MAX_FILE_BYTES + 1), name or str(getattr(source, "name", kind))
+    if len(data) > MAX_FILE_BYTES:
+        raise SignalError(f"{name}: more than {MAX_FILE_BYTES} bytes, expected {MAX_FILE_BYTES} at most; make it smaller")
+    if not data:
+        raise SignalError(f"{name}: empty (0 bytes), expected {'an' if kind[0] in 'aeiou' else 'a'} {kind} file; get the file again")
+    return data, name
+
+
 def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
     """Write a file so that `path` is at every moment absent, the old file, or the whole new one.
 

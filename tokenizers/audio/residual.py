@@ -14,13 +14,21 @@ import numpy as np
 import torch
 
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
-from smalti.tokenizers.audio.sounds import from_network, resampled_length, size_of, size_of_sound, sound_of, to_network
+from smalti.tokenizers.audio.sounds import (
+    batches_of,
+    borders_of,
+    from_network,
+    resampled_length,
+    size_of,
+    size_of_sound,
+    sound_of,
+    to_network,
+)
 from smalti.tokenizers.audio.stream import DecoderStream, EncoderStream
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.causal import Memory
 from smalti.tokenizers.nets.precision import full_precision
-from smalti.tokenizers.nets.stored import fill
+from smalti.tokenizers.nets.stored import filled, halvable, tensors_of
 from smalti.tokenizers.signals import Signal
 from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
@@ -57,17 +65,15 @@ class AudioResidual:
         cls, config: AudioResidualConfig, tensors: Mapping[str, np.ndarray], fingerprint_of: str, name: str, device: str = "cpu"
     ) -> AudioResidual:
         """A tokenizer from stored tensors of any float type; ModelError names the first that is missing, unknown or of another shape."""
-        net = AudioResidualNet(config)
-        fill(net, tensors, name)
-        return cls(net, fingerprint_of, name, device)
+        return cls(filled(AudioResidualNet(config), tensors, name), fingerprint_of, name, device)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All weights and tables by name: what is saved and fingerprinted."""
-        return {key: value.cpu().numpy() for key, value in self.net.state_dict().items()}
+        return tensors_of(self.net)
 
     def parameter_names(self) -> set[str]:
         """Tensors that may be stored in half precision: not those of the quantizer."""
-        return {name for name, _ in self.net.named_parameters() if not name.startswith("quantizer.")}
+        return halvable(self.net)
 
     @property
     def fingerprint(self) -> str:
@@ -88,7 +94,7 @@ class AudioResidual:
         sounds = [sound_of(signal, self.name) for signal in signals]
         layouts = [self.layout(size_of_sound(sound).signal) for sound in sounds]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
-        for batch in self._batches(layouts):
+        for batch in batches_of(layouts, self.batch_channels):
             waves = torch.from_numpy(np.concatenate([to_network(sounds[i], self.config.rate, self.config.hop) for i in batch]))[:, None]
             memory = Memory()
             for piece in self._pieces(waves.shape[-1] // self.config.hop):
@@ -96,7 +102,7 @@ class AudioResidual:
                 with full_precision(self.device):
                     levels = self.net.tokenize(samples.to(self.device), memory)
                 for level, indices in enumerate(levels):
-                    for i, found in zip(batch, np.split(indices.cpu().numpy(), self._borders(batch, layouts)), strict=True):
+                    for i, found in zip(batch, np.split(indices.cpu().numpy(), borders_of(batch, layouts)), strict=True):
                         arrays[i][level][:, piece] = found
         return [Tokens(layout, array) for layout, array in zip(layouts, arrays, strict=True)]
 
@@ -107,7 +113,7 @@ class AudioResidual:
             self._check(item)
         layouts = [item.layout for item in tokens]
         sounds: dict[int, Signal] = {}
-        for batch in self._batches(layouts):
+        for batch in batches_of(layouts, self.batch_channels):
             memory, waves = Memory(), []
             for piece in self._pieces(layouts[batch[0]].stages[0].shape[1]):
                 levels = [
@@ -116,7 +122,7 @@ class AudioResidual:
                 ]
                 with full_precision(self.device):
                     waves.append(self.net.detokenize(levels, memory)[:, 0].cpu().numpy())
-            for i, wave in zip(batch, np.split(np.concatenate(waves, 1), self._borders(batch, layouts)), strict=True):
+            for i, wave in zip(batch, np.split(np.concatenate(waves, 1), borders_of(batch, layouts)), strict=True):
                 sounds[i] = from_network(wave, self.config.rate, size_of(layouts[i].signal, self.config.rate, self.name))
         return [sounds[i] for i in range(len(tokens))]
 
@@ -132,26 +138,6 @@ class AudioResidual:
         for start in range(0, frames, self.piece_frames):
             yield slice(start, min(start + self.piece_frames, frames))
 
-    def _batches(self, layouts: Sequence[Layout]) -> list[list[int]]:
-        """Items of equal length and depth together, up to the bound on channels."""
-        kinds: dict[tuple[int, int], list[list[int]]] = {}
-        for i, layout in enumerate(layouts):
-            channels, frames = layout.stages[0].shape
-            batches = kinds.setdefault((frames, len(layout.stages)), [[]])
-            held = sum(layouts[j].stages[0].shape[0] for j in batches[-1])
-            if batches[-1] and held + channels > self.batch_channels:
-                batches.append([])
-            batches[-1].append(i)
-        return [batch for batches in kinds.values() for batch in batches]
-
-    def _borders(self, batch: Sequence[int], layouts: Sequence[Layout]) -> np.ndarray:
-        """Where the channels of one item end and those of the next begin."""
-        return np.cumsum([layouts[i].stages[0].shape[0] for i in batch])[:-1]
-
     def _check(self, tokens: Tokens) -> None:
-        expected = self.layout(tokens.layout.signal)
-        held = len(tokens.layout.stages)
-        if held not in expected.cuts or tokens.layout != expected.prefix(held):
-            raise UsageError(f"these tokens are not {self.name}'s: found {tokens.layout}, expected a prefix of {expected}")
-        if any(mask is not None for mask in tokens.present):
-            raise UsageError(f"{self.name} decodes whole stages; these tokens hold only some regions")
+        tokens.check_prefix_of(self.layout(tokens.layout.signal), self.name)
+        tokens.check_unmasked(self.name)

@@ -15,11 +15,19 @@ import numpy as np
 import torch
 
 from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
-from smalti.tokenizers.audio.sounds import from_network, resampled_length, size_of, size_of_sound, sound_of, to_network
+from smalti.tokenizers.audio.sounds import (
+    batches_of,
+    borders_of,
+    from_network,
+    resampled_length,
+    size_of,
+    size_of_sound,
+    sound_of,
+    to_network,
+)
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.precision import full_precision
-from smalti.tokenizers.nets.stored import fill
+from smalti.tokenizers.nets.stored import filled, halvable, tensors_of
 from smalti.tokenizers.signals import Signal
 from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
@@ -68,17 +76,15 @@ class AudioSingle:
         cls, config: AudioSingleConfig, tensors: Mapping[str, np.ndarray], fingerprint_of: str, name: str, device: str = "cpu"
     ) -> AudioSingle:
         """A tokenizer from stored tensors of any float type; ModelError names the first that is missing, unknown or of another shape."""
-        net = AudioSingleNet(config)
-        fill(net, tensors, name)
-        return cls(net, fingerprint_of, name, device)
+        return cls(filled(AudioSingleNet(config), tensors, name), fingerprint_of, name, device)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All weights and tables by name: what is saved and fingerprinted."""
-        return {key: value.cpu().numpy() for key, value in self.net.state_dict().items()}
+        return tensors_of(self.net)
 
     def parameter_names(self) -> set[str]:
         """Tensors that may be stored in half precision: not those of the quantizer."""
-        return {name for name, _ in self.net.named_parameters() if not name.startswith("quantizer.")}
+        return halvable(self.net)
 
     @property
     def fingerprint(self) -> str:
@@ -100,7 +106,7 @@ class AudioSingle:
         layouts = [self.layout(size_of_sound(sound).signal) for sound in sounds]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
         hop = self.config.hop
-        for batch in self._batches(layouts):
+        for batch in batches_of(layouts, self.batch_channels):
             waves = torch.from_numpy(np.concatenate([to_network(sounds[i], self.config.rate, hop) for i in batch]))[:, None]
             for stretch in self._stretches(waves.shape[-1] // hop, self.net.encoder_margin):
                 samples = waves[..., stretch.outer.start * hop : stretch.outer.stop * hop]
@@ -108,7 +114,7 @@ class AudioSingle:
                     stages = self.net.tokenize(samples.to(self.device))
                 for stage, indices in enumerate(stages):
                     wanted = indices[:, stretch.trim].cpu().numpy()
-                    for i, found in zip(batch, np.split(wanted, self._borders(batch, layouts)), strict=True):
+                    for i, found in zip(batch, np.split(wanted, borders_of(batch, layouts)), strict=True):
                         arrays[i][stage][:, stretch.inner] = found
         return [Tokens(layout, array) for layout, array in zip(layouts, arrays, strict=True)]
 
@@ -120,7 +126,7 @@ class AudioSingle:
         layouts = [item.layout for item in tokens]
         sounds: dict[int, Signal] = {}
         hop = self.config.hop
-        for batch in self._batches(layouts):
+        for batch in batches_of(layouts, self.batch_channels):
             waves = []
             for stretch in self._stretches(layouts[batch[0]].stages[0].shape[1], self.net.decoder_margin):
                 stages = [
@@ -132,7 +138,7 @@ class AudioSingle:
                 with full_precision(self.device):
                     drawn = self.net.detokenize(stages)[:, 0].cpu().numpy()
                 waves.append(drawn[:, stretch.trim.start * hop : stretch.trim.stop * hop])
-            for i, wave in zip(batch, np.split(np.concatenate(waves, 1), self._borders(batch, layouts)), strict=True):
+            for i, wave in zip(batch, np.split(np.concatenate(waves, 1), borders_of(batch, layouts)), strict=True):
                 sounds[i] = from_network(wave, self.config.rate, size_of(layouts[i].signal, self.config.rate, self.name))
         return [sounds[i] for i in range(len(tokens))]
 
@@ -141,26 +147,6 @@ class AudioSingle:
             stop = min(start + self.piece_frames, frames)
             yield Stretch(slice(start, stop), slice(max(0, start - margin), min(frames, stop + margin)))
 
-    def _batches(self, layouts: Sequence[Layout]) -> list[list[int]]:
-        """Items of equal length and depth together, up to the bound on channels."""
-        kinds: dict[tuple[int, int], list[list[int]]] = {}
-        for i, layout in enumerate(layouts):
-            channels, frames = layout.stages[0].shape
-            batches = kinds.setdefault((frames, len(layout.stages)), [[]])
-            held = sum(layouts[j].stages[0].shape[0] for j in batches[-1])
-            if batches[-1] and held + channels > self.batch_channels:
-                batches.append([])
-            batches[-1].append(i)
-        return [batch for batches in kinds.values() for batch in batches]
-
-    def _borders(self, batch: Sequence[int], layouts: Sequence[Layout]) -> np.ndarray:
-        """Where the channels of one item end and those of the next begin."""
-        return np.cumsum([layouts[i].stages[0].shape[0] for i in batch])[:-1]
-
     def _check(self, tokens: Tokens) -> None:
-        expected = self.layout(tokens.layout.signal)
-        held = len(tokens.layout.stages)
-        if held not in expected.cuts or tokens.layout != expected.prefix(held):
-            raise UsageError(f"these tokens are not {self.name}'s: found {tokens.layout}, expected a prefix of {expected}")
-        if any(mask is not None for mask in tokens.present):
-            raise UsageError(f"{self.name} decodes whole stages; these tokens hold only some regions")
+        tokens.check_prefix_of(self.layout(tokens.layout.signal), self.name)
+        tokens.check_unmasked(self.name)

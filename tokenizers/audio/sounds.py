@@ -7,12 +7,14 @@ as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import MAX_CHANNELS, MAX_SAMPLES, Array, Audio, Signal
+from smalti.tokenizers.tokens import Layout
 
 MIN_RATE, MAX_RATE = 1000, 768000
 
@@ -105,3 +107,21 @@ def mid_side(samples: Array) -> Array:
 def left_right(samples: Array) -> Array:
     """The inverse of `mid_side`."""
     return samples if len(samples) != 2 else np.stack([samples[0] + samples[1], samples[0] - samples[1]])
+
+
+def batches_of(layouts: Sequence[Layout], channels: int) -> list[list[int]]:
+    """Numbers of the sounds that pass a network together: those of equal length and depth, `channels` in all at most, or one sound."""
+    kinds: dict[tuple[int, int], list[list[int]]] = {}
+    for i, layout in enumerate(layouts):
+        own, frames = layout.stages[0].shape
+        batches = kinds.setdefault((frames, len(layout.stages)), [[]])
+        held = sum(layouts[j].stages[0].shape[0] for j in batches[-1])
+        if batches[-1] and held + own > channels:
+            batches.append([])
+        batches[-1].append(i)
+    return [batch for batches in kinds.values() for batch in batches]
+
+
+def borders_of(batch: Sequence[int], layouts: Sequence[Layout]) -> np.ndarray:
+    """Where the channels of one sound of a batch end and those of the next begin."""
+    return np.cumsum([layouts[i].stages[0].shape[0] for i in batch])[:-1]

@@ -15,6 +15,7 @@ from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioR
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.nets.causal import CausalConv, CausalUpsample, CausalWideBlock, Memory
+from smalti.tokenizers.nets.causal_spectrum import CausalSpectrum, CausalWave
 from smalti.tokenizers.quantizers import ResidualConfig
 from smalti.tokenizers.signals import Audio, Image
 
@@ -55,9 +56,27 @@ def test_other_layers_in_pieces_equal_the_whole(layer: nn.Module) -> None:
     check_pieces(layer, 1)
 
 
+@pytest.mark.parametrize(("layer", "stride"), [(CausalSpectrum(5, 3), 5), (CausalWave(5, 4), 1)])
+def test_spectra_in_pieces_equal_the_whole(layer: nn.Module, stride: int) -> None:
+    check_pieces(layer, stride)
+
+
+def test_what_is_heard_can_be_drawn() -> None:
+    """With nothing between spectrum and wave but what one calls its numbers and the other its own, the wave comes back, late by the three
+    frames that a window reaches back where it is heard, and forward where it is drawn.
+    """
+    hop, wave = 8, torch.randn(2, 1, 8 * 20)
+    listening, drawing = CausalSpectrum(hop, 1), CausalWave(hop, 1)
+    listening.read, drawing.draw = nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    loudness, x, y = listening(wave).chunk(3, 1)
+    back = drawing(torch.cat([loudness, torch.atan2(y, x)], 1))
+    late = 3 * hop
+    assert torch.allclose(back[..., 2 * late :], wave[..., late:-late], atol=2e-3), "QUIETEST is added to each magnitude"
+
+
 def check_pieces(layer: nn.Module, stride: int) -> None:
     channels = next(module.in_channels for module in layer.modules() if isinstance(module, nn.Conv1d))
-    channels = 4 if isinstance(layer, CausalWideBlock) else channels
+    channels = 4 if isinstance(layer, CausalWideBlock) else 1 if isinstance(layer, CausalSpectrum) else channels
     for frames, piece in itertools.product((1, 2, 7, 16), (1, 2, 8)):
         x = torch.randn(2, channels, frames * stride)
         memory = Memory()

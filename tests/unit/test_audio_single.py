@@ -16,7 +16,9 @@ from smalti.tokenizers.nets.spectrum import Spectrum
 from smalti.tokenizers.quantizers import SingleConfig
 from smalti.tokenizers.signals import Audio
 
-CONFIG = AudioSingleConfig(SingleConfig(VQConfig(64, 8, cosine=True)), 16000, 20, 16, 16, 2, 2, 1, 2, 5)
+CONFIG = AudioSingleConfig(
+    SingleConfig(VQConfig(64, 8, cosine=True)), 16000, 20, 16, 16, 2, 2, 1, 2, 5, fineness=2, fine_width=8, fine_blocks=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,18 @@ def test_long_sounds_in_stretches_equal_the_whole(tokenizer: AudioSingle, channe
 
 @pytest.mark.parametrize(
     "changes",
-    [{"rate": 10}, {"hop": 0}, {"hop": 21}, {"heads": 3}, {"decoder_width": 0}, {"attentions": -1}, {"attention_frames": 0}],
+    [
+        {"rate": 10},
+        {"hop": 0},
+        {"hop": 21},
+        {"hop": 30},
+        {"fineness": 0},
+        {"fine_width": 0},
+        {"heads": 3},
+        {"decoder_width": 0},
+        {"attentions": -1},
+        {"attention_frames": 0},
+    ],
 )
 def test_impossible_networks_are_refused(changes: dict[str, int]) -> None:
     with pytest.raises(UsageError):

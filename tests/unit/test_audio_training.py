@@ -137,6 +137,19 @@ def test_crops_are_a_function_of_seed_and_number(sounds: Path) -> None:
     assert any(not np.array_equal(crops[n][0], others[n][0]) for n in range(4))
 
 
+def test_sounds_are_read_once_as_far_as_memory_goes(sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, read = sorted(sounds.glob("*.wav"))[:2], []
+    monkeypatch.setattr(sound_data, "read_audio", lambda path: read.append(path) or read_audio(path))
+    config = SoundDataConfig(str(sounds), crop=100)
+    crops = sound_data.sound_crops(files, config, NET, 0)
+    first = [crops[n][0] for n in range(6)]
+    assert sorted(read) == files
+    monkeypatch.setattr(sound_data, "KEPT_BYTES", 0)
+    crops = sound_data.sound_crops(files, config, NET, 0)
+    assert all(np.array_equal(crops[n][0], first[n]) for n in range(6))
+    assert len(read) == 2 + 6, "nothing was kept"
+
+
 def test_short_sounds_are_followed_by_silence() -> None:
     config = SoundDataConfig("x", crop=100, quietest_db=-20.0)
     crop = sound_data.random_crop(np.ones((1, 30), np.float32), config, np.random.default_rng(0))

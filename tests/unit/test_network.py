@@ -20,7 +20,7 @@ from smalti.tokenizers.image.tiles import spans, tiles
 from smalti.tokenizers.image.trim import Margins
 from smalti.tokenizers.nets.convolution import ChannelNorm, ResidualBlock, Upsample, WideBlock
 from smalti.tokenizers.nets.haar import haar, inverse_haar
-from smalti.tokenizers.nets.whitening import Whitening
+from smalti.tokenizers.nets.whitening import SteadyWhitening, Whitening
 from smalti.tokenizers.quantizers import ResidualConfig, SingleConfig
 from smalti.tokenizers.signals import Image, Shape
 from smalti.tokenizers.tokens import Tokens
@@ -117,6 +117,25 @@ def test_whitening_in_training_gives_identity_covariance() -> None:
     assert float(rows.mean(0).abs().max()) < 1e-4
     assert torch.allclose(covariance, torch.eye(8), atol=0.1)  # less in directions that carry little: the floor
     assert float((covariance - torch.diag(covariance.diagonal())).abs().max()) < 0.05
+
+
+def test_steady_whitening_keeps_to_the_running_covariance() -> None:
+    torch.manual_seed(0)
+    whitening, mixed = SteadyWhitening(4).train(), torch.randn(4, 4)
+    for _ in range(40):
+        whitening((torch.randn(8, 30, 4) @ mixed + 2).movedim(-1, 1))
+    louder = (3 * torch.randn(8, 30, 4) @ mixed + 5).movedim(-1, 1).requires_grad_()
+    white = whitening(louder)
+    rows = white.detach().movedim(1, -1).reshape(-1, 4)
+    assert torch.allclose(rows.mean(0), torch.zeros(4), atol=1e-4), "the mean is the batch's"
+    state = copy.deepcopy(whitening).eval()
+    state.mean.copy_(louder.detach().mean((0, 2)))
+    assert torch.allclose(state(louder), white, atol=1e-4), "all else is as in evaluation"
+    assert 2 < rows.std() < 3, "three times as loud, of which the statistics have learned a twentieth"
+    (white * torch.randn_like(white)).sum().backward()
+    gradient = louder.grad.movedim(1, -1).reshape(-1, 4)  # type: ignore[union-attr]
+    centred = (louder - louder.mean((0, 2), keepdim=True)).detach().movedim(1, -1).reshape(-1, 4)
+    assert (centred.t() @ gradient).triu().abs().max() < 1e-3 * gradient.abs().sum(), "nothing pulls at scales"
 
 
 def test_whitening_in_evaluation_is_one_affine_map() -> None:

@@ -32,7 +32,8 @@ from smalti.tokenizers.nets.causal import (
     Memory,
     Snake,
 )
-from smalti.tokenizers.nets.whitening import Whitening
+from smalti.tokenizers.nets.causal_spectrum import CausalSpectrum, CausalWave
+from smalti.tokenizers.nets.whitening import SteadyWhitening
 from smalti.tokenizers.quantizers import ResidualConfig
 
 DILATIONS = (1, 3)
@@ -75,7 +76,7 @@ class AudioResidualNet(nn.Module):
         self.config = config
         self.quantizer = quantizers.build(config.quantizer)
         self.encoder = _encoder(config, self.quantizer.dim)
-        self.norm = Whitening(self.quantizer.dim)
+        self.norm = SteadyWhitening(self.quantizer.dim)
         self.decoder = _decoder(config, self.quantizer.dim)
 
     def encode(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
@@ -109,7 +110,7 @@ class AudioResidualNet(nn.Module):
 
 
 def _encoder(config: AudioResidualConfig, dim: int) -> CausalStack:
-    layers: list[nn.Module] = [CausalConv(1, config.widths[0], 2 * config.strides[0], config.strides[0])]
+    layers: list[nn.Module] = [CausalSpectrum(config.strides[0], config.widths[0])]
     for stride, width, coarser in zip(config.strides[1:], config.widths, config.widths[1:], strict=False):
         layers += [CausalUnit(width, dilation) for dilation in DILATIONS]
         layers += [Snake(width), CausalConv(width, coarser, 2 * stride, stride)]
@@ -124,4 +125,4 @@ def _decoder(config: AudioResidualConfig, dim: int) -> CausalStack:
     for stride, coarser, width in zip(config.strides[:0:-1], config.widths[:0:-1], config.widths[-2::-1], strict=True):
         layers += [Snake(coarser), CausalUpsample(coarser, width, stride)]
         layers += [CausalUnit(width, dilation) for dilation in DILATIONS]
-    return CausalStack(*layers, Snake(config.widths[0]), CausalUpsample(config.widths[0], 1, config.strides[0]))
+    return CausalStack(*layers, FrameNorm(config.widths[0]), CausalWave(config.strides[0], config.widths[0]))

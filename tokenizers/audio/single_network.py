@@ -6,6 +6,7 @@ backbone, and the head of Vocos (arXiv 2306.00814), magnitudes and phases of a s
 - The encoder reads log magnitudes and phases of the same spectrum, in place of strided convolutions on the waveform: several times as fast.
 - Norms are per frame and attention sees a fixed window; GroupNorm and attention over a whole clip, as published, make a token depend on how
   long the clip is and what it is batched with.
+- Several short spectra per token, in place of a long one: windows of four hops of 13 ms blur what the short windows of the loss hear.
 - Latents are whitened before the codebook.
 """
 
@@ -23,12 +24,9 @@ from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.causal import FrameNorm
 from smalti.tokenizers.nets.frames import FrameBlock, FrameConv, WindowAttention, reach
-from smalti.tokenizers.nets.spectrum import OVERLAP, Spectrum
-from smalti.tokenizers.nets.whitening import Whitening
+from smalti.tokenizers.nets.spectrum import OVERLAP, Spectrum, drawn, heard, quiet_start
+from smalti.tokenizers.nets.whitening import SteadyWhitening
 from smalti.tokenizers.quantizers import SingleConfig
-
-QUIETEST = 1e-4  # magnitude below which the encoder hears silence
-LOUDEST = 100.0  # magnitude that the head may reach, as in Vocos
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,8 @@ class AudioSingleConfig:
     """rate: samples per second that the network works at. hop: samples per token, even.
 
     encoder_width, decoder_width: channels. encoder_blocks, decoder_blocks: ConvNeXt blocks. attentions: window attentions before the
-    decoder's blocks, of `heads` heads, each over attention_frames to each side.
+    decoder's blocks, of `heads` heads, each over attention_frames to each side. fineness: spectra per token, with windows of four
+    times their distance; fine_width, fine_blocks: of the decoder's last blocks, one frame per spectrum.
     """
 
     kind: ClassVar[str] = "audio-single"
@@ -50,14 +49,17 @@ class AudioSingleConfig:
     attentions: int = 1
     heads: int = 4
     attention_frames: int = 75
+    fineness: int = 4
+    fine_width: int = 128
+    fine_blocks: int = 2
 
     def __post_init__(self) -> None:
         if not 1000 <= self.rate <= 192000:
             raise UsageError(f"rate lies in 1000..192000 samples per second, found {self.rate}")
-        if self.hop < 2 or self.hop % 2:
-            raise UsageError(f"hop is even and positive, found {self.hop}")
-        counts = (self.encoder_blocks, self.decoder_blocks, self.attentions)
-        if min(self.encoder_width, self.decoder_width, self.heads, self.attention_frames) < 1 or min(counts) < 0:
+        if self.fineness < 1 or self.hop < 1 or self.hop % (2 * self.fineness):
+            raise UsageError(f"hop is positive and divides into `fineness` even numbers, found {self.hop} and {self.fineness}")
+        counts = (self.encoder_blocks, self.decoder_blocks, self.attentions, self.fine_blocks)
+        if min(self.encoder_width, self.decoder_width, self.fine_width, self.heads, self.attention_frames) < 1 or min(counts) < 0:
             raise UsageError("widths, heads and attention_frames are positive, numbers of blocks not negative")
         if self.decoder_width % (2 * self.heads):
             raise UsageError(f"decoder_width divides into heads of even width, found {self.decoder_width} and {self.heads}")
@@ -70,32 +72,30 @@ class AudioSingleNet(nn.Module):
         super().__init__()
         self.config = config
         self.quantizer = quantizers.build(config.quantizer)
-        self.spectrum = Spectrum(config.hop)
+        self.spectrum = Spectrum(config.hop // config.fineness)
         bins, dim, inner, outer = self.spectrum.bins, self.quantizer.dim, config.encoder_width, config.decoder_width
         blocks = [FrameBlock(inner) for _ in range(config.encoder_blocks)]
-        self.encoder = nn.Sequential(FrameConv(3 * bins, inner, 1), *blocks, FrameNorm(inner), FrameConv(inner, dim, 1))
-        self.norm = Whitening(dim)
+        self.encoder = nn.Sequential(FrameConv(3 * bins * config.fineness, inner, 1), *blocks, FrameNorm(inner), FrameConv(inner, dim, 1))
+        self.norm = SteadyWhitening(dim)
         reads = [WindowAttention(outer, config.heads, config.attention_frames) for _ in range(config.attentions)]
         draws = [FrameBlock(outer) for _ in range(config.decoder_blocks)]
-        self.decoder = nn.Sequential(FrameConv(dim, outer, 7), *reads, *draws, FrameNorm(outer), FrameConv(outer, 2 * bins, 1))
-        with torch.no_grad():  # quiet at first: exp(0) would be a roar
-            head = self.decoder[-1].conv
-            head.bias[:bins] = -3.0  # type: ignore[union-attr, operator]
+        self.decoder = nn.Sequential(
+            FrameConv(dim, outer, 7), *reads, *draws, FrameNorm(outer), FrameConv(outer, config.fine_width * config.fineness, 1)
+        )
+        fine = [FrameBlock(config.fine_width) for _ in range(config.fine_blocks)]
+        self.head = nn.Sequential(*fine, FrameNorm(config.fine_width), FrameConv(config.fine_width, 2 * bins, 1))
+        quiet_start(self.head[-1].conv)  # type: ignore[arg-type]
 
     def encode(self, wave: Tensor) -> Tensor:
         """(B, 1, T) -> latents (B, D, T / hop), white over the training set."""
-        spectrum = self.spectrum(wave)
-        size = spectrum.abs()
-        loudness = torch.log(size + QUIETEST)
-        turned = torch.view_as_real(spectrum / (size + QUIETEST)).movedim(-1, 1).flatten(1, 2)
-        return self.norm(self.encoder(torch.cat([loudness, turned], 1)))
+        spectra = heard(self.spectrum(wave)).unflatten(2, (-1, self.config.fineness))
+        return self.norm(self.encoder(spectra.movedim(3, 1).flatten(1, 2)))
 
     def decode(self, z_q: Tensor) -> Tensor:
         """Quantized latents -> (B, 1, T); values may leave [-1, 1] a little."""
         with torch.autocast(z_q.device.type, enabled=False):  # phases in bfloat16 are audible
-            loudness, phase = self.decoder(z_q.float()).chunk(2, 1)
-            size = torch.exp(loudness).clamp(max=LOUDEST)
-            return self.spectrum.inverse(torch.polar(size, phase))
+            fine = self.decoder(z_q.float()).unflatten(1, (-1, self.config.fineness)).movedim(2, 3).flatten(2)
+            return self.spectrum.inverse(drawn(self.head(fine)))
 
     def tokenize(self, wave: Tensor) -> tuple[Tensor, ...]:
         """Indices (B, frames), one stage."""
@@ -121,9 +121,13 @@ class AudioSingleNet(nn.Module):
     @property
     def encoder_margin(self) -> int:
         """Frames that a stretch of a long sound must see beyond its ends to equal the whole."""
-        return reach(self.encoder) + OVERLAP // 2
+        return reach(self.encoder) + self._frames(OVERLAP // 2)
 
     @property
     def decoder_margin(self) -> int:
         """The same for the decoder."""
-        return reach(self.decoder) + OVERLAP // 2
+        return reach(self.decoder) + self._frames(reach(self.head) + OVERLAP // 2)
+
+    def _frames(self, spectra: int) -> int:
+        """Whole frames that hold so many spectra."""
+        return -(-spectra // self.config.fineness)

@@ -12,6 +12,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 OVERLAP = 4
+QUIETEST = 1e-4  # magnitude below which a network hears silence
+LOUDEST = 100.0  # magnitude that a network may draw, as in Vocos
+QUIET_START = -3.0  # log magnitude that an untrained network draws: exp(0) would be a roar
+
+
+def heard(spectrum: Tensor) -> Tensor:
+    """What a network hears of a complex spectrum (B, bins, T): log magnitudes, then phases as points of the circle, (B, 3 bins, T)."""
+    size = spectrum.abs()
+    turned = torch.view_as_real(spectrum / (size + QUIETEST)).movedim(-1, 1).flatten(1, 2)
+    return torch.cat([torch.log(size + QUIETEST), turned], 1)
+
+
+def drawn(numbers: Tensor) -> Tensor:
+    """The complex spectrum (B, bins, T) of a network's (B, 2 bins, T), log magnitudes and phases, as in Vocos: loudness is a sum there."""
+    loudness, phase = numbers.chunk(2, 1)
+    return torch.polar(torch.exp(loudness).clamp(max=LOUDEST), phase)
+
+
+def quiet_start(last: nn.Conv1d) -> None:
+    """Set the bias of the layer whose output is `drawn`."""
+    with torch.no_grad():
+        last.bias[: last.out_channels // 2] = QUIET_START  # type: ignore[index]
 
 
 class Spectrum(nn.Module):

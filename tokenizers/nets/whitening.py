@@ -6,6 +6,13 @@ Cholesky whitening of a batch (Siarohin et al., arXiv 1806.00420; the idea is De
 Whitened latents offer the quantizer all D directions from the first step. In evaluation it is a fixed affine map from running statistics:
 nothing depends on the input. Of several processes each whitens its own batch in training, as batch normalization does; the running
 statistics are those of all their rows, equal everywhere.
+
+Of a few sounds the batch's covariance is mostly chance: neighbouring frames are alike, and 24 channels of 400 such frames are whitened to
+something else in each step than in evaluation. `SteadyWhitening` takes the running covariance in training too, as batch renormalization
+does (Ioffe, arXiv 1702.03275): the batch is whitened by its own, through which gradients flow, and brought to where the running one would
+have put it, as a constant. So gradients that would only scale or turn latents are taken out; where they were let through,
+all latents shrank to nothing within 100 steps. The mean is the batch's: it is known well enough, and in the first hundreds of steps it
+moves faster than an average follows, until all latents lie to one side and choose one entry.
 """
 
 from __future__ import annotations
@@ -41,10 +48,40 @@ class Whitening(nn.Module):
         centred = rows - mean
         covariance = centred.t() @ centred / len(rows)
         with torch.no_grad():
-            kept_mean, kept_covariance = _of_all_ranks(mean, covariance, len(rows))
-            self.mean.lerp_(kept_mean, self.momentum)
-            self.covariance.lerp_(kept_covariance, self.momentum)
+            self._follow(*_of_all_ranks(mean, covariance, len(rows)))
         return mean, covariance
+
+    def _follow(self, mean: Tensor, covariance: Tensor) -> None:
+        self.mean.lerp_(mean, self.momentum)
+        self.covariance.lerp_(covariance, self.momentum)
+
+
+class SteadyWhitening(Whitening):
+    """The same, by running statistics in training too: plain means over the first batches, from 1 / momentum of them on moving ones."""
+
+    batches: Tensor
+
+    def __init__(self, channels: int, momentum: float = 0.05) -> None:
+        super().__init__(channels, momentum)
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, z: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(z)
+        with torch.autocast(z.device.type, enabled=False):
+            rows = z.float().movedim(1, -1)
+            mean, covariance = self._batch_statistics(rows.flatten(0, -2))
+            white = (rows - mean) @ whitening_matrix(covariance).t()
+            with torch.no_grad():
+                running = whitening_matrix(self.covariance)
+                turn = torch.linalg.solve(whitening_matrix(covariance), running, left=False)
+            return (white @ turn.t()).movedim(-1, 1)
+
+    def _follow(self, mean: Tensor, covariance: Tensor) -> None:
+        self.batches += 1
+        share = max(self.momentum, 1 / int(self.batches))
+        self.mean.lerp_(mean, share)
+        self.covariance.lerp_(covariance, share)
 
 
 def _of_all_ranks(mean: Tensor, covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:

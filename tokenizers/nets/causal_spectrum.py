@@ -1,0 +1,55 @@
+"""A short-time spectrum for streams: how a causal network hears a wave, and how it draws one. See `causal.py` for memories.
+
+Frames of `hop` samples, windows of four of them (periodic Hann). A window that is heard ends with its frame; one that is drawn begins with
+its frame, so each frame of samples is the sum of what the last four windows drew, and nothing waits for what is to come.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from smalti.tokenizers.nets.causal import Memory, first_frame
+from smalti.tokenizers.nets.spectrum import OVERLAP, drawn, heard, quiet_start
+
+SQUARES = 1.5  # what the squares of four windows add up to, everywhere
+
+
+class CausalSpectrum(nn.Module):
+    """(B, 1, T * hop) -> (B, channels, T): log magnitudes and phases, and one linear layer."""
+
+    window: Tensor
+
+    def __init__(self, hop: int, channels: int) -> None:
+        super().__init__()
+        self.hop, self.size = hop, OVERLAP * hop
+        self.register_buffer("window", torch.hann_window(self.size), persistent=False)
+        self.read = nn.Conv1d(3 * (self.size // 2 + 1), channels, 1)
+
+    def forward(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
+        past = self.size - self.hop
+        joined = memory.join(self, wave, past) if memory is not None else torch.cat([first_frame(wave, past), wave], -1)
+        spectrum = torch.fft.rfft(joined[:, 0].unfold(-1, self.size, self.hop) * self.window)
+        return self.read(heard(spectrum.transpose(1, 2)))
+
+
+class CausalWave(nn.Module):
+    """(B, channels, T) -> (B, 1, T * hop): one linear layer, magnitudes and phases, and their windows added up."""
+
+    window: Tensor
+
+    def __init__(self, hop: int, channels: int) -> None:
+        super().__init__()
+        self.hop, self.size = hop, OVERLAP * hop
+        self.register_buffer("window", torch.hann_window(self.size) / SQUARES, persistent=False)
+        self.draw = nn.Conv1d(channels, 2 * (self.size // 2 + 1), 1)
+        quiet_start(self.draw)
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # phases in bfloat16 are audible
+            windows = torch.fft.irfft(drawn(self.draw(x.float())), self.size, 1) * self.window[:, None]  # (B, size, T)
+            past = OVERLAP - 1
+            joined = memory.join(self, windows, past) if memory is not None else torch.cat([first_frame(windows, past), windows], -1)
+            quarters = joined.unflatten(1, (OVERLAP, self.hop))
+            frames = [quarters[:, i, :, past - i : past - i + x.shape[-1]] for i in range(OVERLAP)]
+            return torch.stack(frames).sum(0).transpose(1, 2).flatten(1)[:, None]

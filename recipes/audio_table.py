@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from smalti.codecs.bitstream import report
 from smalti.codecs.classical.lyra import Lyra
 from smalti.codecs.classical.opus import Opus
 from smalti.codecs.media.audio import read_audio
@@ -31,12 +30,12 @@ from smalti.codecs.registry import resolve as resolve_codec
 from smalti.metrics.machine.recognition import word_error_rate
 from smalti.metrics.registry import resolve as resolve_metric
 from smalti.recipes import models
+from smalti.recipes.sounds import METRICS, payload_bytes, read_texts, scores_of, text_of
 from smalti.recipes.training.sheet import shown_cuts
 from smalti.tokenizers.contracts import Codec, Metric, Target
 from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
 from smalti.tokenizers.signals import Audio
 
-METRICS = ("mel-distance", "mel-distance-4k", "stoi", "pesq-wb", "si-sdr")
 TITLES = {"mel-distance": "mel", "mel-distance-4k": "mel < 4 kHz", "stoi": "STOI", "pesq-wb": "PESQ-wb", "si-sdr": "SI-SDR, dB"}
 SIZE = (("samples", 1), ("rate", 16000), ("channels", 1))
 
@@ -127,12 +126,8 @@ def _add(tally: _Tally, setting: Setting, sound: Sound, judges: Mapping[str, Met
     tally.payload += payload_bytes(setting.codec, data)
     tally.encode_seconds += written - before
     tally.decode_seconds += read - written
-    for name, judge in judges.items():
-        found = tally.scores.setdefault(name, [])
-        try:
-            found.append(judge(sound.audio, decoded).value)
-        except SignalError:  # silence, or too short; counted
-            found.append(math.nan)
+    for name, score in scores_of(judges, sound.audio, decoded).items():
+        tally.scores.setdefault(name, []).append(math.nan if score is None else score.value)
     if keep:
         tally.heard.append(decoded)
 
@@ -151,13 +146,6 @@ def _row(label: str, tally: _Tally, files: int, seconds: float, errors: float | 
         seconds / tally.decode_seconds if tally.decode_seconds else math.inf,
         errors,
     )
-
-
-def payload_bytes(codec: Codec, data: bytes) -> int:
-    """Of a file, the bytes that are coded sound."""
-    if isinstance(codec, Opus | Lyra):
-        return codec.payload_bytes(data)
-    return sum(count for name, count in report.inspect(data).bytes if name == "payload")
 
 
 def ours(text: str) -> list[Setting]:
@@ -216,16 +204,8 @@ def as_json(rows: Sequence[Row]) -> str:
 def read_sounds(paths: Sequence[Path], only_rate: int | None = None, texts: Mapping[str, str] | None = None) -> list[Sound]:
     """Files, and folders of them; only_rate: those of this rate alone."""
     files = [path for item in paths for path in (list_sounds(item) if item.is_dir() else [item])]
-    sounds = [Sound(path.name, read_audio(path), (texts or {}).get(path.name)) for path in files]
+    sounds = [Sound(path.name, read_audio(path), text_of(texts or {}, path)) for path in files]
     return [sound for sound in sounds if only_rate in (None, sound.audio.rate)]
-
-
-def _texts(path: Path) -> dict[str, str]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {Path(name).name: str(text) for name, text in found.items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path}: no JSON of file names and texts ({error})") from None
 
 
 def main() -> int:
@@ -250,7 +230,7 @@ def main() -> int:
         settings += [setting for text in arguments.model for setting in ours(text)]
         if not settings:
             raise UsageError("a table needs a model or a rival; see --help")
-        texts = _texts(arguments.transcripts) if arguments.transcripts else None
+        texts = read_texts(arguments.transcripts) if arguments.transcripts else None
         sounds = read_sounds(arguments.data, arguments.only_rate, texts)
         metrics = arguments.metric or METRICS
         rows = measure(sounds, settings, metrics, texts is not None, arguments.quiet)

@@ -112,8 +112,12 @@ def test_losses_are_weighted_and_named() -> None:
 def test_metrics_of_sound_know_their_convention() -> None:
     a, b = tone(440), tone(440, size=0.15)
     assert SISDR()(a, b).value > 60, "scale does not matter"
-    assert SISDR()(a, a).value == float("inf")
-    assert SISDR()(a, Audio(np.zeros_like(a.samples), 8000)).value == float("-inf")
+    silence = Audio(np.zeros_like(a.samples), 8000)
+    assert (SISDR()(a, a).value, SISDR()(a, silence).value) == (100, -100)
+    with pytest.raises(SignalError, match="silent"):
+        SISDR()(silence, a)
+    one, other = (Audio(np.concatenate([sound.samples, silence.samples]), 8000) for sound in (a, silence))
+    assert SISDR()(one, other).value == -100, "a silent channel has no part in it"
     noisy = Audio(a.samples + np.float32(0.03) * np.random.default_rng(0).standard_normal(a.samples.shape).astype(np.float32), 8000)
     assert SISDR()(a, noisy).value == pytest.approx(10 * np.log10(0.045 / 0.0009), abs=0.3)
     assert MelDistance()(a, a).value == 0

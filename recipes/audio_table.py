@@ -30,13 +30,12 @@ from smalti.codecs.registry import resolve as resolve_codec
 from smalti.metrics.machine.recognition import word_error_rate
 from smalti.metrics.registry import resolve as resolve_metric
 from smalti.recipes import models
-from smalti.recipes.sounds import METRICS, payload_bytes, read_texts, scores_of, text_of
+from smalti.recipes.sounds import METRICS, TITLES, payload_bytes, read_texts, scores_of, text_of
 from smalti.recipes.training.sheet import shown_cuts
 from smalti.tokenizers.contracts import Codec, Metric, Target
 from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
 from smalti.tokenizers.signals import Audio
 
-TITLES = {"mel-distance": "mel", "mel-distance-4k": "mel < 4 kHz", "stoi": "STOI", "pesq-wb": "PESQ-wb", "si-sdr": "SI-SDR, dB"}
 SIZE = (("samples", 1), ("rate", 16000), ("channels", 1))
 
 

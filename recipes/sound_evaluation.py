@@ -12,12 +12,12 @@ from smalti.codecs.bitstream import parse
 from smalti.codecs.media.audio import read_audio
 from smalti.codecs.media.images import write_image
 from smalti.codecs.neural import NeuralCodec
-from smalti.metrics.registry import resolve, resolve_task
+from smalti.metrics.registry import resolve_task
 from smalti.metrics.tokens import picture as picture_of_use
 from smalti.metrics.tokens import use_of
-from smalti.recipes.sounds import METRICS, payload_bytes, scores_of, text_of
+from smalti.recipes.sounds import judges_of, payload_bytes, scores_of, text_of
 from smalti.tokenizers.contracts import Metric, Score, Target, Task
-from smalti.tokenizers.errors import ModelError, SignalError, UsageError
+from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Audio, Signal
 from smalti.tokenizers.tokens import Tokens
 
@@ -56,7 +56,7 @@ def evaluate(
     """
     if use_picture and use_picture.suffix.lower() != ".png":
         raise UsageError(f"{use_picture}: the picture of codebook use is a PNG; name it so")
-    judges, left_out = _judges(metrics, device)
+    judges, left_out = judges_of(metrics, device)
     spoken = {path: text_of(texts, path) for path in files} if texts is not None else {}
     if tasks and texts is not None and not any(text is not None for text in spoken.values()):
         raise UsageError(f"none of {len(files)} sounds has a text among the transcripts; names are those of files or ends of their paths")
@@ -112,19 +112,6 @@ def evaluate(
         "skipped": skipped,
         "left_out": left_out,
     }
-
-
-def _judges(names: Sequence[str], device: str) -> tuple[dict[str, Metric], dict[str, str]]:
-    """The usual metrics that are at hand and those asked for, and why the others are not there."""
-    judges, left_out = {}, {}
-    for name in dict.fromkeys((*METRICS, *names)):
-        try:
-            judges[name] = resolve(name, device)
-        except ModelError as error:
-            if name in names:
-                raise
-            left_out[name] = str(error)
-    return judges, left_out
 
 
 def _tasks(names: Sequence[str], device: str, said: Sequence[str] | None) -> dict[str, Task]:

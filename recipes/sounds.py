@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from smalti.codecs.bitstream import report
 from smalti.codecs.classical.lyra import Lyra
 from smalti.codecs.classical.opus import Opus
 from smalti.codecs.media.files import read_bytes
+from smalti.metrics.registry import resolve
 from smalti.tokenizers.contracts import Codec, Metric, Score
-from smalti.tokenizers.errors import SignalError, UsageError
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.signals import Signal
 
 METRICS = ("mel-distance", "mel-distance-4k", "stoi", "pesq-wb", "si-sdr")
+TITLES = {"mel-distance": "mel", "mel-distance-4k": "mel < 4 kHz", "stoi": "STOI", "pesq-wb": "PESQ-wb", "si-sdr": "SI-SDR, dB"}
+
+
+def judges_of(names: Sequence[str] = (), device: str = "cpu") -> tuple[dict[str, Metric], dict[str, str]]:
+    """The usual metrics that are at hand and those of these names, which must be, and why usual ones are not."""
+    judges, left_out = {}, {}
+    for name in dict.fromkeys((*METRICS, *names)):
+        try:
+            judges[name] = resolve(name, device)
+        except ModelError as error:
+            if name in names:
+                raise
+            left_out[name] = str(error)
+    return judges, left_out
 
 
 def payload_bytes(codec: Codec, data: bytes) -> int:

@@ -21,6 +21,7 @@ from smalti.tokenizers.signals import MAX_CHANNELS, MAX_SAMPLES, Array, Audio
 
 READ_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "MPEG", "AIFF")
 _WRITERS = {".wav": "WAV", ".flac": "FLAC"}
+_LAYER_3 = {bytes([byte]) for byte in (0xFA, 0xFB, 0xF2, 0xF3, 0xE2, 0xE3)}  # of MPEG 1, 2 and 2.5, with checksums and without
 WRITTEN_SUFFIXES = tuple(_WRITERS)
 
 
@@ -38,11 +39,20 @@ def read_audio(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
 
 
 def looks_like_sound(source: str | os.PathLike[str] | bytes) -> bool:
-    """Whether a file's name ends as sound files do, or its bytes begin as those do."""
-    if isinstance(source, bytes):
-        boxed = source[:4] in (b"RIFF", b"RF64", b"FORM") and source[8:12] in (b"WAVE", b"AIFF", b"AIFC")
-        return boxed or source[:4] in (b"fLaC", b"OggS") or source[:3] == b"ID3" or source[:2] in (b"\xff\xfb", b"\xff\xf3", b"\xff\xf2")
-    return os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES
+    """Whether a file's name ends as sound files do, or it begins as those do."""
+    if not isinstance(source, bytes):
+        return os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES or looks_like_sound(_start_of(source))
+    boxed = source[:4] in (b"RIFF", b"RF64", b"FORM") and source[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+    return boxed or source[:4] in (b"fLaC", b"OggS") or source[:3] == b"ID3" or (source[:1] == b"\xff" and source[1:2] in _LAYER_3)
+
+
+def _start_of(path: str | os.PathLike[str]) -> bytes:
+    """The first bytes of a file; none where it can't be read, which is said by whoever reads it."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(12)
+    except (OSError, ValueError):
+        return b""
 
 
 def write_audio(audio: Audio, destination: str | os.PathLike[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,20 +54,17 @@ def command(
 
     Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
     """
-    from smalti.cli.files import PIPE, plan
+    from smalti.cli.files import plan
     from smalti.cli.signals import holds_sound
-    from smalti.tokenizers.errors import UsageError
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
     if conceal and limit_bytes:
         raise click.UsageError("--conceal decodes what is left of a file, whatever its size; give --stages", click.get_current_context())
-    suffix, known = (".wav", SOUND_SUFFIXES) if holds_sound(files) else (".png", SUFFIXES)
-    jobs = plan(files, out, suffix, (".smt", ".json", ".npy"), force, as_json)
+    sounds = functools.cache(lambda file: holds_sound(file, model))
+    jobs = plan(files, out, lambda file: ".wav" if sounds(file) else ".png", (".smt", ".json", ".npy"), force, as_json)
     for job in jobs:
-        if job.target != PIPE and Path(job.target).suffix.lower() not in known:
-            what = "sounds" if known is SOUND_SUFFIXES else "pictures"
-            raise UsageError(f"{job.target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
+        _check_suffix(job.target, sounds(job.source))
     options.set_threads(threads)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
@@ -86,6 +84,17 @@ def command(
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
+def _check_suffix(target: str, sound: bool | None) -> None:
+    """UsageError where a file of that name can't be written. sound: None where it is not known yet."""
+    from smalti.cli.files import PIPE
+    from smalti.tokenizers.errors import UsageError
+
+    known = (*SUFFIXES, *SOUND_SUFFIXES) if sound is None else SOUND_SUFFIXES if sound else SUFFIXES
+    if target != PIPE and Path(target).suffix.lower() not in known:
+        what = {None: "pictures and sounds", True: "sounds", False: "pictures"}[sound]
+        raise UsageError(f"{target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
+
+
 def _one(
     job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, conceal: bool, device: str
 ) -> dict[str, Any]:
@@ -102,6 +111,7 @@ def _one(
         tokens, tokenizer, lost = api.with_name(name_of(job.source), lambda: _concealed(data, model, prior, stages, device))
     else:
         tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
+    _check_suffix(job.target, "samples" in tokens.layout.size)
     (signal,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
     assert isinstance(signal, Image | Audio)
     if isinstance(signal, Audio):

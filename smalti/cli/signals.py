@@ -36,25 +36,22 @@ def suffixes(sound: bool) -> tuple[str, ...]:
     return AUDIO_SUFFIXES if sound else IMAGE_SUFFIXES
 
 
-def holds_sound(files: Sequence[str]) -> bool:
-    """Whether the first token file that can be looked into holds sound; a pipe can't be."""
+def holds_sound(file: str, model: str | None) -> bool | None:
+    """Whether a token file holds sound, by what it says, or, of an array, by its model; None where that is not to be seen yet."""
     from smalti.cli import arrays
     from smalti.codecs.bitstream import parse
-    from smalti.codecs.media.files import list_files, read_bytes
+    from smalti.codecs.media.files import read_bytes
 
-    for file in files:
-        if file == PIPE:
-            continue
-        try:
-            inside = list_files(file, (".smt", ".json"))[:1] if Path(file).is_dir() else [Path(file)]
-            for path in inside:
-                data = read_bytes(path)
-                if arrays.kind(data) == "smt":
-                    return parse(data).streams[0].modality == "audio"
-                return arrays.kind(data) == "json" and "samples" in arrays.from_json(data)[0].layout.size
-        except SmaltiError:  # said when it is decoded
-            continue
-    return False
+    if file == PIPE:
+        return None
+    try:
+        data = read_bytes(file)
+        kind = arrays.kind(data)
+        if kind == "smt":
+            return parse(data, strict=False).streams[0].modality == "audio"
+        return "samples" in arrays.from_json(data)[0].layout.size if kind == "json" else hears(model, ())
+    except SmaltiError:  # said when it is decoded
+        return None
 
 
 def size_of(signal: Image | Audio) -> dict[str, Any]:

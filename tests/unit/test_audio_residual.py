@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,23 @@ def test_latents_of_a_stream_equal_those_of_the_whole(tokenizer: AudioResidual) 
     memory = Memory()
     parts = [tokenizer.net.encode(wave[..., i : i + 20], memory) for i in range(0, 640, 20)]
     assert (torch.cat(parts, -1) - tokenizer.net.encode(wave)).abs().max() < 1e-5
+
+
+def test_a_stream_takes_any_amount_in_pieces(tokenizer: AudioResidual) -> None:
+    audio, small = noise(640, 2), AudioResidual(tokenizer.net)
+    small.piece_frames = 7
+    seen: list[int] = []
+    small.net.encoder.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].shape[-1]))
+    tokens = small.stream(2).push(audio.samples)
+    small.net.encoder._forward_pre_hooks.clear()
+    assert tokens == tokenizer.encode([audio])[0]
+    assert max(seen) == 7 * tokenizer.config.hop
+    (whole,) = tokenizer.decode([tokens])
+    assert isinstance(whole, Audio)
+    assert np.abs(small.stream_decoder(2).push(tokens) - whole.samples).max() < 1e-5
+    masked = replace(tokens, present=(np.ones(tokens.arrays[0].shape[1], bool),) * len(tokens.arrays))
+    with pytest.raises(UsageError, match="only some regions"):
+        small.stream_decoder(2).push(masked)
 
 
 def test_a_stream_starts_anew_after_its_end(tokenizer: AudioResidual) -> None:

@@ -83,3 +83,50 @@ def test_a_chunked_file_is_cut_in_levels_and_in_time(sound_model: Path, sound: P
     assert file.segments() > 2
     assert file.tokens(tokens.layout, UniformPrior()) == tokens
     assert parse(file.cut(2)).tokens(tokens.layout, UniformPrior()) == tokens.prefix(2)
+
+
+def test_arrays_and_pipes_of_sound_come_back(cli: Any, sound_model: Path, sound: Path, tmp_path: Path) -> None:
+    assert cli("tokenize", sound, "-m", sound_model, "--format", "npy").code == 0
+    assert cli("detokenize", sound.with_suffix(".npy"), "-m", sound_model).code == 0
+    back = read_audio(sound.with_suffix(".wav"))
+    assert (back.samples.shape, back.rate) == ((2, 16000), 16000), "an array knows the model's rate alone"
+    small = cli("tokenize", "-", "-m", sound_model, stdin=sound.read_bytes()).stdout
+    assert cli("detokenize", "-", "-m", sound_model, "-o", tmp_path / "b.wav", stdin=small).code == 0
+    assert read_audio(tmp_path / "b.wav").samples.shape == (2, 44100)
+    assert cli("detokenize", "-", "-m", sound_model, stdin=small).stdout[:4] == b"RIFF"
+    assert "sounds are written as .wav, .flac" in cli("detokenize", "-", "-m", sound_model, "-o", "b.png", stdin=small).refusal()
+    assert "pictures and sounds are written as" in cli("detokenize", "-", "-o", "b.txt", stdin=small).refusal()
+
+
+def test_each_file_of_a_mixed_list_gets_its_own_ending(
+    cli: Any, sound_model: Path, sound: Path, samples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMALTI_MODELS", str(tmp_path / "models"))
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    (tmp_path / "models" / "tiny" / "1").symlink_to(sound_model)
+    assert cli("tokenize", sound, "-m", "tiny").code == 0
+    ran = cli("detokenize", samples.solo, sound.with_suffix(".smt"), "-o", f"{tmp_path}/out/", "--json")
+    assert [Path(item["target"]).name for item in ran.json] == ["solo.png", "a.wav"]
+
+
+def test_one_odd_sound_does_not_stop_a_folder(cli: Any, sound_model: Path, sound: Path) -> None:
+    write_audio(Audio(np.zeros((1, 500), np.float32), 500), sound.parent / "slow.wav")
+    ran = cli("tokenize", sound.parent, "-m", sound_model, "--json")
+    assert (ran.code, [Path(item["source"]).name for item in ran.json]) == (1, ["a.flac"])
+    assert "slow.wav: sound has 1000 to 768000 samples per second" in ran.err
+
+
+def test_groups_of_sounds_are_bounded_by_their_samples(
+    cli: Any, sound_model: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smalti.tokenizers.audio.residual import AudioResidual
+
+    for i in range(5):
+        write_audio(Audio(np.zeros((1, 100 * (i + 1)), np.float32), 16000), tmp_path / f"{i}.wav")
+    held: list[int] = []
+    encode = AudioResidual.encode
+    monkeypatch.setattr("smalti.cli.tokenize.GROUP_SAMPLES", 300)
+    monkeypatch.setattr(AudioResidual, "encode", lambda self, signals: held.append(len(signals)) or encode(self, signals))
+    sound.unlink()
+    assert len(cli("tokenize", tmp_path, "-m", sound_model, "--json").json) == 5
+    assert held == [2, 1, 1, 1]

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from smalti.codecs.media import audio as media
-from smalti.codecs.media.audio import encode_audio, read_audio, write_audio
+from smalti.codecs.media.audio import encode_audio, looks_like_sound, read_audio, write_audio
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Audio
 
@@ -105,3 +105,21 @@ def test_odd_files_are_read_or_refused(data_folder: Path) -> None:
         except SignalError:
             refused.append(path.name)
     assert refused == ["empty_16k.wav", "not_audio.wav", "stereo_44k1.m4a"]
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16")]
+)
+def test_sounds_are_known_by_how_they_begin(form: str, subtype: str, tmp_path: Path) -> None:
+    data = made(0.1 * RAMP, form, subtype)
+    (tmp_path / "download").write_bytes(data)
+    assert looks_like_sound(data)
+    assert looks_like_sound(tmp_path / "download")
+    assert looks_like_sound(tmp_path / "missing.mp3")
+    assert not looks_like_sound(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("start", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"\xff\xfe<\0", b"RIFF\0\0\0\0WEBP", b"GIF89a", b"\xff"])
+def test_what_begins_otherwise_is_none(start: bytes) -> None:
+    assert not looks_like_sound(start)
+    assert all(looks_like_sound(b"\xff" + bytes([layer]) + b"\x90\0") for layer in (0xFA, 0xFB, 0xF2, 0xF3, 0xE2, 0xE3))

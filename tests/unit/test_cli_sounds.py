@@ -130,3 +130,14 @@ def test_groups_of_sounds_are_bounded_by_their_samples(
     sound.unlink()
     assert len(cli("tokenize", tmp_path, "-m", sound_model, "--json").json) == 5
     assert held == [2, 1, 1, 1]
+
+
+def test_info_tells_the_delay(cli: Any, sound_model: Path, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli("tokenize", sound, "-m", sound_model).code == 0
+    assert cli("info", sound.with_suffix(".smt"), "--json").json[0]["streams"][0]["delay_seconds"] is None, "nobody knows the model"
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "1").symlink_to(sound_model)
+    monkeypatch.setenv("SMALTI_MODELS", str(tmp_path))
+    (about,) = cli("info", sound.with_suffix(".smt"), "--json").json
+    assert about["streams"][0]["delay_seconds"] == 0.01
+    assert "  delay        10 ms in a stream, 1 frame" in cli("info", sound.with_suffix(".smt")).out

@@ -52,7 +52,7 @@ def test_a_page_with_its_files_beside_it(sound_model: Path, tmp_path: Path, monk
     assert "http" not in text, "it works offline"
     assert "a &lt;b&gt;.wav" in text
     assert text.count("<audio") == 6
-    assert re.search(r"Opus, 6 kbps asked <b>\d+\.\d\d kbps</b>", text)
+    assert re.search(r"Opus voip, 6 kbps asked <b>\d+\.\d\d kbps</b>", text)
     assert "0.5 s, 24000 Hz, 2 channels" in text
     assert "<dt>SI-SDR, dB</dt><dd>\N{EN DASH}</dd>" in text, "silence has no ratio"
     assert np.abs(read_audio(out / "001-original.wav").samples - tone(300).samples).max() <= 2**-15

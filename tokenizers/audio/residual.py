@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from smalti.tokenizers.audio.delay import Delay, delay_of
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.audio.sounds import (
     batches_of,
@@ -81,6 +82,13 @@ class AudioResidual:
         if self._fingerprint is None:
             self._fingerprint = fingerprint(to_dict(self.config), self.tensors())
         return self._fingerprint
+
+    @property
+    def delay(self) -> Delay:
+        """How much later sound can come out than it went in."""
+        found = delay_of(self.config.kind, to_dict(self.config))
+        assert found is not None
+        return found
 
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""

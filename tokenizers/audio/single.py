@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from smalti.tokenizers.audio.delay import Delay, delay_of
 from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
 from smalti.tokenizers.audio.sounds import (
     batches_of,
@@ -92,6 +93,13 @@ class AudioSingle:
         if self._fingerprint is None:
             self._fingerprint = fingerprint(to_dict(self.config), self.tensors())
         return self._fingerprint
+
+    @property
+    def delay(self) -> Delay:
+        """How much later sound can come out than it went in."""
+        found = delay_of(self.config.kind, to_dict(self.config))
+        assert found is not None
+        return found
 
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""

@@ -204,8 +204,16 @@ def compress(
     Raises UsageError where not even the first stage fits, SignalError where the signal cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
-    given = signal if isinstance(signal, Image | Audio) else read(signal)
+    given = signal if isinstance(signal, Image | Audio) else _read_for(model, signal)
     return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(given, target)
+
+
+def _read_for(model: str | os.PathLike[str], source: PathOrBytes) -> Image | Audio:
+    """What a model takes of a file: of a film, a model of sound takes the soundtrack."""
+    from smalti.codecs.media.audio import read_audio
+
+    hears = zoo.find(os.fspath(model)).kind.startswith("audio") and isinstance(source, str | os.PathLike | bytes)
+    return read_audio(source) if hears else read(source)
 
 
 def decompress(

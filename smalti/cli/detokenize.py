@@ -101,7 +101,7 @@ def _one(
     from smalti import api
     from smalti.cli.files import PIPE, name_of, read, write
     from smalti.cli.signals import size_of
-    from smalti.codecs.media.audio import encode_audio
+    from smalti.codecs.media.audio import encode_audio, encode_into
     from smalti.codecs.media.images import encode_image
     from smalti.tokenizers.signals import Audio, Image
 
@@ -114,11 +114,12 @@ def _one(
     _check_suffix(job.target, "samples" in tokens.layout.size)
     (signal,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
     assert isinstance(signal, Image | Audio)
-    if isinstance(signal, Audio):
-        data = encode_audio(signal, Path(job.target).suffix if job.target != PIPE else ".wav", job.target)
+    if isinstance(signal, Image):
+        write(job.target, encode_image(signal, Path(job.target).suffix if job.target != PIPE else ".png", job.target))
+    elif job.target == PIPE:
+        write(PIPE, encode_audio(signal, ".wav"))
     else:
-        data = encode_image(signal, Path(job.target).suffix if job.target != PIPE else ".png", job.target)
-    write(job.target, data)
+        write(job.target, lambda file: encode_into(file, signal, Path(job.target).suffix, job.target))
     return {
         "source": job.source,
         "target": job.target,

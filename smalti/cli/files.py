@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from smalti.codecs.media.files import MAX_FILE_BYTES, list_files, read_bytes, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
@@ -66,9 +67,10 @@ def read(source: str) -> bytes:
     return data
 
 
-def write(target: str, data: bytes) -> None:
-    """The result, whole or not at all; a folder that is missing is made."""
+def write(target: str, data: bytes | Callable[[BinaryIO], object]) -> None:
+    """The result, whole or not at all; a folder that is missing is made. data: bytes, or for a file what writes them."""
     if target == PIPE:
+        assert isinstance(data, bytes)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return

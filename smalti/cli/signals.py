@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 def hears(model: str | None, sources: Sequence[str]) -> bool:
     """Whether a model is one of sound; UsageError where none is named and the sources are sounds."""
-    from smalti.codecs.media.files import AUDIO_SUFFIXES
     from smalti.tokenizers import zoo
 
     if model is None:
-        sounds = [source for source in sources if Path(source).suffix.lower() in AUDIO_SUFFIXES]
+        sounds = [source for source in sources if Path(source).suffix.lower() in suffixes(True)]
         if sounds:
             raise UsageError(f"{sounds[0]}: a sound, and the default model is one of pictures; name a model of sound with -m")
         return False
@@ -31,9 +30,9 @@ def hears(model: str | None, sources: Sequence[str]) -> bool:
 
 def suffixes(sound: bool) -> tuple[str, ...]:
     """The endings that count inside a folder."""
-    from smalti.codecs.media.files import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+    from smalti.codecs.media.files import AUDIO_SUFFIXES, FILM_SUFFIXES, IMAGE_SUFFIXES
 
-    return AUDIO_SUFFIXES if sound else IMAGE_SUFFIXES
+    return (*AUDIO_SUFFIXES, *FILM_SUFFIXES) if sound else IMAGE_SUFFIXES
 
 
 def holds_sound(file: str, model: str | None) -> bool | None:

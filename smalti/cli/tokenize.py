@@ -46,9 +46,9 @@ def command(
 ) -> int:  # fmt: skip
     """Turn pictures or sounds into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
-    SRC is a picture, a folder of pictures (with all folders in it), or - for standard input; with a model of sound, a sound file or a
-    folder of them. A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or --stages (one of
-    them) allow.
+    SRC is a picture, a folder of pictures (with all folders in it), or - for standard input; with a model of sound, a sound file, a film
+    with sound, or a folder of them. A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or
+    --stages (one of them) allow.
 
     Exit code 1: done, but a picture lost something visible (transparency, later frames, depth beyond 8 bits) or could not be read; stderr
     says which.
@@ -108,14 +108,14 @@ def _written_together(
 def _signal(job: Job, sound: bool, codec: NeuralCodec) -> Image | Audio:
     """What a file holds; refused by name where the model takes no such size."""
     from smalti import api
-    from smalti.cli.files import name_of, read
+    from smalti.cli.files import PIPE, name_of, read
     from smalti.codecs.media.audio import read_audio
     from smalti.codecs.media.images import read_image
     from smalti.tokenizers.audio.sounds import size_of_sound
 
     if not sound:
         return read_image(read(job.source), name_of(job.source))
-    audio = read_audio(read(job.source), name_of(job.source))
+    audio = read_audio(job.source if job.source != PIPE else read(PIPE), name_of(job.source))
     api.with_name(name_of(job.source), lambda: codec.tokenizer.layout(size_of_sound(audio).signal))
     return audio
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import smalti
-from smalti.codecs.bitstream import write
+from smalti.codecs.bitstream import parse, write
 from smalti.codecs.media.audio import read_audio, write_audio
-from smalti.codecs.neural import info_of
+from smalti.codecs.neural import NeuralCodec, info_of
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.signals import Audio
@@ -76,8 +76,6 @@ def test_a_chunked_file_is_cut_in_levels_and_in_time(sound_model: Path, sound: P
     audio = Audio(np.tile(smalti.read(sound).samples, (1, 40)), 44100)  # type: ignore[union-attr]
     (tokens,) = tokenizer.encode([audio])
     data = write(tokens, UniformPrior(), info_of(tokenizer, audio, tokens, UniformPrior.id), "chunked")
-    from smalti.codecs.bitstream import parse
-
     file = parse(data)
     assert file.streams[0].grouped
     assert file.segments() > 2
@@ -141,3 +139,11 @@ def test_info_tells_the_delay(cli: Any, sound_model: Path, sound: Path, tmp_path
     (about,) = cli("info", sound.with_suffix(".smt"), "--json").json
     assert about["streams"][0]["delay_seconds"] == 0.01
     assert "  delay        10 ms in a stream, 1 frame" in cli("info", sound.with_suffix(".smt")).out
+
+
+def test_sounds_of_more_than_a_minute_are_chunked(sound_model: Path) -> None:
+    tokenizer = zoo.load(str(sound_model))
+    for seconds, form in ((60, "solo"), (61, "chunked")):
+        (tokens,) = tokenizer.encode([Audio(np.zeros((1, 8000 * seconds), np.float32), 8000)])
+        data = NeuralCodec(tokenizer, UniformPrior()).pack(tokens.prefix(1))
+        assert parse(data).form == form

@@ -23,7 +23,7 @@ from smalti.tokenizers.audio.sounds import (
     size_of,
     size_of_sound,
     sound_of,
-    to_network,
+    waves_of,
 )
 from smalti.tokenizers.audio.stream import DecoderStream, EncoderStream
 from smalti.tokenizers.configs import to_dict
@@ -35,7 +35,8 @@ from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 PIECE_FRAMES = 512  # that pass the network at a time: about ten seconds
-BATCH_CHANNELS = 8  # of all sounds of one length together
+BATCH_CHANNELS = 8  # of all sounds of about one length together
+SHORTEST = 0.75  # of the longest of a batch: the rest of a shorter one is worked on for nothing
 
 
 class AudioResidual:
@@ -98,12 +99,13 @@ class AudioResidual:
 
     @torch.inference_mode()
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
-        """Tokens of each sound. Lengths, rates and channels may differ; those of one length share batches."""
+        """Tokens of each sound. Lengths, rates and channels may differ; those of about one length share batches, since nothing that
+        comes behind a sound's end changes it."""
         sounds = [sound_of(signal, self.name) for signal in signals]
         layouts = [self.layout(size_of_sound(sound).signal) for sound in sounds]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
-        for batch in batches_of(layouts, self.batch_channels):
-            waves = torch.from_numpy(np.concatenate([to_network(sounds[i], self.config.rate, self.config.hop) for i in batch]))[:, None]
+        for batch in batches_of(layouts, self.batch_channels, SHORTEST):
+            waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, self.config.hop))[:, None]
             memory = Memory()
             for piece in self._pieces(waves.shape[-1] // self.config.hop):
                 samples = waves[..., piece.start * self.config.hop : piece.stop * self.config.hop]
@@ -111,7 +113,8 @@ class AudioResidual:
                     levels = self.net.tokenize(samples.to(self.device), memory)
                 for level, indices in enumerate(levels):
                     for i, found in zip(batch, np.split(indices.cpu().numpy(), borders_of(batch, layouts)), strict=True):
-                        arrays[i][level][:, piece] = found
+                        own = arrays[i][level][:, piece]
+                        own[:] = found[:, : own.shape[1]]
         return [Tokens(layout, array) for layout, array in zip(layouts, arrays, strict=True)]
 
     @torch.inference_mode()
@@ -121,16 +124,19 @@ class AudioResidual:
             self._check(item)
         layouts = [item.layout for item in tokens]
         sounds: dict[int, Signal] = {}
-        for batch in batches_of(layouts, self.batch_channels):
-            memory, waves = Memory(), []
-            for piece in self._pieces(layouts[batch[0]].stages[0].shape[1]):
+        for batch in batches_of(layouts, self.batch_channels, SHORTEST):
+            frames = layouts[batch[0]].stages[0].shape[1]
+            rows = sum(layouts[i].stages[0].shape[0] for i in batch)
+            memory, waves = Memory(), np.empty((rows, frames * self.config.hop), np.float32)
+            for piece in self._pieces(frames):
                 levels = [
-                    torch.from_numpy(np.concatenate([tokens[i].arrays[level][:, piece] for i in batch]).astype(np.int64)).to(self.device)
+                    torch.from_numpy(np.concatenate([_filled(tokens[i].arrays[level], piece) for i in batch])).to(self.device)
                     for level in range(len(layouts[batch[0]].stages))
                 ]
                 with full_precision(self.device):
-                    waves.append(self.net.detokenize(levels, memory)[:, 0].cpu().numpy())
-            for i, wave in zip(batch, np.split(np.concatenate(waves, 1), borders_of(batch, layouts)), strict=True):
+                    drawn = self.net.detokenize(levels, memory)[:, 0]
+                waves[:, piece.start * self.config.hop : piece.stop * self.config.hop] = drawn.cpu().numpy()
+            for i, wave in zip(batch, np.split(waves, borders_of(batch, layouts)), strict=True):
                 sounds[i] = from_network(wave, self.config.rate, size_of(layouts[i].signal, self.config.rate, self.name))
         return [sounds[i] for i in range(len(tokens))]
 
@@ -149,3 +155,9 @@ class AudioResidual:
     def _check(self, tokens: Tokens) -> None:
         tokens.check_prefix_of(self.layout(tokens.layout.signal), self.name)
         tokens.check_unmasked(self.name)
+
+
+def _filled(array: np.ndarray, piece: slice) -> np.ndarray:
+    """int64 (channels, frames of the piece): tokens, 0 beyond their end."""
+    own = array[:, piece].astype(np.int64)
+    return np.pad(own, ((0, 0), (0, piece.stop - piece.start - own.shape[1])))

@@ -24,7 +24,7 @@ from smalti.tokenizers.audio.sounds import (
     size_of,
     size_of_sound,
     sound_of,
-    to_network,
+    waves_of,
 )
 from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.nets.precision import full_precision
@@ -115,7 +115,7 @@ class AudioSingle:
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
         hop = self.config.hop
         for batch in batches_of(layouts, self.batch_channels):
-            waves = torch.from_numpy(np.concatenate([to_network(sounds[i], self.config.rate, hop) for i in batch]))[:, None]
+            waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, hop))[:, None]
             for stretch in self._stretches(waves.shape[-1] // hop, self.net.encoder_margin):
                 samples = waves[..., stretch.outer.start * hop : stretch.outer.stop * hop]
                 with full_precision(self.device):
@@ -135,8 +135,9 @@ class AudioSingle:
         sounds: dict[int, Signal] = {}
         hop = self.config.hop
         for batch in batches_of(layouts, self.batch_channels):
-            waves = []
-            for stretch in self._stretches(layouts[batch[0]].stages[0].shape[1], self.net.decoder_margin):
+            frames = layouts[batch[0]].stages[0].shape[1]
+            waves = np.empty((sum(layouts[i].stages[0].shape[0] for i in batch), frames * hop), np.float32)
+            for stretch in self._stretches(frames, self.net.decoder_margin):
                 stages = [
                     torch.from_numpy(np.concatenate([tokens[i].arrays[k][:, stretch.outer] for i in batch]).astype(np.int64)).to(
                         self.device
@@ -145,8 +146,10 @@ class AudioSingle:
                 ]
                 with full_precision(self.device):
                     drawn = self.net.detokenize(stages)[:, 0].cpu().numpy()
-                waves.append(drawn[:, stretch.trim.start * hop : stretch.trim.stop * hop])
-            for i, wave in zip(batch, np.split(np.concatenate(waves, 1), borders_of(batch, layouts)), strict=True):
+                waves[:, stretch.inner.start * hop : stretch.inner.stop * hop] = drawn[
+                    :, stretch.trim.start * hop : stretch.trim.stop * hop
+                ]
+            for i, wave in zip(batch, np.split(waves, borders_of(batch, layouts)), strict=True):
                 sounds[i] = from_network(wave, self.config.rate, size_of(layouts[i].signal, self.config.rate, self.name))
         return [sounds[i] for i in range(len(tokens))]
 

@@ -180,6 +180,16 @@ def test_channels_and_levels_keep_their_places(tokenizer: AudioResidual) -> None
     assert np.abs(both.samples - np.clip(sounds.left_right(rows), -1, 1)).max() < 1e-5
 
 
+def test_margins_are_what_the_decoder_sees(tokenizer: AudioResidual) -> None:
+    z = torch.randn(1, tokenizer.net.quantizer.dim, 60)
+    changed = z.clone()
+    changed[..., 20] += 1
+    moved = (tokenizer.net.decode(z) - tokenizer.net.decode(changed)).abs().unflatten(-1, (60, -1)).amax((0, 1, 3)) > 0
+    assert int(torch.nonzero(moved).min()) == 20
+    assert int(torch.nonzero(moved).max()) <= 20 + tokenizer.margins.before
+    assert tokenizer.margins.before <= int(torch.nonzero(moved).max()) - 20 + 2, "and hardly more"
+
+
 def test_few_tokens_do_not_become_gigabytes(tokenizer: AudioResidual) -> None:
     def layout(samples: int, rate: int) -> None:
         tokenizer.layout((("samples", samples), ("rate", rate), ("channels", 1)))

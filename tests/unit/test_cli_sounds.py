@@ -147,3 +147,29 @@ def test_sounds_of_more_than_a_minute_are_chunked(sound_model: Path) -> None:
         (tokens,) = tokenizer.encode([Audio(np.zeros((1, 8000 * seconds), np.float32), 8000)])
         data = NeuralCodec(tokenizer, UniformPrior()).pack(tokens.prefix(1))
         assert parse(data).form == form
+
+
+def test_a_stretch_is_that_of_the_whole(cli: Any, sound_model: Path, sound: Path, tmp_path: Path) -> None:
+    audio = Audio(np.tile(smalti.read(sound).samples, (1, 62)), 44100)  # type: ignore[union-attr]
+    data = smalti.compress(audio, str(sound_model), stages=2, device="cpu")
+    assert parse(data).form == "chunked"
+    whole = smalti.decompress(data, str(sound_model), device="cpu")
+    assert isinstance(whole, Audio)
+    for start, end in ((None, 0.5), (0.0123, 1.0), (31.337, 33.1), (60.0, None), (61.9, 99.0), (None, None)):
+        part = smalti.decompress(data, str(sound_model), device="cpu", start=start, end=end)
+        first, last = round((start or 0) * 44100), whole.samples.shape[1] if end is None else round(end * 44100)
+        assert isinstance(part, Audio)
+        assert part.samples.shape == whole.samples[:, first:last].shape
+        assert np.abs(part.samples - whole.samples[:, first:last]).max() < 1e-4
+    (tmp_path / "long.smt").write_bytes(data)
+    (made,) = cli("detokenize", tmp_path / "long.smt", "-m", sound_model, "--start", "2s", "--end", "2.5", "--json").json
+    assert (made["samples"], made["stages"]) == (22050, 2)
+    assert read_audio(tmp_path / "long.wav").samples.shape == (2, 22050)
+    call = ("detokenize", tmp_path / "long.smt", "-m", sound_model, "--force")
+    assert "nothing lies from 70 s to the end of a sound of 62.000 s" in cli(*call, "--start", "70").refusal()
+    assert "no time in seconds" in cli(*call, "--start", "-1").refusal()
+    assert "neither --bytes nor --conceal" in cli(*call, "--start", "1", "--conceal").refusal()
+
+
+def test_pictures_have_no_stretch_of_time(cli: Any, samples: Any) -> None:
+    assert "times of a sound" in cli("detokenize", samples.solo, "-o", "a.png", "--start", "1").refusal()

@@ -6,6 +6,7 @@ itself, and the same memory makes streams, see `stream.py`. The delay of a strea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from smalti.tokenizers.audio.delay import Delay, delay_of
+from smalti.tokenizers.audio.excerpt import Margins
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.audio.sounds import (
     batches_of,
@@ -27,7 +29,7 @@ from smalti.tokenizers.audio.sounds import (
 )
 from smalti.tokenizers.audio.stream import DecoderStream, EncoderStream
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.nets.causal import Memory
+from smalti.tokenizers.nets.causal import CausalConv, CausalUpsample, Memory
 from smalti.tokenizers.nets.precision import full_precision
 from smalti.tokenizers.nets.stored import filled, halvable, tensors_of
 from smalti.tokenizers.signals import Signal
@@ -90,6 +92,11 @@ class AudioResidual:
         found = delay_of(self.config.kind, to_dict(self.config))
         assert found is not None
         return found
+
+    @property
+    def margins(self) -> Margins:
+        """Frames before a frame that its sound depends on."""
+        return Margins(_reach(self.net.decoder), 0)
 
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""
@@ -161,3 +168,14 @@ def _filled(array: np.ndarray, piece: slice) -> np.ndarray:
     """int64 (channels, frames of the piece): tokens, 0 beyond their end."""
     own = array[:, piece].astype(np.int64)
     return np.pad(own, ((0, 0), (0, piece.stop - piece.start - own.shape[1])))
+
+
+def _reach(decoder: torch.nn.Module) -> int:
+    """Frames that its layers see of what has passed, rounded up; layers lie in the order in which they run."""
+    seen, scale = 0.0, 1
+    for layer in decoder.modules():
+        if isinstance(layer, CausalConv):
+            seen += layer.context / scale
+        elif isinstance(layer, CausalUpsample):
+            seen, scale = seen + 1 / scale, scale * layer.stride
+    return math.ceil(seen)

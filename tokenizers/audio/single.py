@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from smalti.tokenizers.audio.delay import Delay, delay_of
+from smalti.tokenizers.audio.excerpt import Margins
 from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
 from smalti.tokenizers.audio.sounds import (
     batches_of,
@@ -100,6 +101,11 @@ class AudioSingle:
         found = delay_of(self.config.kind, to_dict(self.config))
         assert found is not None
         return found
+
+    @property
+    def margins(self) -> Margins:
+        """Frames to each side of a frame that its sound depends on."""
+        return Margins(self.net.decoder_margin, self.net.decoder_margin)
 
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""

@@ -10,7 +10,6 @@ second and named beside it.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,12 @@ from pathlib import Path
 import numpy as np
 
 HALVES = ("tokenize", "detokenize")
+ONE_HALF = """
+import resource, sys
+from smalti.cli import program
+program.main(sys.argv[1:], standalone_mode=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
 
 
 def write_noise(path: Path, seconds: int, rate: int, channels: int) -> None:
@@ -44,19 +49,11 @@ def save_untrained(recipe: str, folder: Path) -> None:
 
 
 def run(half: str, source: Path, target: Path, model: str) -> tuple[float, float]:
-    """(seconds, peak megabytes) of one half in a fresh process."""
-    code = f"import sys; from smalti.recipes.bench.long_sound import one; one({half!r}, {str(source)!r}, {str(target)!r}, {model!r})"
+    """(seconds, peak megabytes) of one half in a fresh process, on one thread."""
+    arguments = [half, str(source), "-m", model, "-o", str(target), "--threads", "1", "--force", "-q"]
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", ONE_HALF, *arguments], check=True, capture_output=True, text=True)
     return time.monotonic() - started, float(done.stdout.split()[-1])
-
-
-def one(half: str, source: str, target: str, model: str) -> None:
-    """One half in this process, on one thread; prints its peak in megabytes."""
-    from smalti.cli import program
-
-    program.main([half, source, "-m", model, "-o", target, "--threads", "1", "--force", "-q"], standalone_mode=False)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def main() -> None:

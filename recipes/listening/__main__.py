@@ -23,7 +23,7 @@ from smalti.recipes.listening.spectrogram import loudest_of, spectrogram
 from smalti.recipes.sounds import judges_of, scores_of
 from smalti.tokenizers.contracts import Metric
 from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
-from smalti.tokenizers.signals import Audio
+from smalti.tokenizers.signals import Audio, Signal
 
 PAGE = "index.html"
 
@@ -39,7 +39,6 @@ def write_page(sounds: Sequence[Sound], settings: Sequence[Setting], judges: dic
         for k, setting in enumerate(settings):
             data = setting.codec.compress(sound.audio, setting.target)
             decoded = setting.codec.decompress(data)
-            assert isinstance(decoded, Audio)
             sizes[k] += len(data)
             scores = scores_of(judges, sound.audio, decoded)
             kbps = 8 * len(data) / sound.audio.seconds / 1000
@@ -64,8 +63,10 @@ def write_page(sounds: Sequence[Sound], settings: Sequence[Setting], judges: dic
 
 
 def _version(
-    folder: Path, name: str, label: str, audio: Audio, loudest: float, kbps: float | None = None, scores: dict | None = None
+    folder: Path, name: str, label: str, audio: Signal, loudest: float, kbps: float | None = None, scores: dict | None = None
 ) -> Version:
+    if not isinstance(audio, Audio):
+        raise UsageError(f"{label}: decodes to no sound; name codecs of sounds")
     write_atomically(folder / f"{name}.wav", encode_audio(audio, ".wav", name))
     write_image(spectrogram(audio, loudest), folder / f"{name}.png")
     return Version(label, f"{name}.wav", f"{name}.png", kbps, scores)

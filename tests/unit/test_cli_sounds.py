@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 import smalti
 from smalti.codecs.bitstream import parse, write
@@ -173,3 +174,23 @@ def test_a_stretch_is_that_of_the_whole(cli: Any, sound_model: Path, sound: Path
 
 def test_pictures_have_no_stretch_of_time(cli: Any, samples: Any) -> None:
     assert "times of a sound" in cli("detokenize", samples.solo, "-o", "a.png", "--start", "1").refusal()
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_U8"), ("WAV", "PCM_24"), ("FLAC", "PCM_24"), ("WAV", "FLOAT")])
+def test_samples_of_any_depth_go_all_the_way(cli: Any, sound_model: Path, tmp_path: Path, form: str, subtype: str) -> None:
+    tone = 0.4 * np.sin(0.05 * np.arange(2205))
+    soundfile.write(tmp_path / "a.snd", np.stack([tone, -tone], 1), 22050, format=form, subtype=subtype)
+    soundfile.write(tmp_path / "b.wav", np.stack([tone, -tone], 1), 22050, subtype="PCM_16")
+    for name in ("a.snd", "b.wav"):
+        assert cli("tokenize", tmp_path / name, "-m", sound_model).code == 0
+        assert cli("detokenize", tmp_path / f"{name[0]}.smt", "-m", sound_model, "-o", tmp_path / f"{name[0]}-back.wav").code == 0
+    a, b = (read_audio(tmp_path / f"{name}-back.wav") for name in "ab")
+    assert (a.samples.shape, a.rate) == ((2, 2205), 22050)
+    assert np.sqrt(np.mean((a.samples - b.samples) ** 2)) <= 0.5 * np.sqrt(np.mean(b.samples**2)), "one sound, whatever held it"
+
+
+def test_ten_seconds_cost_what_their_tokens_do(sound_model: Path) -> None:
+    tokenizer = zoo.load(str(sound_model))
+    (tokens,) = tokenizer.encode([Audio(np.random.default_rng(0).uniform(-0.3, 0.3, (1, 160000)).astype(np.float32), 16000)])
+    data = NeuralCodec(tokenizer, UniformPrior()).pack(tokens)
+    assert tokens.uniform_bits / 8 < len(data) < 1.03 * tokens.uniform_bits / 8 + 40

@@ -24,6 +24,7 @@ CODECS = {
 
 SOUND_CODECS = {
     "opus": "smalti.codecs.classical.opus:Opus",
+    "opus-audio": "smalti.codecs.classical.opus:opus_audio",
     "lyra": "smalti.codecs.classical.lyra:Lyra",
 }
 

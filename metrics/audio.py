@@ -8,7 +8,10 @@ import torch
 from smalti.metrics import spectra
 from smalti.metrics.sounds import BelowFourKilohertz, both
 from smalti.tokenizers.contracts import Score
+from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.signals import Signal
+
+LIMIT_DB = 100.0
 
 
 class MelDistance:
@@ -43,27 +46,30 @@ class STFTDistance:
 
 class SISDR:
     """Scale-invariant signal-to-distortion ratio (Le Roux et al., arXiv 1811.02508), means taken off; generative decoders score low by
-    it."""
+    it.
+
+    Values end at 100 dB in both directions, so that means stay numbers: float32 tells no more apart. Silent channels have no ratio, and
+    are left out.
+    """
 
     name = "si-sdr"
 
     def __call__(self, reference: Signal, decoded: Signal) -> Score:
-        """Score one pair; infinite for equal sounds, minus infinity for silence against sound."""
+        """Score one pair: 100 for equal sounds, -100 for silence against sound; SignalError where the reference is silent."""
         a, b = both(reference, decoded)
-        values = [_si_sdr(x, y) for x, y in zip(a.samples.astype(np.float64), b.samples.astype(np.float64), strict=True)]
-        return Score(float(np.mean(values)), "dB", "higher", f"zero mean, mean over channels, {a.rate} Hz")
+        values = [_si_sdr(x.astype(np.float64), y.astype(np.float64)) for x, y in zip(a.samples, b.samples, strict=True) if np.ptp(x)]
+        if not values:
+            raise SignalError("a silent sound has no si-sdr; take another, or leave the metric out")
+        return Score(float(np.mean(values)), "dB", "higher", f"zero mean, within {LIMIT_DB:g} dB, mean over sounding channels, {a.rate} Hz")
 
 
 def _si_sdr(reference: np.ndarray, decoded: np.ndarray) -> float:
-    if np.array_equal(reference, decoded):
-        return float("inf")
     reference, decoded = reference - reference.mean(), decoded - decoded.mean()
-    energy = float(reference @ reference)
-    target = reference * (float(decoded @ reference) / energy) if energy else np.zeros_like(reference)
+    target = reference * (float(decoded @ reference) / float(reference @ reference))
     kept, lost = float(target @ target), float(np.square(decoded - target).sum())
     if not kept:
-        return float("-inf")
-    return 10 * float(np.log10(kept / lost)) if lost else float("inf")
+        return -LIMIT_DB
+    return float(np.clip(10 * np.log10(kept / lost), -LIMIT_DB, LIMIT_DB)) if lost else LIMIT_DB
 
 
 def mel_distance_4k() -> BelowFourKilohertz:

@@ -1,7 +1,7 @@
 """Metrics and tasks by name: "module:factory"; other distributions add theirs by entry points `smalti.metrics` and `smalti.tasks`.
 
 A metric scores one pair of signals, a task a whole set of them. A factory is called without arguments, or with `device` ("cpu", "cuda")
-and, a task's, with `labels` (one class number for each signal) where it has parameters of those names.
+and, a task's, with `labels` (one class number for each signal) and `texts` (what is said in each), where it has parameters of those names.
 """
 
 from __future__ import annotations
@@ -66,14 +66,19 @@ def resolve(name: str, device: str = "cpu") -> Metric:
     return factory(device=device) if "device" in parameters else factory()
 
 
-def resolve_task(name: str, device: str = "cpu", labels: Sequence[int] | None = None) -> Task:
-    """The task of a name; UsageError where nobody knows it or it wants labels, ModelError where it or its network is not at hand."""
+def resolve_task(name: str, device: str = "cpu", labels: Sequence[int] | None = None, texts: Sequence[str] | None = None) -> Task:
+    """The task of a name; UsageError where nobody knows it or it wants labels, ModelError where it or its network is not at hand.
+
+    texts: a task that takes them does without where there are none.
+    """
     factory, parameters = _factory("task", name, known_tasks())
     arguments: dict[str, Any] = {"device": device} if "device" in parameters else {}
     if "labels" in parameters:
         if labels is None:
             raise UsageError(f"task {name!r} needs labels, one class number for each signal; found none")
         arguments["labels"] = labels
+    if "texts" in parameters and texts is not None:
+        arguments["texts"] = texts
     return factory(**arguments)
 
 

@@ -1,12 +1,14 @@
 """Sound models beside Opus and Lyra: rates of real files, distances, and speed, on the same sounds.
 
-    python -m smalti.recipes.audio_table SPEECH --only-rate 16000 --model audio-residual-16k --rival opus:6 --rival lyra:1
+    python -m smalti.recipes.audio_table SPEECH --only-rate 16000 --model audio-residual-16k:2,6,12 --rival opus:6 --rival lyra:1
 
-Each model is measured at every decodable number of stages (of many, at doubled lengths), or at the number behind its colon; each rival at
-the quality behind its own: for Opus the kbps that it is asked for, for Lyra 1, 2 or 3. kbps are all bytes of all files over all seconds;
+Each model is measured at every decodable number of stages (of many, at doubled lengths), at the numbers behind its colon, or at files of
+at most the rates of --kbps; each rival at the quality behind its own: for Opus the kbps that it is asked for, for Lyra 1, 2 or 3.
+opus codes as for speech (libopus's application voip), opus-audio as for anything. kbps are all bytes of all files over all seconds;
 payload leaves out what is not coded sound (a rival's head and lengths of packets, our headers). Scores are means over files, at each
 file's own rate; what a metric cannot score is left out and counted. Speed is seconds of sound per second of processor time, on one
-thread. With --transcripts (JSON, file name -> text) the word error rate is Whisper's, beside that of the originals.
+thread, after a first sound that is not counted. With --transcripts (JSON, file name or end of its path -> text) the word error rate is
+Whisper's, beside that of the originals. --by-kind makes a table of each folder that sounds lie in, as in speech/ and music/.
 
 Markdown goes to standard output. SI-SDR flatters none: Opus shifts phases (its filter against rumble, on purpose), and so do networks.
 """
@@ -19,35 +21,37 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from smalti.codecs.bitstream import report
 from smalti.codecs.classical.lyra import Lyra
 from smalti.codecs.classical.opus import Opus
 from smalti.codecs.media.audio import read_audio
 from smalti.codecs.media.files import list_sounds, write_atomically
+from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.registry import resolve as resolve_codec
 from smalti.metrics.machine.recognition import word_error_rate
 from smalti.metrics.registry import resolve as resolve_metric
 from smalti.recipes import models
+from smalti.recipes.sounds import METRICS, TITLES, payload_bytes, read_texts, scores_of, text_of
 from smalti.recipes.training.sheet import shown_cuts
 from smalti.tokenizers.contracts import Codec, Metric, Target
 from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
-from smalti.tokenizers.signals import Audio
+from smalti.tokenizers.signals import Audio, Signal
+from smalti.tokenizers.tokens import Tokens
 
-METRICS = ("mel-distance", "mel-distance-4k", "stoi", "pesq-wb", "si-sdr")
-TITLES = {"mel-distance": "mel", "mel-distance-4k": "mel < 4 kHz", "stoi": "STOI", "pesq-wb": "PESQ-wb", "si-sdr": "SI-SDR, dB"}
+WARM_UP_SECONDS = 1
 SIZE = (("samples", 1), ("rate", 16000), ("channels", 1))
 
 
 @dataclass(frozen=True)
 class Sound:
-    """text: what is said in it, where that is known."""
+    """text: what is said in it, where that is known. kind: the folder it lies in."""
 
     name: str
     audio: Audio
     text: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Setting:
 @dataclass(frozen=True)
 class Row:
     """What a setting made of all sounds. unscored: by metric, how many sounds it could not score; word_error_rate: over those with a
-    text. encode_speed, decode_speed: seconds of sound per second of processor time."""
+    text. encode_speed, decode_speed: seconds of sound per second of processor time. kind: of sounds, where tables are by kind."""
 
     codec: str
     files: int
@@ -74,6 +78,15 @@ class Row:
     encode_speed: float
     decode_speed: float
     word_error_rate: float | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What a model's encoder made of a sound, and the processor time it took: all its settings start from there."""
+
+    tokens: Tokens
+    seconds: float
 
 
 @dataclass
@@ -85,7 +98,7 @@ class _Tally:
     encode_seconds: float = 0.0
     decode_seconds: float = 0.0
     scores: dict[str, list[float]] = field(default_factory=dict)
-    heard: list[Audio] = field(default_factory=list)
+    heard: list[Signal] = field(default_factory=list)
 
 
 def measure(
@@ -100,11 +113,13 @@ def measure(
     recognition = word_error_rate([sound.text or "" for sound in spoken]) if words else None
     originals = [sound.audio for sound in spoken]
     rows = []
+    encoded: dict[tuple[int, int], _Encoded] = {}
     for setting in settings:
         started = time.monotonic()
         tally = _Tally()
-        for sound in sounds:
-            _add(tally, setting, sound, judges, keep=words and sound.text is not None)
+        _warm_up(setting, sounds[0].audio)
+        for number, sound in enumerate(sounds):
+            _add(tally, setting, (number, sound), judges, encoded, keep=words and sound.text is not None)
         errors = recognition(originals, tally.heard).value if recognition else None
         rows.append(_row(setting.label, tally, len(sounds), seconds, errors))
         if not quiet:
@@ -116,23 +131,42 @@ def measure(
     return rows
 
 
-def _add(tally: _Tally, setting: Setting, sound: Sound, judges: Mapping[str, Metric], keep: bool) -> None:
+def _warm_up(setting: Setting, audio: Audio) -> None:
+    """Load and compile what the first call alone would pay for."""
+    start = Audio(audio.samples[:, : WARM_UP_SECONDS * audio.rate], audio.rate)
+    setting.codec.decompress(setting.codec.compress(start, replace(setting.target, kbps=None)))
+
+
+def _add(
+    tally: _Tally,
+    setting: Setting,
+    numbered: tuple[int, Sound],
+    judges: Mapping[str, Metric],
+    encoded: dict[tuple[int, int], _Encoded],
+    keep: bool,
+) -> None:
+    number, sound = numbered
     before = time.process_time()
-    data = setting.codec.compress(sound.audio, setting.target)
+    if isinstance(setting.codec, NeuralCodec):
+        key = (id(setting.codec), number)
+        if key not in encoded:
+            (tokens,) = setting.codec.encode([sound.audio])
+            encoded[key] = _Encoded(tokens, time.process_time() - before)
+        shared = encoded[key]
+        before = time.process_time()
+        data = setting.codec.pack(shared.tokens, target=setting.target)
+        tally.encode_seconds += shared.seconds
+    else:
+        data = setting.codec.compress(sound.audio, setting.target)
     written = time.process_time()
     decoded = setting.codec.decompress(data)
     read = time.process_time()
-    assert isinstance(decoded, Audio)
     tally.bytes += len(data)
     tally.payload += payload_bytes(setting.codec, data)
     tally.encode_seconds += written - before
     tally.decode_seconds += read - written
-    for name, judge in judges.items():
-        found = tally.scores.setdefault(name, [])
-        try:
-            found.append(judge(sound.audio, decoded).value)
-        except SignalError:  # silence, or too short; counted
-            found.append(math.nan)
+    for name, score in scores_of(judges, sound.audio, decoded).items():
+        tally.scores.setdefault(name, []).append(math.nan if score is None else score.value)
     if keep:
         tally.heard.append(decoded)
 
@@ -153,22 +187,17 @@ def _row(label: str, tally: _Tally, files: int, seconds: float, errors: float | 
     )
 
 
-def payload_bytes(codec: Codec, data: bytes) -> int:
-    """Of a file, the bytes that are coded sound."""
-    if isinstance(codec, Opus | Lyra):
-        return codec.payload_bytes(data)
-    return sum(count for name, count in report.inspect(data).bytes if name == "payload")
-
-
-def ours(text: str) -> list[Setting]:
-    """A model at its numbers of stages, or, as in "audio-residual-16k:6", at one; UsageError, ModelError."""
-    base, _, number = text.rpartition(":")
-    name, stages = (base, number) if base and number.isdecimal() else (text, "")
+def ours(text: str, kbps: Sequence[float] = ()) -> list[Setting]:
+    """A model at its numbers of stages, or, as in "audio-residual-16k:6" or ":2,6", at some, or at rates; UsageError, ModelError."""
+    base, _, numbers = text.rpartition(":")
+    name, stages = (base, numbers) if base and all(part.isdecimal() for part in numbers.split(",")) else (text, "")
     codec = models.codec(name)
     known = codec.tokenizer.layout(SIZE).cuts  # UsageError of a model of pictures
-    cuts = [int(stages)] if stages else shown_cuts(known)
-    if cuts[0] not in known:
-        raise UsageError(f"{text!r}: the model decodes {', '.join(map(str, known))} stages, found {stages}")
+    if kbps and not stages:
+        return [Setting(f"{codec.name}, at most {rate:g} kbps", codec, Target(kbps=rate)) for rate in kbps]
+    cuts = [int(part) for part in stages.split(",")] if stages else shown_cuts(known)
+    if wrong := [cut for cut in cuts if cut not in known]:
+        raise UsageError(f"{text!r}: the model decodes {', '.join(map(str, known))} stages, found {wrong[0]}")
     return [Setting(f"{codec.name}, {cut} stage{'s' if cut > 1 else ''}", codec, Target(stages=cut)) for cut in cuts]
 
 
@@ -181,8 +210,10 @@ def rival(text: str) -> Setting:
         raise UsageError(f"no setting {text!r}; write CODEC:QUALITY, as in opus:6 or lyra:1") from None
     codec = resolve_codec(name)
     if not isinstance(codec, Opus | Lyra):
-        raise UsageError(f"{name!r} is no codec of sounds; the rivals are opus and lyra")
-    label = f"Opus, {float(quality):g} kbps asked" if isinstance(codec, Opus) else f"Lyra v2, quality {float(quality):g}"
+        raise UsageError(f"{name!r} is no codec of sounds; the rivals are opus, opus-audio and lyra")
+    label = (
+        f"Opus {codec.application}, {float(quality):g} kbps asked" if isinstance(codec, Opus) else f"Lyra v2, quality {float(quality):g}"
+    )
     return Setting(label, codec, target)
 
 
@@ -216,16 +247,8 @@ def as_json(rows: Sequence[Row]) -> str:
 def read_sounds(paths: Sequence[Path], only_rate: int | None = None, texts: Mapping[str, str] | None = None) -> list[Sound]:
     """Files, and folders of them; only_rate: those of this rate alone."""
     files = [path for item in paths for path in (list_sounds(item) if item.is_dir() else [item])]
-    sounds = [Sound(path.name, read_audio(path), (texts or {}).get(path.name)) for path in files]
+    sounds = [Sound(path.name, read_audio(path), text_of(texts or {}, path), path.absolute().parent.name) for path in files]
     return [sound for sound in sounds if only_rate in (None, sound.audio.rate)]
-
-
-def _texts(path: Path) -> dict[str, str]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {Path(name).name: str(text) for name, text in found.items()}
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path}: no JSON of file names and texts ({error})") from None
 
 
 def main() -> int:
@@ -233,12 +256,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m smalti.recipes.audio_table", description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("data", nargs="+", type=Path, help="sound files, or folders of them")
     parser.add_argument("--only-rate", type=int, help="take only files of this rate, in Hz")
-    parser.add_argument("--model", action="append", default=[], help="a model of ours, or MODEL:STAGES; may be given again")
+    parser.add_argument("--model", action="append", default=[], help="a model of ours, or MODEL:STAGES,STAGES; may be given again")
+    parser.add_argument("--kbps", action="append", default=[], type=float, help="measure models at files of at most this rate; again too")
     parser.add_argument("--rival", action="append", default=[], help="CODEC:QUALITY, as opus:6 or lyra:1; may be given again")
     parser.add_argument(
         "--metric", action="append", default=[], help="a metric of the registry in place of the usual ones; may be given again"
     )
     parser.add_argument("--transcripts", type=Path, help="JSON of file names and texts: adds the word error rate, on files that have one")
+    parser.add_argument("--by-kind", action="store_true", help="a table of each folder that sounds lie in")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     arguments = parser.parse_args()
@@ -247,14 +272,19 @@ def main() -> int:
 
         torch.set_num_threads(1)
         settings = [rival(text) for text in arguments.rival]
-        settings += [setting for text in arguments.model for setting in ours(text)]
+        settings += [setting for text in arguments.model for setting in ours(text, arguments.kbps)]
         if not settings:
             raise UsageError("a table needs a model or a rival; see --help")
-        texts = _texts(arguments.transcripts) if arguments.transcripts else None
+        texts = read_texts(arguments.transcripts) if arguments.transcripts else None
         sounds = read_sounds(arguments.data, arguments.only_rate, texts)
         metrics = arguments.metric or METRICS
-        rows = measure(sounds, settings, metrics, texts is not None, arguments.quiet)
-        print(markdown(rows, metrics))
+        rows = []
+        for kind in sorted({sound.kind for sound in sounds}) if arguments.by_kind and sounds else [None]:
+            own = [sound for sound in sounds if kind in (None, sound.kind)]
+            words = texts is not None and any(sound.text is not None for sound in own)
+            found = measure(own, settings, metrics, words, arguments.quiet)
+            print((f"\n{kind}, {len(own)} files\n\n" if kind else "") + markdown(found, metrics), flush=True)
+            rows += [replace(row, kind=kind or "") for row in found]
         if arguments.json:
             write_atomically(arguments.json, as_json(rows).encode())
     except SmaltiError as error:

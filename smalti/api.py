@@ -25,6 +25,8 @@ from smalti.codecs.conceal import conceal
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.tokenizers import zoo
+from smalti.tokenizers.audio.excerpt import excerpt
+from smalti.tokenizers.audio.sounds import size_of
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.signals import Audio, Image
@@ -132,6 +134,18 @@ def open(
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """tokens: of a part of a sound, a little longer than what was asked for. samples: where that lies in what they decode to."""
+
+    tokens: Tokens
+    samples: slice
+
+    def of(self, decoded: Audio) -> Audio:
+        """What was asked for, of what the tokens decode to."""
+        return Audio(decoded.samples[:, self.samples], decoded.rate)
+
+
+@dataclass(frozen=True)
 class Opened:
     """A parsed file of one stream with what its tokens need. tokenizer: None for raw tokens, which carry their layout."""
 
@@ -144,6 +158,22 @@ class Opened:
         """All tokens that the file holds, or those of its first `stages`."""
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
         return self.file.tokens(layout, self.prior, stages=stages)
+
+    def stretch(self, start: float | None, end: float | None, stages: int | None = None) -> Stretch:
+        """What is needed of a sound between two times in seconds (None: its ends); of long files no more than that is decoded.
+
+        UsageError where the file holds no sound, or nothing lies between.
+        """
+        tokenizer, layout = self.decoder(), self.decoder().layout(self.info.signal)
+        if self.info.modality != "audio" or not hasattr(tokenizer, "margins"):
+            raise UsageError("start and end are times of a sound, and this holds none that can be cut in time; leave them out")
+        config = tokenizer.config
+        whole = size_of(self.info.signal, config.rate, tokenizer.name)
+        found = excerpt(whole, config.rate, config.hop, tokenizer.margins, start, end)
+        wanted = stages or max((cut for cut in layout.cuts if cut <= self.file.stages()), default=layout.cuts[0])
+        region = self.file.region(layout, self.prior, found.frames.start, found.frames.stop, stages=wanted)
+        own = tokenizer.layout(found.size.signal).prefix(len(region.arrays))
+        return Stretch(Tokens(own, region.arrays), found.samples)
 
     def concealed(self, stages: int | None = None) -> Salvage:
         """What is left of a damaged file's tokens, or of those of its first `stages`, with neighbours in the place of what was lost."""
@@ -204,8 +234,16 @@ def compress(
     Raises UsageError where not even the first stage fits, SignalError where the signal cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
-    given = signal if isinstance(signal, Image | Audio) else read(signal)
+    given = signal if isinstance(signal, Image | Audio) else _read_for(model, signal)
     return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(given, target)
+
+
+def _read_for(model: str | os.PathLike[str], source: PathOrBytes) -> Image | Audio:
+    """What a model takes of a file: of a film, a model of sound takes the soundtrack."""
+    from smalti.codecs.media.audio import read_audio
+
+    hears = zoo.find(os.fspath(model)).kind.startswith("audio") and isinstance(source, str | os.PathLike | bytes)
+    return read_audio(source) if hears else read(source)
 
 
 def decompress(
@@ -214,12 +252,22 @@ def decompress(
     stages: int | None = None,
     device: str = "auto",
     prior: str | os.PathLike[str] = "",
+    start: float | None = None,
+    end: float | None = None,
 ) -> Image | Audio:
-    """The picture or sound of a `.smt` file or its bytes, from all its stages or the first `stages`; model and prior as for `open`."""
+    """The picture or sound of a `.smt` file or its bytes, from all its stages or the first `stages`; model and prior as for `open`.
+
+    start, end: seconds between which a sound is wanted; of long files no more is decoded.
+    """
     data = _data(source)
 
     def signal() -> Image | Audio:
         found = opened(parse(data), model, device, prior)
+        if start is not None or end is not None:
+            part = found.stretch(start, end, stages)
+            (whole,) = found.decoder().decode([part.tokens])
+            assert isinstance(whole, Audio)
+            return part.of(whole)
         (decoded,) = found.decoder().decode([found.tokens(stages)])
         assert isinstance(decoded, Image | Audio)
         return decoded if isinstance(decoded, Audio) else Image(decoded.pixels, note_bits.from_bits(found.info.notes))

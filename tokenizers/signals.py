@@ -17,7 +17,8 @@ from smalti.tokenizers.errors import SignalError
 Array = np.ndarray
 MAX_SIDE = 65535
 MAX_PIXELS = 2**28  # of a picture, whether it is read from a file or made from tokens
-MAX_SAMPLES = 2**29  # of a sound, over all channels, likewise: three hours at 48 kHz
+MAX_SAMPLES = 2**29  # of a channel of a sound, likewise: three hours at 48 kHz
+MAX_ALL_SAMPLES = 2**30  # of all its channels: three hours in stereo
 MAX_CHANNELS = 8
 
 

@@ -15,6 +15,8 @@ from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import BitstreamError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
+SOLO_SECONDS = 60  # of a sound: beyond, it is worth the bytes that parts of it can be reached, and survive damage of others
+
 
 @dataclass(frozen=True)
 class File:
@@ -148,17 +150,24 @@ def parse(data: bytes, strict: bool = True) -> File:
 
 def write(tokens: Tokens, prior: Prior, info: StreamInfo, form: str = "auto") -> bytes:
     """The file of one signal. form: "solo", "chunked", "grouped" (chunked, all levels of some rows together, so that regions are read
-    alone), or "auto": solo where it fits, else chunked."""
+    alone), or "auto": solo where it fits and a sound has no more than SOLO_SECONDS, else chunked."""
     if form not in ("auto", "solo", "chunked", "grouped"):
         raise UsageError(f"the forms are auto, solo, chunked and grouped, found {form!r}")
     # one-sixteenth: no prior worth its name makes more of it, and coding a large signal twice is slow
-    if form == "solo" or (form == "auto" and tokens.uniform_bits <= 16 * 8 * MAX_PAYLOAD):
+    small = tokens.uniform_bits <= 16 * 8 * MAX_PAYLOAD and _seconds(info) <= SOLO_SECONDS
+    if form == "solo" or (form == "auto" and small):
         try:
             return write_solo(tokens, prior, info)
         except UsageError:
             if form == "solo":
                 raise
     return write_chunked([Entry(tokens, prior, info, form == "grouped")])
+
+
+def _seconds(info: StreamInfo) -> float:
+    """Of a sound; 0 of other signals."""
+    size = dict(info.signal)
+    return size["samples"] / size["rate"] if info.modality == "audio" else 0.0
 
 
 def _run(held: dict[tuple[int, int], bool], stage: int) -> tuple[int, bool]:

@@ -1,5 +1,7 @@
-"""Opus (RFC 6716) by libopus through PyAV, as a rival at low rates: variable rate, complexity 10, application voip, frames of 20 ms.
-That application filters rumble away, which moves the phases of low tones: differences of waveforms say little.
+"""Opus (RFC 6716) by libopus through PyAV, as a rival at low rates: variable rate, complexity 10, frames of 20 ms.
+
+`opus` has libopus's application voip, made for speech; it filters rumble away, which moves the phases of low tones, so that differences of
+waveforms say little. `opus-audio` has its application audio, made for anything, music before all. Files of both are read by both.
 
 Quality is the rate in kbps that libopus is asked for; it spends less on pauses. Below 9 kbps or so it codes speech in narrow band, 4 kHz.
 The file is our own head, the encoder's delay, and the packets, each behind its length in the one or two bytes of RFC 6716, section 3.2.1:
@@ -29,13 +31,18 @@ FRAME_MS = 20
 CHANNELS = 2
 MAX_DELAY = FULL_RATE // 10
 LONGEST_PACKET = 1275
-OPTIONS = {"application": "voip", "vbr": "on", "compression_level": "10", "frame_duration": str(FRAME_MS)}
+APPLICATIONS = {"voip": "opus", "audio": "opus-audio"}  # and the codecs' names
+OPTIONS = {"vbr": "on", "compression_level": "10", "frame_duration": str(FRAME_MS)}
 
 
 class Opus:
-    """`contracts.Codec` of sounds in one or two channels."""
+    """`contracts.Codec` of sounds in one or two channels. application: "voip" or "audio"."""
 
-    name = "opus"
+    def __init__(self, application: str = "voip") -> None:
+        if application not in APPLICATIONS:
+            raise UsageError(f"the applications of Opus are {', '.join(APPLICATIONS)}, found {application!r}")
+        self.application = application
+        self.name = APPLICATIONS[application]
 
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file at that quality, or at the highest that fits; at 128 kbps without a target. Raises UsageError where nothing fits."""
@@ -46,7 +53,7 @@ class Opus:
         quality = QUALITIES[-1] if target.quality is None else target.quality
         if not QUALITIES[0] <= quality <= QUALITIES[-1]:
             raise UsageError(f"{self.name}: quality (kbps asked for) {quality}, expected {QUALITIES[0]} to {QUALITIES[-1]}")
-        return _encode(sound, quality)
+        return _encode(sound, quality, self.application)
 
     def decompress(self, data: bytes) -> Signal:
         """The sound of exactly the size that went in; raises BitstreamError for damage and for other files."""
@@ -68,13 +75,18 @@ class Opus:
         files: dict[int, bytes] = {}
 
         def size(quality: int) -> int:
-            files[quality] = files.get(quality) or _encode(sound, quality)
+            files[quality] = files.get(quality) or _encode(sound, quality, self.application)
             return len(files[quality])
 
         return files[best_quality(size, QUALITIES, room)]
 
 
-def _encode(sound: Audio, quality: float) -> bytes:
+def opus_audio() -> Opus:
+    """For sounds of any kind."""
+    return Opus("audio")
+
+
+def _encode(sound: Audio, quality: float, application: str) -> bytes:
     """The whole file."""
     av = _av()
     channels, samples = sound.samples.shape
@@ -83,7 +95,7 @@ def _encode(sound: Audio, quality: float) -> bytes:
     layout = "mono" if channels == 1 else "stereo"
     encoder = av.CodecContext.create("libopus", "w")
     encoder.sample_rate, encoder.layout, encoder.format = rate, layout, "s16"
-    encoder.bit_rate, encoder.options = round(quality * 1000), OPTIONS
+    encoder.bit_rate, encoder.options = round(quality * 1000), {**OPTIONS, "application": application}
     encoder.open()
     delay = struct.unpack_from("<H", encoder.extradata, 10)[0]  # in samples at 48 kHz: OpusHead's pre-skip
     wave = resampled(sound.samples, sound.rate, rate, head.at(rate))

@@ -14,7 +14,7 @@ import soxr
 from smalti.codecs.bitstream.wire import Cursor, uvarint
 from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
-from smalti.tokenizers.signals import MAX_CHANNELS, MAX_SAMPLES, Array, Audio, Signal
+from smalti.tokenizers.signals import MAX_ALL_SAMPLES, MAX_CHANNELS, MAX_SAMPLES, Array, Audio, Signal
 
 MAX_RATE = 768000
 
@@ -44,8 +44,10 @@ def read_head(data: bytes, letter: bytes, name: str, most_channels: int = MAX_CH
     head = Head(cursor.uvarint(MAX_SAMPLES), cursor.uvarint(MAX_RATE), cursor.uvarint(most_channels))
     if 0 in (head.samples, head.rate, head.channels):
         raise BitstreamError(f"file of {name}: {head.samples} samples at {head.rate} Hz in {head.channels} channels, expected some of each")
-    if head.samples * head.channels > MAX_SAMPLES or head.at(48000) * head.channels > MAX_SAMPLES:
-        raise BitstreamError(f"file of {name}: {head.samples} samples in {head.channels} channels, expected {MAX_SAMPLES} in all at most")
+    if max(head.samples, head.at(48000)) * head.channels > MAX_ALL_SAMPLES:
+        raise BitstreamError(
+            f"file of {name}: {head.samples} samples in {head.channels} channels, expected {MAX_ALL_SAMPLES} in all at most"
+        )
     return head, cursor
 
 
@@ -58,8 +60,8 @@ def sound_of(signal: Signal, name: str, most_channels: int = MAX_CHANNELS) -> Au
         raise SignalError(
             f"{name} takes {most_channels} channels and {MAX_RATE} Hz at most, found {channels} and {signal.rate}; convert the sound first"
         )
-    if Head(samples, signal.rate, channels).at(48000) * channels > MAX_SAMPLES:
-        raise SignalError(f"{name} takes {MAX_SAMPLES} samples at 48 kHz over all channels at most; split the sound")
+    if Head(samples, signal.rate, channels).at(48000) * channels > MAX_ALL_SAMPLES:
+        raise SignalError(f"{name} takes {MAX_ALL_SAMPLES} samples at 48 kHz over all channels at most; split the sound")
     if not np.isfinite(signal.samples).all():
         raise SignalError(f"{name}: the sound holds samples that are no numbers (NaN or infinity); repair it first")
     return signal

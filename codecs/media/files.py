@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +12,8 @@ from smalti.codecs.media.drafts import write_beside
 from smalti.tokenizers.errors import SignalError, UsageError
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+FILM_SUFFIXES = (".m4v", ".mkv", ".mov", ".mp4", ".webm")
 MAX_FILE_BYTES = 2**30
 
 Content = bytes | Callable[[BinaryIO], object]
@@ -19,19 +21,26 @@ Content = bytes | Callable[[BinaryIO], object]
 
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:
     """The whole file, of at most `limit` bytes; SignalError where it is missing, a folder, too long or cannot be read."""
+    with open_file(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise SignalError(f"{path}: more than {limit} bytes, expected {limit} at most; make it smaller or split it")
+    return data
+
+
+@contextlib.contextmanager
+def open_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file open for reading, for `with`; SignalError where it is missing, a folder, or cannot be read."""
     path = Path(path)
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            yield file
     except FileNotFoundError:
         raise SignalError(f"{path}: no such file; check the name and the folder ({Path.cwd()})") from None
     except IsADirectoryError:
         raise SignalError(f"{path}: a folder, expected a file; name one of the files in it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise SignalError(f"{path}: cannot be read ({reason(error)}), expected a readable file; check its permissions") from None
-    if len(data) > limit:
-        raise SignalError(f"{path}: more than {limit} bytes, expected {limit} at most; make it smaller or split it")
-    return data
 
 
 def read_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str, kind: str) -> tuple[bytes, str]:

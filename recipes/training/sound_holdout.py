@@ -10,6 +10,7 @@ import numpy as np
 
 from smalti.codecs.media.audio import read_audio, write_audio
 from smalti.metrics.audio import SISDR, MelDistance
+from smalti.recipes.sounds import scores_of
 from smalti.recipes.training.holdout import Seen
 from smalti.recipes.training.sheet import shown_cuts
 from smalti.tokenizers.audio.sounds import resample, resampled_length
@@ -18,6 +19,7 @@ from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.signals import Audio
 
 SCORED_SECONDS = 10
+JUDGES = {judge.name: judge for judge in (MelDistance(), SISDR())}
 HEARD_FILES = 4
 PAUSE_SECONDS = 0.3
 
@@ -25,6 +27,7 @@ PAUSE_SECONDS = 0.3
 def measure(tokenizer: Tokenizer, rate: int, files: Sequence[Path], listen: Path) -> Seen:
     """Judge the middles of sounds, at the tokenizer's rate, at every decodable prefix (of many, at doubled lengths), one at a time.
 
+    What a metric cannot score, as SI-SDR cannot silence, is left out of its mean and named among what is skipped.
     listen: a WAV file that is written: each of the first few originals, then what all levels make of it.
     """
     values: dict[str, list[float]] = {}
@@ -40,10 +43,13 @@ def measure(tokenizer: Tokenizer, rate: int, files: Sequence[Path], listen: Path
         decoded = sound
         for cut in shown_cuts(tokens.layout.cuts):
             (back,) = tokenizer.decode([tokens.prefix(cut)])
-            assert isinstance(back, Audio)
-            decoded = back
-            for judge in (MelDistance(), SISDR()):
-                values.setdefault(f"{judge.name}_{cut}", []).append(judge(sound, decoded).value)
+            if isinstance(back, Audio):
+                decoded = back
+            for name, score in scores_of(JUDGES, sound, decoded).items():
+                if score is not None:
+                    values.setdefault(f"{name}_{cut}", []).append(score.value)
+                elif (line := f"{path}: cannot be scored by {name}") not in skipped:
+                    skipped.append(line)
         if len(heard) < 4 * HEARD_FILES:
             pause = np.zeros(round(PAUSE_SECONDS * rate), np.float32)
             heard += [sound.samples.mean(0), pause, decoded.samples.mean(0), pause]

@@ -23,7 +23,7 @@ COMMANDS = {
     "verify": "Check whether token files are whole.",
     "recipes": "List the training recipes.",
     "train": "Train, resume or fine-tune a model by its recipe.",
-    "evaluate": "Measure a model on pictures: rates, metrics, codebook use.",
+    "evaluate": "Measure a model on pictures or sounds: rates, metrics, tokens.",
     "fetch-judges": "Bring the networks that metrics and losses need.",
     "export": "Write a model's decoder or encoder as an ONNX file.",
 }

@@ -23,7 +23,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 def to_npy(tokens: Tokens) -> bytes:
-    """int32 (stages, rows, columns); UsageError where stages differ in shape."""
+    """int32 (stages, rows, columns), of sound (stages, channels, frames); UsageError where stages differ in shape."""
     shapes = {array.shape for array in tokens.arrays}
     if len(shapes) > 1 or any(mask is not None for mask in tokens.present):
         raise UsageError("these stages differ in shape or hold only some regions, so they are no single array; use --format json")
@@ -57,20 +57,29 @@ def kind(data: bytes) -> str:
 
 
 def from_npy(data: bytes, tokenizer: Tokenizer) -> Tokens:
-    """Tokens of a (stages, rows, columns) or (rows, columns) integer array; the picture has whole strides, for the array does not know
-    better."""
+    """Tokens of a (stages, rows, columns) or (rows, columns) integer array, of a sound (stages, channels, frames) or (channels, frames).
+
+    The signal has whole strides or frames, a sound the model's own rate, for the array does not know better.
+    """
     array = _array(data)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or 0 in array.shape or not np.issubdtype(array.dtype, np.integer):
-        raise BitstreamError(f"expected integers (stages, rows, columns), found {array.dtype} {array.shape}")
-    stride = getattr(tokenizer.config, "stride", None)
-    if stride is None:
-        raise UsageError(f"{tokenizer.name} has no grid; use .smt or .json")
-    layout = tokenizer.layout((("height", array.shape[1] * stride), ("width", array.shape[2] * stride))).prefix(len(array))
+        raise BitstreamError(f"expected integers (stages, rows or channels, columns or frames), found {array.dtype} {array.shape}")
+    layout = tokenizer.layout(_signal_of(array, tokenizer)).prefix(len(array))
     for stage, tokens in zip(layout.stages, array, strict=True):
         if tokens.min() < 0 or tokens.max() >= stage.vocab:
             raise BitstreamError(f"tokens lie in 0..{stage.vocab - 1} in {tokenizer.name}, found {tokens.min()}..{tokens.max()}")
     return Tokens(layout, tuple(np.ascontiguousarray(a, dtype=np.int32) for a in array))
+
+
+def _signal_of(array: np.ndarray, tokenizer: Tokenizer) -> tuple[tuple[str, int], ...]:
+    """The size of the signal that (stages, rows, columns) or (stages, channels, frames) come from."""
+    config, (_, first, second) = tokenizer.config, array.shape
+    if stride := getattr(config, "stride", None):
+        return (("height", first * stride), ("width", second * stride))
+    if hop := getattr(config, "hop", None):
+        return (("samples", second * hop), ("rate", config.rate), ("channels", first))
+    raise UsageError(f"{tokenizer.name} has no grid; use .smt or .json")
 
 
 def _array(data: bytes) -> np.ndarray:

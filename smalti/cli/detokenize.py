@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 from smalti.cli import options
 
 if TYPE_CHECKING:
+    from smalti.api import Stretch
     from smalti.cli.files import Job
     from smalti.codecs.bitstream.salvage import Loss
     from smalti.tokenizers.contracts import Tokenizer
@@ -17,6 +19,21 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SOUND_SUFFIXES = (".wav", ".flac")
+
+
+class Seconds(click.ParamType):
+    """A time that is not negative, "s" behind it or not."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            found = float(str(value).removesuffix("s"))
+        except ValueError:
+            found = -1.0
+        if not 0 <= found < 1e9:
+            self.fail(f"{value!r} is no time in seconds, as in 90 or 2.5s", param, ctx)
+        return found
 
 
 @click.command("detokenize")
@@ -32,6 +49,8 @@ SOUND_SUFFIXES = (".wav", ".flac")
     ),
     click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
+    click.option("--start", type=Seconds(), metavar="S", help="Decode a sound from this time on: seconds, as in 90 or 2.5s."),
+    click.option("--end", type=Seconds(), metavar="S", help="Decode a sound up to this time."),
     click.option("--conceal", is_flag=True, help="Decode what is left of a damaged .smt file; neighbours stand in for the rest."),
     options.device,
     options.threads,
@@ -41,37 +60,39 @@ SOUND_SUFFIXES = (".wav", ".flac")
 )
 def command(
     files: tuple[str, ...], model: str | None, prior: str, out: str | None, stages: int | None, limit_bytes: int | None,
-    conceal: bool, device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
+    start: float | None, end: float | None, conceal: bool, device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures or sounds of exactly the size that went in.
 
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
 
+    --start and --end decode a stretch of a sound: of long files, which are written in chunks, nothing else.
+
     --conceal goes on where chunks of a file are damaged or missing: the nearest tokens that are left take the place of lost ones, stages
     of which too little is left, or nothing of a step, are dropped. The short form of a file (most pictures) stands or falls as a whole.
 
     Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
     """
-    from smalti.cli.files import PIPE, plan
+    from smalti.cli.files import plan
     from smalti.cli.signals import holds_sound
-    from smalti.tokenizers.errors import UsageError
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
     if conceal and limit_bytes:
         raise click.UsageError("--conceal decodes what is left of a file, whatever its size; give --stages", click.get_current_context())
-    suffix, known = (".wav", SOUND_SUFFIXES) if holds_sound(files) else (".png", SUFFIXES)
-    jobs = plan(files, out, suffix, (".smt", ".json", ".npy"), force, as_json)
+    timed = start is not None or end is not None
+    if timed and (conceal or limit_bytes):
+        raise click.UsageError("--start and --end go with neither --bytes nor --conceal", click.get_current_context())
+    sounds = functools.cache(lambda file: holds_sound(file, model))
+    jobs = plan(files, out, lambda file: ".wav" if sounds(file) else ".png", (".smt", ".json", ".npy"), force, as_json)
     for job in jobs:
-        if job.target != PIPE and Path(job.target).suffix.lower() not in known:
-            what = "sounds" if known is SOUND_SUFFIXES else "pictures"
-            raise UsageError(f"{job.target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
+        _check_suffix(job.target, sounds(job.source))
     options.set_threads(threads)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
         for job in jobs:
-            done = options.attempt(len(jobs) == 1, _one, job, model, prior, stages, limit_bytes, conceal, device)
+            done = options.attempt(len(jobs) == 1, _one, job, model, prior, stages, limit_bytes, (start, end), conceal, device)
             results += [done] if done else []
             bar.update(1)
     for item in results:
@@ -86,29 +107,48 @@ def command(
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
+def _check_suffix(target: str, sound: bool | None) -> None:
+    """UsageError where a file of that name can't be written. sound: None where it is not known yet."""
+    from smalti.cli.files import PIPE
+    from smalti.tokenizers.errors import UsageError
+
+    known = (*SUFFIXES, *SOUND_SUFFIXES) if sound is None else SOUND_SUFFIXES if sound else SUFFIXES
+    if target != PIPE and Path(target).suffix.lower() not in known:
+        what = {None: "pictures and sounds", True: "sounds", False: "pictures"}[sound]
+        raise UsageError(f"{target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
+
+
 def _one(
-    job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, conceal: bool, device: str
-) -> dict[str, Any]:
+    job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, times: tuple[float | None, float | None],
+    conceal: bool, device: str,
+) -> dict[str, Any]:  # fmt: skip
     from smalti import api
     from smalti.cli.files import PIPE, name_of, read, write
     from smalti.cli.signals import size_of
-    from smalti.codecs.media.audio import encode_audio
+    from smalti.codecs.media.audio import encode_audio, encode_into
     from smalti.codecs.media.images import encode_image
     from smalti.tokenizers.signals import Audio, Image
 
     data = read(job.source)
     lost: list[str] = []
-    if conceal:
+    stretch = None
+    if times != (None, None):
+        tokens, tokenizer, stretch = api.with_name(name_of(job.source), lambda: _stretch(data, model, prior, stages, times, device))
+    elif conceal:
         tokens, tokenizer, lost = api.with_name(name_of(job.source), lambda: _concealed(data, model, prior, stages, device))
     else:
         tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
+    _check_suffix(job.target, "samples" in tokens.layout.size)
     (signal,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
     assert isinstance(signal, Image | Audio)
-    if isinstance(signal, Audio):
-        data = encode_audio(signal, Path(job.target).suffix if job.target != PIPE else ".wav", job.target)
+    if stretch is not None and isinstance(signal, Audio):
+        signal = stretch.of(signal)
+    if isinstance(signal, Image):
+        write(job.target, encode_image(signal, Path(job.target).suffix if job.target != PIPE else ".png", job.target))
+    elif job.target == PIPE:
+        write(PIPE, encode_audio(signal, ".wav"))
     else:
-        data = encode_image(signal, Path(job.target).suffix if job.target != PIPE else ".png", job.target)
-    write(job.target, data)
+        write(job.target, lambda file: encode_into(file, signal, Path(job.target).suffix, job.target))
     return {
         "source": job.source,
         "target": job.target,
@@ -152,6 +192,22 @@ def _from_smt(
         shorter = write_within(tokens, found.prior, found.info, Target(bytes=limit_bytes))
         tokens = tokens.prefix(parse(shorter).stages())
     return tokens, tokenizer
+
+
+def _stretch(
+    data: bytes, model: str | None, prior: str, stages: int | None, times: tuple[float | None, float | None], device: str
+) -> tuple[Tokens, Tokenizer, Stretch]:
+    """Tokens of a part of a sound, their tokenizer, and what of them is wanted."""
+    from smalti import api
+    from smalti.cli import arrays
+    from smalti.codecs.bitstream import parse
+    from smalti.tokenizers.errors import UsageError
+
+    if (kind := arrays.kind(data)) != "smt":
+        raise UsageError(f"--start and --end are for .smt files, this is {kind}; leave them out")
+    found = api.opened(parse(data), model, device, prior)
+    part = found.stretch(*times, stages)
+    return part.tokens, found.decoder(), part
 
 
 def _concealed(data: bytes, model: str | None, prior: str, stages: int | None, device: str) -> tuple[Tokens, Tokenizer, list[str]]:

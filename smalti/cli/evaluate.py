@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from smalti.cli import options
+
+if TYPE_CHECKING:
+    from smalti.codecs.neural import NeuralCodec
 
 
 @click.command("evaluate")
@@ -16,18 +21,25 @@ from smalti.cli import options
     click.option(
         "--lpips", "nets", multiple=True, type=click.Choice(["alex", "vgg"]), help="The same as --metric lpips-alex or lpips-vgg."
     ),
-    click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides PSNR; may be given again."),
+    click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides the usual; may be given again."),
     click.option("--task", "tasks", multiple=True, metavar="NAME", help="Score the whole set by this task; may be given again."),
     click.option(
         "--bpp",
-        "rates",
         multiple=True,
         type=click.FloatRange(0, min_open=True),
         metavar="R",
         help="Measure files of at most R bits per pixel; may be given again.",
     ),
+    click.option(
+        "--kbps",
+        multiple=True,
+        type=click.FloatRange(0, min_open=True),
+        metavar="R",
+        help="Measure files of at most R kilobits per second of sound; may be given again.",
+    ),
     options.allocate,
     click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
+    click.option("--transcripts", metavar="FILE", help="JSON object of texts by file name, for word-error-rate."),
     click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
     options.prior,
     options.tone_passes,
@@ -39,65 +51,83 @@ from smalti.cli import options
     options.quiet,
 )
 def command(
-    model: str,
-    data: tuple[str, ...],
-    nets: tuple[str, ...],
-    names: tuple[str, ...],
-    tasks: tuple[str, ...],
-    rates: tuple[float, ...],
-    allocate: bool,
-    labels: str | None,
-    use_picture: str | None,
-    prior: str,
-    tone_passes: int,
-    device: str,
-    threads: int | None,
-    batch: int,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    """Measure MODEL on DATA (pictures, or folders of them) at each of its numbers of stages, or at the rates of --bpp.
+    model: str, data: tuple[str, ...], nets: tuple[str, ...], names: tuple[str, ...], tasks: tuple[str, ...], bpp: tuple[float, ...],
+    kbps: tuple[float, ...], allocate: bool, labels: str | None, transcripts: str | None, use_picture: str | None, prior: str,
+    tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Measure MODEL on DATA (pictures, or sounds with a model of sound, or folders of them) at each of its numbers of stages, or at the
+    rates of --bpp or --kbps.
 
-    Bits per pixel are those of whole files, headers included. Codebook use is counted over all tokens: entries used, perplexity, entropy,
-    and the bits that tokens share with neighbours and levels, less what chance shares.
+    Bits per pixel and kbps are those of whole files, headers included; kbps are all bits over all seconds. Codebook use is counted over
+    all tokens: entries used, perplexity, entropy, and the bits that tokens share with neighbours and levels, less what chance shares.
 
-    Metrics, means over pictures, are psnr, psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed extensions.
-    Tasks, of all pictures at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance; beside
-    their scores stands the ceiling, that of the pictures as they are. Their networks come by smalti fetch-judges.
+    Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed
+    extensions; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance, zimtohrli,
+    speaker-similarity. What a metric cannot score is left out and counted.
 
-    Exit code 1: some pictures could not be read; stderr says which.
+    Tasks, of the whole set at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance of pictures,
+    and word-error-rate of sounds (of those in --transcripts; else against what is heard in the originals); beside their scores stands the
+    ceiling, that of the signals as they are. Their networks come by smalti fetch-judges.
+
+    Exit code 1: some files could not be read; stderr says which.
     """
-    from pathlib import Path
-
     from smalti import api
     from smalti.cli.files import Job, check
-    from smalti.codecs.media.files import list_images
-    from smalti.recipes.evaluation import evaluate
-    from smalti.tokenizers.contracts import Target
+    from smalti.cli.signals import hears, suffixes
+    from smalti.codecs.media.files import list_files
     from smalti.tokenizers.errors import UsageError
 
+    sound = hears(model, ())
+    of_others = {"--lpips": nets, "--bpp": bpp, "--labels": labels} if sound else {"--kbps": kbps, "--transcripts": transcripts}
+    if wrong := [name for name, value in of_others.items() if value]:
+        raise UsageError(f"{wrong[0]} is for models of {'pictures' if sound else 'sound'}, and {model} is none; leave it out")
     if use_picture:
         check([Job(model, use_picture)], force, as_json, "--use-picture")
-    files = [path for item in data for path in (list_images(item) if Path(item).is_dir() else [Path(item)])]
+    kind = "sounds" if sound else "pictures"
+    files = [path for item in data for path in (list_files(item, suffixes(sound)) if Path(item).is_dir() else [Path(item)])]
     if not files:
-        raise UsageError(f"{', '.join(data)}: no pictures in there; name another folder")
-    metrics = list(dict.fromkeys(("psnr", *(f"lpips-{net}" for net in nets), *names)))
+        raise UsageError(f"{', '.join(data)}: no {kind} in there; name another folder")
     numbers = _labels(labels) if labels else None
     options.set_threads(threads)
     codec = api.codec(model, device, prior, tone_passes, allocate)
     with options.progress(len(files), "evaluating", quiet or as_json) as bar:
         where = str(getattr(codec.tokenizer, "device", "cpu"))
-        chosen, drawn = list(dict.fromkeys(tasks)), Path(use_picture) if use_picture else None
-        targets = [Target(bits_per_pixel=rate) for rate in rates]
-        result = evaluate(codec, files, metrics, batch, bar.update, where, chosen, numbers, drawn, targets)
-    for line in result["skipped"]:
+        chosen, drawn = tuple(dict.fromkeys(tasks)), Path(use_picture) if use_picture else None
+        if sound:
+            result = _of_sounds(codec, files, names, bar.update, where, chosen, transcripts, drawn, kbps)
+        else:
+            metrics = list(dict.fromkeys(("psnr", *(f"lpips-{net}" for net in nets), *names)))
+            result = _of_pictures(codec, files, metrics, batch, bar.update, where, chosen, numbers, drawn, bpp)
+    for line in (*result["skipped"], *result.get("left_out", {}).values()):
         options.complain(line)
     if as_json:
         options.print_json(result)
     elif not quiet:
-        _show(result)
-    return options.exit_code(result["pictures"], len(result["skipped"]))
+        _show(result, sound)
+    return options.exit_code(result[kind], len(result["skipped"]))
+
+
+def _of_pictures(
+    codec: NeuralCodec, files: Sequence[Path], metrics: Sequence[str], batch: int, step: Callable[[int], Any], device: str,
+    tasks: Sequence[str], labels: dict[str, int] | None, drawn: Path | None, bpp: Sequence[float],
+) -> dict[str, Any]:  # fmt: skip
+    from smalti.recipes.evaluation import evaluate
+    from smalti.tokenizers.contracts import Target
+
+    targets = [Target(bits_per_pixel=rate) for rate in bpp]
+    return evaluate(codec, files, metrics, batch, step, device, tasks, labels, drawn, targets)
+
+
+def _of_sounds(
+    codec: NeuralCodec, files: Sequence[Path], metrics: Sequence[str], step: Callable[[int], Any], device: str, tasks: Sequence[str],
+    transcripts: str | None, drawn: Path | None, kbps: Sequence[float],
+) -> dict[str, Any]:  # fmt: skip
+    from smalti.recipes.sound_evaluation import evaluate
+    from smalti.recipes.sounds import read_texts
+    from smalti.tokenizers.contracts import Target
+
+    texts = read_texts(Path(transcripts)) if transcripts else None
+    return evaluate(codec, files, metrics, step, device, tasks, texts, drawn, [Target(kbps=rate) for rate in kbps])
 
 
 def _labels(file: str) -> dict[str, int]:
@@ -115,16 +145,22 @@ def _labels(file: str) -> dict[str, int]:
     return labels
 
 
-def _show(result: dict[str, Any]) -> None:
-    click.echo(f"{result['model']} on {result['pictures']} pictures, means over pictures; whole files")
+def _show(result: dict[str, Any], sound: bool) -> None:
+    kind, rates = ("sounds", ("kbps", "payload_kbps")) if sound else ("pictures", ("bytes", "bits_per_pixel"))
+    over = f", {result['seconds']:.1f} s; kbps over all seconds, other" if sound else ";"
+    click.echo(f"{result['model']} on {result[kind]} {kind}{over} means over {kind}; whole files")
     columns = [*result["rates"][0]["scores"], *result["tasks"]]
     widths = [max(11, len(name)) for name in columns]
-    click.echo(_row("stages", "bytes", "bits/pixel", columns, widths))
+    titles = ("kbps", "payload") if sound else ("bytes", "bits/pixel")
+    click.echo(_row("stages", *titles, columns, widths))
     for rate in result["rates"]:
+        first, second = (rate[name] for name in rates)
         scores = [f"{value:.4f}" for value in (*rate["scores"].values(), *rate["tasks"].values())]
-        click.echo(_row(f"{rate['stages']:.3g}", f"{rate['bytes']:.0f}", f"{rate['bits_per_pixel']:.4f}", scores, widths))
+        click.echo(_row(f"{rate['stages']:.3g}", f"{first:.3f}" if sound else f"{first:.0f}", f"{second:.4f}", scores, widths))
+    for name, count in result["rates"][0].get("unscored", {}).items():
+        click.echo(f"{name}: {count} of {result[kind]} {kind} cannot be scored, and are left out of its means")
     for name, task in result["tasks"].items():
-        click.echo(f"{name}: {task['ceiling']:.4f} on the pictures as they are; {task['better']} is better")
+        click.echo(f"{name}: {task['ceiling']:.4f} on the {kind} as they are; {task['better']} is better")
     for stage in result["codebooks"]:
         use = f"{stage['used']} of {stage['size']} entries used, {stage['dead']} dead, perplexity {stage['perplexity']:.0f}"
         bits = f"entropy {stage['entropy_bits']:.2f} bits, coded in {stage['coded_bits']:.2f} bits a token"

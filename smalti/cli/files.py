@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from smalti.codecs.media.files import MAX_FILE_BYTES, list_files, read_bytes, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
@@ -22,20 +23,29 @@ class Job:
     target: str
 
 
-def plan(sources: Sequence[str], out: str | None, suffix: str, wanted: tuple[str, ...], force: bool, as_json: bool = False) -> list[Job]:
+def plan(
+    sources: Sequence[str],
+    out: str | None,
+    suffix: str | Callable[[str], str],
+    wanted: tuple[str, ...],
+    force: bool,
+    as_json: bool = False,
+) -> list[Job]:
     """The jobs of a command; UsageError where results would collide, have no place, or exist already (without `force`).
 
-    suffix: of results. wanted: endings that count inside a folder. as_json: standard output is taken by the report.
+    suffix: of results, or of a source's result.
+    wanted: endings that count inside a folder. as_json: standard output is taken by the report.
     """
     jobs = []
+    ending = suffix if callable(suffix) else lambda source: suffix
     several = len(sources) > 1 or any(Path(s).is_dir() for s in sources if s != PIPE)
     for source in sources:
         if source == PIPE:
             jobs.append(Job(PIPE, out or PIPE))
         elif Path(source).is_dir():
-            jobs += _folder_jobs(Path(source), out, suffix, wanted)
+            jobs += _folder_jobs(Path(source), out, ending, wanted)
         else:
-            jobs.append(Job(source, _target(Path(source), out, suffix, several)))
+            jobs.append(Job(source, _target(Path(source), out, ending, several)))
     check(jobs, force, as_json)
     if len(jobs) == 1 and jobs[0].source != PIPE and not os.path.exists(jobs[0].source):
         read_bytes(jobs[0].source)  # says so now, and not after a model was loaded
@@ -57,9 +67,10 @@ def read(source: str) -> bytes:
     return data
 
 
-def write(target: str, data: bytes) -> None:
-    """The result, whole or not at all; a folder that is missing is made."""
+def write(target: str, data: bytes | Callable[[BinaryIO], object]) -> None:
+    """The result, whole or not at all; a folder that is missing is made. data: bytes, or for a file what writes them."""
     if target == PIPE:
+        assert isinstance(data, bytes)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
@@ -71,24 +82,24 @@ def write(target: str, data: bytes) -> None:
     write_atomically(target, data)
 
 
-def _target(source: Path, out: str | None, suffix: str, several: bool) -> str:
+def _target(source: Path, out: str | None, ending: Callable[[str], str], several: bool) -> str:
     if out == PIPE:
         return PIPE
     if out is None:
-        return str(source.with_suffix(suffix))
+        return str(source.with_suffix(ending(str(source))))
     if several or out.endswith(("/", "\\")) or Path(out).is_dir():
-        return str(Path(out) / source.with_suffix(suffix).name)
+        return str(Path(out) / source.with_suffix(ending(str(source))).name)
     return out
 
 
-def _folder_jobs(folder: Path, out: str | None, suffix: str, wanted: tuple[str, ...]) -> list[Job]:
+def _folder_jobs(folder: Path, out: str | None, ending: Callable[[str], str], wanted: tuple[str, ...]) -> list[Job]:
     found = list_files(folder, wanted)
     if not found:
         raise UsageError(f"{folder}: no file in this folder ends in {', '.join(wanted)}; name another")
     if out == PIPE:
         raise UsageError(f"{folder}: a folder of results does not go through a pipe; name a folder with -o")
     root = Path(out) if out else folder
-    return [Job(str(path), str(root / path.relative_to(folder).with_suffix(suffix))) for path in found]
+    return [Job(str(path), str(root / path.relative_to(folder).with_suffix(ending(str(path))))) for path in found]
 
 
 def check(jobs: Sequence[Job], force: bool, as_json: bool, option: str = "-o") -> None:

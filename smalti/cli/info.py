@@ -99,6 +99,7 @@ def describe(name: str, report: Report) -> dict[str, Any]:
 def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
     from smalti.codecs import notes
     from smalti.tokenizers import zoo
+    from smalti.tokenizers.audio.delay import delay_of
 
     info = stream.info
     model = zoo.by_fingerprint(info.fingerprint)
@@ -117,6 +118,10 @@ def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
     if info.modality == "image" and alone:  # the names and values of raw tokens are whatever their file says
         about["bits_per_pixel"] = 8 * size / (about["size"]["height"] * about["size"]["width"])
     if info.modality == "audio" and about["size"]["samples"]:
+        delay = delay_of(model.kind, model.config) if model else None
+        about["delay_seconds"] = delay.seconds if delay else None
+        about["streams"] = delay.streams if delay else None
+        about["delay"] = delay.text if delay else None
         about["kbps"] = 8 * size * about["size"]["rate"] / about["size"]["samples"] / 1000
     return about
 
@@ -141,6 +146,8 @@ def _show(item: dict[str, Any]) -> None:
         dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" and size else named or "sizes differ"
         click.echo(f"  {stream['modality']:<12} {dimensions}{rate}")
         click.echo(f"  model        {stream['model'] or 'not installed'} ({stream['fingerprint']})")
+        if stream.get("delay"):
+            click.echo(f"  delay        {stream['delay']}")
         click.echo(f"  prior        {stream['prior']}")
         click.echo(
             f"  stages       {stream['stages']}"

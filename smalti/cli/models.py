@@ -44,8 +44,10 @@ def command(name: str | None, as_json: bool) -> int:
 def _describe(info: Any) -> dict[str, Any]:
     """A model as a plain dictionary; one whose weights are missing or damaged is named on stderr and has no fingerprint."""
     from smalti.tokenizers import zoo
+    from smalti.tokenizers.audio.delay import delay_of
     from smalti.tokenizers.errors import ModelError
 
+    delay = delay_of(info.kind, info.config)
     fingerprint: str | None = None
     try:
         fingerprint = zoo.fingerprint_of(info)
@@ -60,6 +62,7 @@ def _describe(info: Any) -> dict[str, Any]:
         "prior": info.prior or "uniform",
         "summary": info.summary,
         "licence": info.licence,
+        "delay_seconds": delay.seconds if delay else None,
         "config": info.config,
         "card": info.card,
     }

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 def hears(model: str | None, sources: Sequence[str]) -> bool:
     """Whether a model is one of sound; UsageError where none is named and the sources are sounds."""
-    from smalti.codecs.media.files import AUDIO_SUFFIXES
     from smalti.tokenizers import zoo
 
     if model is None:
-        sounds = [source for source in sources if Path(source).suffix.lower() in AUDIO_SUFFIXES]
+        sounds = [source for source in sources if Path(source).suffix.lower() in suffixes(True)]
         if sounds:
             raise UsageError(f"{sounds[0]}: a sound, and the default model is one of pictures; name a model of sound with -m")
         return False
@@ -31,30 +30,27 @@ def hears(model: str | None, sources: Sequence[str]) -> bool:
 
 def suffixes(sound: bool) -> tuple[str, ...]:
     """The endings that count inside a folder."""
-    from smalti.codecs.media.files import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+    from smalti.codecs.media.files import AUDIO_SUFFIXES, FILM_SUFFIXES, IMAGE_SUFFIXES
 
-    return AUDIO_SUFFIXES if sound else IMAGE_SUFFIXES
+    return (*AUDIO_SUFFIXES, *FILM_SUFFIXES) if sound else IMAGE_SUFFIXES
 
 
-def holds_sound(files: Sequence[str]) -> bool:
-    """Whether the first token file that can be looked into holds sound; a pipe can't be."""
+def holds_sound(file: str, model: str | None) -> bool | None:
+    """Whether a token file holds sound, by what it says, or, of an array, by its model; None where that is not to be seen yet."""
     from smalti.cli import arrays
     from smalti.codecs.bitstream import parse
-    from smalti.codecs.media.files import list_files, read_bytes
+    from smalti.codecs.media.files import read_bytes
 
-    for file in files:
-        if file == PIPE:
-            continue
-        try:
-            inside = list_files(file, (".smt", ".json"))[:1] if Path(file).is_dir() else [Path(file)]
-            for path in inside:
-                data = read_bytes(path)
-                if arrays.kind(data) == "smt":
-                    return parse(data).streams[0].modality == "audio"
-                return arrays.kind(data) == "json" and "samples" in arrays.from_json(data)[0].layout.size
-        except SmaltiError:  # said when it is decoded
-            continue
-    return False
+    if file == PIPE:
+        return None
+    try:
+        data = read_bytes(file)
+        kind = arrays.kind(data)
+        if kind == "smt":
+            return parse(data, strict=False).streams[0].modality == "audio"
+        return "samples" in arrays.from_json(data)[0].layout.size if kind == "json" else hears(model, ())
+    except SmaltiError:  # said when it is decoded
+        return None
 
 
 def size_of(signal: Image | Audio) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from smalti.tokenizers.contracts import Target
     from smalti.tokenizers.signals import Audio, Image
     from smalti.tokenizers.tokens import Tokens
+
+GROUP_SAMPLES = 2**24  # of sounds that are encoded together: six minutes at 48 kHz
 
 
 @click.command("tokenize")
@@ -43,9 +46,9 @@ def command(
 ) -> int:  # fmt: skip
     """Turn pictures or sounds into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
-    SRC is a picture, a folder of pictures (with all folders in it), or - for standard input; with a model of sound, a sound file or a
-    folder of them. A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or --stages (one of
-    them) allow.
+    SRC is a picture, a folder of pictures (with all folders in it), or - for standard input; with a model of sound, a sound file, a film
+    with sound, or a folder of them. A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or
+    --stages (one of them) allow.
 
     Exit code 1: done, but a picture lost something visible (transparency, later frames, depth beyond 8 bits) or could not be read; stderr
     says which.
@@ -64,18 +67,36 @@ def command(
     codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes, allocate)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
-        for start in range(0, len(jobs), batch):
-            group = jobs[start : start + batch]
-            results += _group(group, sound, codec, target, form, alone=len(jobs) == 1)
+        for group in _groups(jobs, batch, sound, codec):
+            results += _written_together(group, codec, target, form, alone=len(jobs) == 1)
             bar.update(len(group))
     _report(results, as_json, quiet)
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
-def _group(jobs: list[Job], sound: bool, codec: NeuralCodec, target: Target, form: str, alone: bool) -> list[dict[str, Any]]:
-    """Read, encode together, write. With several files one that fails is named and the rest go on."""
-    found = [(job, options.attempt(alone, _signal, job, sound)) for job in jobs]
-    signals = [(job, signal) for job, signal in found if signal is not None]
+def _groups(jobs: list[Job], batch: int, sound: bool, codec: NeuralCodec) -> Iterator[list[tuple[Job, Image | Audio | None]]]:
+    """Jobs with their signals, None where one was refused, as many at a time as are encoded together: `batch`, or GROUP_SAMPLES of sound.
+
+    With several files one that fails is named and the rest go on.
+    """
+    group: list[tuple[Job, Image | Audio | None]] = []
+    held = 0
+    for job in jobs:
+        signal = options.attempt(len(jobs) == 1, _signal, job, sound, codec)
+        group.append((job, signal))
+        held += signal.samples.size if signal is not None and not hasattr(signal, "pixels") else 0
+        if len(group) == batch or held >= GROUP_SAMPLES:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+def _written_together(
+    group: list[tuple[Job, Image | Audio | None]], codec: NeuralCodec, target: Target, form: str, alone: bool
+) -> list[dict[str, Any]]:
+    """Encode together, write one by one."""
+    signals = [(job, signal) for job, signal in group if signal is not None]
     encoded = codec.encode([signal for _, signal in signals], target)
     results = [
         options.attempt(alone, _one, job, signal, tokens, codec, target, form)
@@ -84,12 +105,19 @@ def _group(jobs: list[Job], sound: bool, codec: NeuralCodec, target: Target, for
     return [item for item in results if item is not None]
 
 
-def _signal(job: Job, sound: bool) -> Image | Audio:
-    from smalti.cli.files import name_of, read
+def _signal(job: Job, sound: bool, codec: NeuralCodec) -> Image | Audio:
+    """What a file holds; refused by name where the model takes no such size."""
+    from smalti import api
+    from smalti.cli.files import PIPE, name_of, read
     from smalti.codecs.media.audio import read_audio
     from smalti.codecs.media.images import read_image
+    from smalti.tokenizers.audio.sounds import size_of_sound
 
-    return (read_audio if sound else read_image)(read(job.source), name_of(job.source))
+    if not sound:
+        return read_image(read(job.source), name_of(job.source))
+    audio = read_audio(job.source if job.source != PIPE else read(PIPE), name_of(job.source))
+    api.with_name(name_of(job.source), lambda: codec.tokenizer.layout(size_of_sound(audio).signal))
+    return audio
 
 
 def _one(job: Job, signal: Image | Audio, tokens: Tokens, codec: NeuralCodec, target: Target, form: str) -> dict[str, Any]:

@@ -144,6 +144,25 @@ def _save_tiny(folder: Path) -> None:
         zoo.save(ImageGrid.from_config(config), folder)
 
 
+@pytest.fixture(scope="session")
+def sound_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny, untrained model of sound: 100 frames a second, four levels of 64 entries. Not to be written to."""
+    import torch
+
+    from smalti.tokenizers import zoo
+    from smalti.tokenizers.audio.residual import AudioResidual
+    from smalti.tokenizers.audio.residual_network import AudioResidualConfig
+    from smalti.tokenizers.codebooks import VQConfig
+    from smalti.tokenizers.quantizers import ResidualConfig
+
+    config = AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=4), 16000, (8, 20), (8, 16), 1, 1)
+    folder = tmp_path_factory.mktemp("sound-model")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        zoo.save(AudioResidual.from_config(config), folder)
+    return folder
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A folder of six pictures of 40 x 48 pixels to train on."""

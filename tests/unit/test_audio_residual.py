@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -125,6 +126,23 @@ def test_latents_of_a_stream_equal_those_of_the_whole(tokenizer: AudioResidual) 
     assert (torch.cat(parts, -1) - tokenizer.net.encode(wave)).abs().max() < 1e-5
 
 
+def test_a_stream_takes_any_amount_in_pieces(tokenizer: AudioResidual) -> None:
+    audio, small = noise(640, 2), AudioResidual(tokenizer.net)
+    small.piece_frames = 7
+    seen: list[int] = []
+    small.net.encoder.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].shape[-1]))
+    tokens = small.stream(2).push(audio.samples)
+    small.net.encoder._forward_pre_hooks.clear()
+    assert tokens == tokenizer.encode([audio])[0]
+    assert max(seen) == 7 * tokenizer.config.hop
+    (whole,) = tokenizer.decode([tokens])
+    assert isinstance(whole, Audio)
+    assert np.abs(small.stream_decoder(2).push(tokens) - whole.samples).max() < 1e-5
+    masked = replace(tokens, present=(np.ones(tokens.arrays[0].shape[1], bool),) * len(tokens.arrays))
+    with pytest.raises(UsageError, match="only some regions"):
+        small.stream_decoder(2).push(masked)
+
+
 def test_a_stream_starts_anew_after_its_end(tokenizer: AudioResidual) -> None:
     encoder, audio = tokenizer.stream(), noise(30)
     first = [encoder.push(audio.samples), encoder.flush()]
@@ -152,6 +170,62 @@ def test_long_sounds_in_pieces_equal_the_whole(tokenizer: AudioResidual) -> None
     assert isinstance(a, Audio) and isinstance(b, Audio) and isinstance(c, Audio)  # noqa: PT018
     assert np.abs(a.samples - c.samples).max() < 1e-5
     assert np.array_equal(a.samples, b.samples)
+
+
+def test_sounds_of_about_one_length_share_batches(tokenizer: AudioResidual) -> None:
+    lengths = [(400, 1), (390, 2), (401, 1), (307, 1), (299, 1), (20, 2), (400, 4)]
+    audios = [noise(count, channels) for count, channels in lengths]
+    layouts = [tokenizer.layout(sounds.size_of_sound(audio).signal) for audio in audios]
+    batches = sounds.batches_of(layouts, 8, 0.75)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(audios)))
+    assert len(batches) == 3
+    together = tokenizer.encode(audios)
+    assert together == [tokenizer.encode([audio])[0] for audio in audios]
+    for audio, decoded, alone in zip(audios, tokenizer.decode(together), [tokenizer.decode([item])[0] for item in together], strict=True):
+        assert isinstance(decoded, Audio)
+        assert isinstance(alone, Audio)
+        assert decoded.samples.shape == audio.samples.shape
+        assert np.abs(decoded.samples - alone.samples).max() < 1e-5
+
+
+def test_channels_and_levels_keep_their_places(tokenizer: AudioResidual) -> None:
+    """Coding each channel's mid and side alone, and turning them back, is what coding both gives."""
+    audio = noise(333, 2)
+    pair = sounds.to_network(audio, 16000, 1)
+    parts = [tokenizer.decode(tokenizer.encode([Audio(np.ascontiguousarray(row[None]), 16000)]))[0] for row in pair]
+    rows = np.concatenate([part.samples for part in parts])  # type: ignore[union-attr]
+    (both,) = tokenizer.decode(tokenizer.encode([audio]))
+    assert isinstance(both, Audio)
+    assert np.abs(both.samples - np.clip(sounds.left_right(rows), -1, 1)).max() < 1e-5
+
+
+def test_margins_are_what_the_decoder_sees(tokenizer: AudioResidual) -> None:
+    z = torch.randn(1, tokenizer.net.quantizer.dim, 60)
+    changed = z.clone()
+    changed[..., 20] += 1
+    moved = (tokenizer.net.decode(z) - tokenizer.net.decode(changed)).abs().unflatten(-1, (60, -1)).amax((0, 1, 3)) > 0
+    assert int(torch.nonzero(moved).min()) == 20
+    assert int(torch.nonzero(moved).max()) <= 20 + tokenizer.margins.before
+    assert tokenizer.margins.before <= int(torch.nonzero(moved).max()) - 20 + 2, "and hardly more"
+
+
+def test_few_tokens_do_not_become_gigabytes(tokenizer: AudioResidual) -> None:
+    def layout(samples: int, rate: int) -> None:
+        tokenizer.layout((("samples", samples), ("rate", rate), ("channels", 1)))
+
+    layout(2**24, 768000)
+    layout(2**29, 192000)
+    with pytest.raises(UsageError, match="16 times the model's rate"):
+        layout(2**29, 768000)
+
+
+@pytest.mark.parametrize("new_rate", [16000, 22050, 48000])
+def test_resampling_in_blocks_is_resampling(new_rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = noise(10000, 2).samples
+    whole = sounds.resample(samples, 24000, new_rate, 7000)
+    monkeypatch.setattr(sounds, "BLOCK", 999)
+    assert np.array_equal(sounds.resample(samples, 24000, new_rate, 7000), whole)
+    assert np.array_equal(sounds.resample(samples, 24000, 24000, 10003)[:, -4:], samples[:, [-1] * 4])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, -1.0])

@@ -86,6 +86,13 @@ def test_margins_are_what_the_network_sees(tokenizer: AudioSingle) -> None:
     assert int(torch.nonzero(moved).max()) <= place + net.decoder_margin
 
 
+def test_the_delay_is_what_encoder_and_decoder_look_ahead(tokenizer: AudioSingle) -> None:
+    net = tokenizer.net
+    assert tokenizer.delay.frames == net.encoder_margin + net.decoder_margin + 1
+    assert tokenizer.delay.seconds == tokenizer.delay.frames * CONFIG.hop / CONFIG.rate
+    assert "does not stream" in tokenizer.delay.text
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_long_sounds_in_stretches_equal_the_whole(tokenizer: AudioSingle, channels: int) -> None:
     audio = noise(20 * 120 + 3, channels)

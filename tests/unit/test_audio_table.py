@@ -55,7 +55,7 @@ def test_rates_are_pooled_over_all_seconds(codec: NeuralCodec) -> None:
 
 def test_settings_are_named() -> None:
     setting = rival("opus:6")
-    assert (setting.label, setting.target) == ("Opus, 6 kbps asked", Target(quality=6))
+    assert (setting.label, setting.target) == ("Opus voip, 6 kbps asked", Target(quality=6))
     for text in ("opus", "opus:x", "webp:3", "opuss:6"):
         with pytest.raises(UsageError):
             rival(text)
@@ -65,8 +65,28 @@ def test_a_model_is_measured_at_its_stages(codec: NeuralCodec, monkeypatch: pyte
     monkeypatch.setattr(models, "codec", lambda name: codec)
     assert [setting.target.stages for setting in ours("tiny")] == [1, 2, 3]
     assert [setting.label for setting in ours("tiny:2")] == ["tiny, 2 stages"]
+    assert [setting.target.stages for setting in ours("tiny:3,1")] == [3, 1]
+    assert [(setting.label, setting.target) for setting in ours("tiny", [2])] == [("tiny, at most 2 kbps", Target(kbps=2))]
     with pytest.raises(UsageError, match="decodes 1, 2, 3 stages, found 4"):
         ours("tiny:4")
+
+
+def test_settings_of_a_model_share_its_encoder(codec: NeuralCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    encode = NeuralCodec.encode
+    monkeypatch.setattr(NeuralCodec, "encode", lambda self, sounds, *target: seen.append(len(sounds)) or encode(self, sounds, *target))
+    settings = [Setting(str(k), codec, Target(stages=k)) for k in (1, 2, 3)]
+    rows = measure([Sound("a", sound(0.5)), Sound("b", sound(0.5))], settings, ("mel-distance",))
+    assert len(seen) == 2 + len(settings), "once for each sound, and to warm up"
+    assert [row.kbps for row in rows] == sorted(row.kbps for row in rows)
+
+
+def test_opus_knows_two_applications() -> None:
+    music = rival("opus-audio:9")
+    assert music.label == "Opus audio, 9 kbps asked"
+    data = music.codec.compress(sound(1.0), music.target)
+    assert data != rival("opus:9").codec.compress(sound(1.0), music.target)
+    assert music.codec.decompress(data).samples.shape == (1, 16000)  # type: ignore[union-attr]
 
 
 def test_payload_is_what_is_coded(codec: NeuralCodec) -> None:
@@ -111,11 +131,18 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(sys, "argv", ["audio_table", *arguments])
     assert main() == 0
     (row,) = json.loads(table.read_text())
-    assert (row["codec"], row["files"]) == ("Opus, 6 kbps asked", 1)
+    assert (row["codec"], row["files"]) == ("Opus voip, 6 kbps asked", 1)
     assert capsys.readouterr().out.count("\n") == 3
     for refused in ([str(tmp_path)], [str(tmp_path), "--only-rate", "8000", "--rival", "opus:6"]):
         monkeypatch.setattr(sys, "argv", ["audio_table", *refused])
         assert main() == 2
+    (tmp_path / "music").mkdir()
+    write_audio(sound(0.6), tmp_path / "music" / "c.wav")
+    kinds = [str(tmp_path), "--by-kind", "--rival", "opus:6", "--metric", "mel-distance", "--json", str(table), "-q"]
+    monkeypatch.setattr(sys, "argv", ["audio_table", *kinds])
+    assert main() == 0
+    assert [(item["kind"], item["files"]) for item in json.loads(table.read_text())] == [("music", 1), (tmp_path.name, 2)]
+    (tmp_path / "music" / "c.wav").unlink()
     assert [sound.name for sound in read_sounds([tmp_path], 24000, {"b.wav": "hello"})] == ["b.wav"]
     with pytest.raises(SignalError, match="no sound"):
         measure([], [rival("opus:6")])

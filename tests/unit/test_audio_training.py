@@ -14,12 +14,13 @@ import torch
 from smalti.codecs.media.audio import read_audio, write_audio
 from smalti.metrics import spectra
 from smalti.metrics.audio import SISDR, MelDistance
-from smalti.recipes.training import sound_data
+from smalti.recipes.training import sound_data, sound_holdout
 from smalti.recipes.training.config import DataConfig, LossConfig, OptimizerConfig, SoundDataConfig, SoundLossConfig, TrainingConfig, load
 from smalti.recipes.training.loop import Run
 from smalti.recipes.training.release import release
 from smalti.recipes.training.sound_losses import SoundLoss
 from smalti.tokenizers import zoo
+from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
 from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.codebooks import VQConfig
@@ -112,8 +113,12 @@ def test_losses_are_weighted_and_named() -> None:
 def test_metrics_of_sound_know_their_convention() -> None:
     a, b = tone(440), tone(440, size=0.15)
     assert SISDR()(a, b).value > 60, "scale does not matter"
-    assert SISDR()(a, a).value == float("inf")
-    assert SISDR()(a, Audio(np.zeros_like(a.samples), 8000)).value == float("-inf")
+    silence = Audio(np.zeros_like(a.samples), 8000)
+    assert (SISDR()(a, a).value, SISDR()(a, silence).value) == (100, -100)
+    with pytest.raises(SignalError, match="silent"):
+        SISDR()(silence, a)
+    one, other = (Audio(np.concatenate([sound.samples, silence.samples]), 8000) for sound in (a, silence))
+    assert SISDR()(one, other).value == -100, "a silent channel has no part in it"
     noisy = Audio(a.samples + np.float32(0.03) * np.random.default_rng(0).standard_normal(a.samples.shape).astype(np.float32), 8000)
     assert SISDR()(a, noisy).value == pytest.approx(10 * np.log10(0.045 / 0.0009), abs=0.3)
     assert MelDistance()(a, a).value == 0
@@ -195,8 +200,12 @@ def test_a_release_is_a_whole_model(sounds: Path, tmp_path: Path) -> None:
     info = release(run.train(), config, run.files, run.holdout)
     assert info.kind == "audio-residual"
     assert "8000 Hz, 200 frames per second" in info.summary
-    assert "| 2 |" in info.card
-    assert "mel-distance" in info.card
+    assert "| tiny, 2 stages |" in info.card
+    assert "| mel |" in info.card
+    assert "5 ms in a stream" in info.card
+    assert "No discriminators" in info.card
+    assert "on training sounds: level 0:" in info.card
+    assert "Opus voip, 6 kbps asked" in info.card
     stored = zoo.load(str(info.folder))
     (back,) = stored.decode(stored.encode([tone(500)]))
     assert back.samples.shape == (1, 4000)
@@ -208,6 +217,7 @@ def test_shipped_recipes_of_sound_load() -> None:
         ("audio-residual-24k", 24000),
         ("audio-single-16k", 16000),
         ("audio-single-24k", 24000),
+        ("audio-single-24k-40", 24000),
     ):
         config = load(name, ["data=DIR"])
         assert isinstance(config.tokenizer, AudioResidualConfig | AudioSingleConfig)
@@ -239,3 +249,14 @@ def test_impossible_data_is_refused(key: str) -> None:
 def test_impossible_losses_are_refused(change: str) -> None:
     with pytest.raises(UsageError):
         load("audio-residual-16k", [change])
+
+
+def test_silence_is_left_out_of_the_holdout_and_named(sounds: Path, tmp_path: Path) -> None:
+    write_audio(Audio(np.zeros((1, 4000), np.float32), 8000), tmp_path / "silent.wav")
+    write_audio(tone(500), tmp_path / "tone.wav")
+    tokenizer = AudioResidual.from_config(NET)
+    seen = sound_holdout.measure(tokenizer, 8000, [tmp_path / "silent.wav", tmp_path / "tone.wav"], tmp_path / "listen.wav")
+    alone = sound_holdout.measure(tokenizer, 8000, [tmp_path / "tone.wav"], tmp_path / "listen.wav")
+    assert seen.skipped == (f"{tmp_path / 'silent.wav'}: cannot be scored by si-sdr",)
+    assert seen.scores["si-sdr_1"] == alone.scores["si-sdr_1"]
+    assert all(np.isfinite(value) for value in seen.scores.values())

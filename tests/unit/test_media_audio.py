@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
 from smalti.codecs.media import audio as media
-from smalti.codecs.media.audio import encode_audio, read_audio, write_audio
+from smalti.codecs.media import soundtrack
+from smalti.codecs.media.audio import encode_audio, looks_like_sound, read_audio, write_audio
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Audio
 
@@ -104,4 +107,73 @@ def test_odd_files_are_read_or_refused(data_folder: Path) -> None:
             read_audio(path)
         except SignalError:
             refused.append(path.name)
-    assert refused == ["empty_16k.wav", "not_audio.wav", "stereo_44k1.m4a"]
+    assert refused == ["empty_16k.wav", "not_audio.wav"]
+    assert read_audio(data_folder / "audio" / "odd" / "stereo_44k1.m4a").samples.shape == (2, 53944), "as its track says"
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"), ("AIFF", "PCM_16")]
+)
+def test_sounds_are_known_by_how_they_begin(form: str, subtype: str, tmp_path: Path) -> None:
+    data = made(0.1 * RAMP, form, subtype)
+    (tmp_path / "download").write_bytes(data)
+    assert looks_like_sound(data)
+    assert looks_like_sound(tmp_path / "download")
+    assert looks_like_sound(tmp_path / "missing.mp3")
+    assert not looks_like_sound(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("start", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"\xff\xfe<\0", b"RIFF\0\0\0\0WEBP", b"GIF89a", b"\xff"])
+def test_what_begins_otherwise_is_none(start: bytes) -> None:
+    assert not looks_like_sound(start)
+    assert all(looks_like_sound(b"\xff" + bytes([layer]) + b"\x90\0") for layer in (0xFA, 0xFB, 0xF2, 0xF3, 0xE2, 0xE3))
+
+
+def film(form: str, codec: str, rate: int, count: int, pictures: bool = False) -> tuple[bytes, np.ndarray]:
+    """A film with a tone in its left channel and the inverse in its right, without sound where `codec` is empty; and the tone."""
+    buffer = io.BytesIO()
+    tone = (0.3 * np.sin(0.05 * np.arange(count))).astype(np.float32)
+    with av.open(buffer, "w", format=form) as out:
+        track = out.add_stream("mpeg4", rate=25) if pictures else None
+        sound = out.add_stream(codec, rate=rate, layout="stereo") if codec else None
+        if track is not None:
+            track.width = track.height = 32
+            track.pix_fmt = "yuv420p"
+            for frame in (av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24"), None):
+                out.mux(track.encode(frame))
+        if sound is not None:
+            whole = av.AudioFrame.from_ndarray(np.stack([tone, -tone]), "fltp", "stereo")
+            whole.sample_rate, whole.pts = rate, 0
+            to_codec = av.AudioResampler(format=sound.codec_context.format, layout="stereo", rate=rate, frame_size=1024)
+            for part in (*to_codec.resample(whole), *to_codec.resample(None), None):
+                out.mux(sound.encode(part))
+    return buffer.getvalue(), tone
+
+
+@pytest.mark.parametrize(
+    ("form", "codec", "near"),
+    [("mp4", "aac", 0.02), ("ipod", "aac", 0.02), ("mov", "pcm_s16le", 2**-14), ("matroska", "flac", 2**-14)],
+)
+def test_soundtracks_are_read_exactly_as_long_as_they_were(form: str, codec: str, near: float) -> None:
+    data, tone = film(form, codec, 44100, 22050, pictures=form in ("mp4", "matroska"))
+    found = read_audio(data)
+    assert (found.samples.shape, found.rate) == ((2, 22050), 44100)
+    assert np.abs(found.samples - [tone, -tone])[:, 2000:-2000].max() < near
+    assert looks_like_sound(data) == (form == "ipod"), "a film is none, but has a sound"
+
+
+def test_films_that_have_no_sound_or_are_damaged_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.mp4").write_bytes(film("mp4", "", 44100, 1, pictures=True)[0])
+    with pytest.raises(SignalError, match=r"a\.mp4: no track of sound"):
+        read_audio(tmp_path / "a.mp4")
+    data, _ = film("mp4", "aac", 44100, 22050)
+    for broken in (data[:2000], data[:12], b"\x1aE\xdf\xa3" + bytes(40)):
+        with pytest.raises(SignalError, match=r"^x\.mp4: ") as error:
+            read_audio(broken, "x.mp4")
+        assert "\n" not in str(error.value)
+    monkeypatch.setattr(soundtrack, "MAX_SAMPLES", 1000)
+    with pytest.raises(SignalError, match="split it"):
+        read_audio(data)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(SignalError, match=r"pip install 'smalti\[media\]'"):
+        read_audio(data)

@@ -6,6 +6,7 @@ itself, and the same memory makes streams, see `stream.py`. The delay of a strea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from smalti.tokenizers.audio.delay import Delay, delay_of
+from smalti.tokenizers.audio.excerpt import Margins
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.audio.sounds import (
     batches_of,
@@ -22,11 +25,11 @@ from smalti.tokenizers.audio.sounds import (
     size_of,
     size_of_sound,
     sound_of,
-    to_network,
+    waves_of,
 )
 from smalti.tokenizers.audio.stream import DecoderStream, EncoderStream
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.nets.causal import Memory
+from smalti.tokenizers.nets.causal import CausalConv, CausalUpsample, Memory
 from smalti.tokenizers.nets.precision import full_precision
 from smalti.tokenizers.nets.stored import filled, halvable, tensors_of
 from smalti.tokenizers.signals import Signal
@@ -34,7 +37,8 @@ from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 PIECE_FRAMES = 512  # that pass the network at a time: about ten seconds
-BATCH_CHANNELS = 8  # of all sounds of one length together
+BATCH_CHANNELS = 8  # of all sounds of about one length together
+SHORTEST = 0.75  # of the longest of a batch: the rest of a shorter one is worked on for nothing
 
 
 class AudioResidual:
@@ -82,6 +86,18 @@ class AudioResidual:
             self._fingerprint = fingerprint(to_dict(self.config), self.tensors())
         return self._fingerprint
 
+    @property
+    def delay(self) -> Delay:
+        """How much later sound can come out than it went in."""
+        found = delay_of(self.config.kind, to_dict(self.config))
+        assert found is not None
+        return found
+
+    @property
+    def margins(self) -> Margins:
+        """Frames before a frame that its sound depends on."""
+        return Margins(_reach(self.net.decoder), 0)
+
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""
         size = size_of(signal, self.config.rate, self.name)
@@ -90,12 +106,13 @@ class AudioResidual:
 
     @torch.inference_mode()
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
-        """Tokens of each sound. Lengths, rates and channels may differ; those of one length share batches."""
+        """Tokens of each sound. Lengths, rates and channels may differ; those of about one length share batches, since nothing that
+        comes behind a sound's end changes it."""
         sounds = [sound_of(signal, self.name) for signal in signals]
         layouts = [self.layout(size_of_sound(sound).signal) for sound in sounds]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
-        for batch in batches_of(layouts, self.batch_channels):
-            waves = torch.from_numpy(np.concatenate([to_network(sounds[i], self.config.rate, self.config.hop) for i in batch]))[:, None]
+        for batch in batches_of(layouts, self.batch_channels, SHORTEST):
+            waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, self.config.hop))[:, None]
             memory = Memory()
             for piece in self._pieces(waves.shape[-1] // self.config.hop):
                 samples = waves[..., piece.start * self.config.hop : piece.stop * self.config.hop]
@@ -103,7 +120,8 @@ class AudioResidual:
                     levels = self.net.tokenize(samples.to(self.device), memory)
                 for level, indices in enumerate(levels):
                     for i, found in zip(batch, np.split(indices.cpu().numpy(), borders_of(batch, layouts)), strict=True):
-                        arrays[i][level][:, piece] = found
+                        own = arrays[i][level][:, piece]
+                        own[:] = found[:, : own.shape[1]]
         return [Tokens(layout, array) for layout, array in zip(layouts, arrays, strict=True)]
 
     @torch.inference_mode()
@@ -113,16 +131,19 @@ class AudioResidual:
             self._check(item)
         layouts = [item.layout for item in tokens]
         sounds: dict[int, Signal] = {}
-        for batch in batches_of(layouts, self.batch_channels):
-            memory, waves = Memory(), []
-            for piece in self._pieces(layouts[batch[0]].stages[0].shape[1]):
+        for batch in batches_of(layouts, self.batch_channels, SHORTEST):
+            frames = layouts[batch[0]].stages[0].shape[1]
+            rows = sum(layouts[i].stages[0].shape[0] for i in batch)
+            memory, waves = Memory(), np.empty((rows, frames * self.config.hop), np.float32)
+            for piece in self._pieces(frames):
                 levels = [
-                    torch.from_numpy(np.concatenate([tokens[i].arrays[level][:, piece] for i in batch]).astype(np.int64)).to(self.device)
+                    torch.from_numpy(np.concatenate([_filled(tokens[i].arrays[level], piece) for i in batch])).to(self.device)
                     for level in range(len(layouts[batch[0]].stages))
                 ]
                 with full_precision(self.device):
-                    waves.append(self.net.detokenize(levels, memory)[:, 0].cpu().numpy())
-            for i, wave in zip(batch, np.split(np.concatenate(waves, 1), borders_of(batch, layouts)), strict=True):
+                    drawn = self.net.detokenize(levels, memory)[:, 0]
+                waves[:, piece.start * self.config.hop : piece.stop * self.config.hop] = drawn.cpu().numpy()
+            for i, wave in zip(batch, np.split(waves, borders_of(batch, layouts)), strict=True):
                 sounds[i] = from_network(wave, self.config.rate, size_of(layouts[i].signal, self.config.rate, self.name))
         return [sounds[i] for i in range(len(tokens))]
 
@@ -141,3 +162,20 @@ class AudioResidual:
     def _check(self, tokens: Tokens) -> None:
         tokens.check_prefix_of(self.layout(tokens.layout.signal), self.name)
         tokens.check_unmasked(self.name)
+
+
+def _filled(array: np.ndarray, piece: slice) -> np.ndarray:
+    """int64 (channels, frames of the piece): tokens, 0 beyond their end."""
+    own = array[:, piece].astype(np.int64)
+    return np.pad(own, ((0, 0), (0, piece.stop - piece.start - own.shape[1])))
+
+
+def _reach(decoder: torch.nn.Module) -> int:
+    """Frames that its layers see of what has passed, rounded up; layers lie in the order in which they run."""
+    seen, scale = 0.0, 1
+    for layer in decoder.modules():
+        if isinstance(layer, CausalConv):
+            seen += layer.context / scale
+        elif isinstance(layer, CausalUpsample):
+            seen, scale = seen + 1 / scale, scale * layer.stride
+    return math.ceil(seen)

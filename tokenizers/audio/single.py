@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from smalti.tokenizers.audio.delay import Delay, delay_of
+from smalti.tokenizers.audio.excerpt import Margins
 from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
 from smalti.tokenizers.audio.sounds import (
     batches_of,
@@ -23,7 +25,7 @@ from smalti.tokenizers.audio.sounds import (
     size_of,
     size_of_sound,
     sound_of,
-    to_network,
+    waves_of,
 )
 from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.nets.precision import full_precision
@@ -93,6 +95,18 @@ class AudioSingle:
             self._fingerprint = fingerprint(to_dict(self.config), self.tensors())
         return self._fingerprint
 
+    @property
+    def delay(self) -> Delay:
+        """How much later sound can come out than it went in."""
+        found = delay_of(self.config.kind, to_dict(self.config))
+        assert found is not None
+        return found
+
+    @property
+    def margins(self) -> Margins:
+        """Frames to each side of a frame that its sound depends on."""
+        return Margins(self.net.decoder_margin, self.net.decoder_margin)
+
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""
         size = size_of(signal, self.config.rate, self.name)
@@ -107,7 +121,7 @@ class AudioSingle:
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
         hop = self.config.hop
         for batch in batches_of(layouts, self.batch_channels):
-            waves = torch.from_numpy(np.concatenate([to_network(sounds[i], self.config.rate, hop) for i in batch]))[:, None]
+            waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, hop))[:, None]
             for stretch in self._stretches(waves.shape[-1] // hop, self.net.encoder_margin):
                 samples = waves[..., stretch.outer.start * hop : stretch.outer.stop * hop]
                 with full_precision(self.device):
@@ -127,8 +141,9 @@ class AudioSingle:
         sounds: dict[int, Signal] = {}
         hop = self.config.hop
         for batch in batches_of(layouts, self.batch_channels):
-            waves = []
-            for stretch in self._stretches(layouts[batch[0]].stages[0].shape[1], self.net.decoder_margin):
+            frames = layouts[batch[0]].stages[0].shape[1]
+            waves = np.empty((sum(layouts[i].stages[0].shape[0] for i in batch), frames * hop), np.float32)
+            for stretch in self._stretches(frames, self.net.decoder_margin):
                 stages = [
                     torch.from_numpy(np.concatenate([tokens[i].arrays[k][:, stretch.outer] for i in batch]).astype(np.int64)).to(
                         self.device
@@ -137,8 +152,10 @@ class AudioSingle:
                 ]
                 with full_precision(self.device):
                     drawn = self.net.detokenize(stages)[:, 0].cpu().numpy()
-                waves.append(drawn[:, stretch.trim.start * hop : stretch.trim.stop * hop])
-            for i, wave in zip(batch, np.split(np.concatenate(waves, 1), borders_of(batch, layouts)), strict=True):
+                waves[:, stretch.inner.start * hop : stretch.inner.stop * hop] = drawn[
+                    :, stretch.trim.start * hop : stretch.trim.stop * hop
+                ]
+            for i, wave in zip(batch, np.split(waves, borders_of(batch, layouts)), strict=True):
                 sounds[i] = from_network(wave, self.config.rate, size_of(layouts[i].signal, self.config.rate, self.name))
         return [sounds[i] for i in range(len(tokens))]
 

@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalti.tokenizers.errors import SignalError, UsageError
-from smalti.tokenizers.signals import MAX_CHANNELS, MAX_SAMPLES, Array, Audio, Signal
+from smalti.tokenizers.signals import MAX_ALL_SAMPLES, MAX_CHANNELS, MAX_SAMPLES, Array, Audio, Signal
 from smalti.tokenizers.tokens import Layout
 
 MIN_RATE, MAX_RATE = 1000, 768000
+MOST_GROWTH, MOST_GROWN = 16, 2**24  # so that a file of few tokens does not decode to gigabytes
+BLOCK = 2**18  # samples per channel that are converted at a time
+BATCH_FRAMES = 2**17  # of all channels of a batch, unless one sound has more: what is held beside the sounds themselves
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,17 @@ def size_of(signal: tuple[tuple[str, int], ...], rate: int, name: str) -> SoundS
         raise UsageError(
             f"sound has {MIN_RATE} to {MAX_RATE} samples per second, 1 to {MAX_CHANNELS} channels, found {found.rate} and {found.channels}"
         )
-    if found.channels * max(found.samples, resampled_length(found.samples, found.rate, rate)) > MAX_SAMPLES:
+    own = resampled_length(found.samples, found.rate, rate)
+    most = max(found.samples, own)
+    if most > MAX_SAMPLES or found.channels * most > MAX_ALL_SAMPLES:
         raise UsageError(
-            f"sounds have {MAX_SAMPLES} samples over all channels at most, found {found.samples} in {found.channels}; split it"
+            f"sounds have {MAX_SAMPLES} samples in a channel, {MAX_ALL_SAMPLES} in all at most, found {found.samples} in {found.channels}; "
+            "split it"
+        )
+    if found.samples > max(MOST_GROWN, MOST_GROWTH * own):
+        raise UsageError(
+            f"sounds of more than {MOST_GROWN} samples have at most {MOST_GROWTH} times the model's rate, {rate} Hz, found {found.samples} "
+            f"at {found.rate} Hz; resample first"
         )
     return found
 
@@ -71,12 +82,25 @@ def resampled_length(samples: int, rate: int, new_rate: int) -> int:
 
 def resample(samples: Array, rate: int, new_rate: int, length: int) -> Array:
     """float32 (channels, length) at the new rate; the last sample is repeated where the filter gives fewer."""
+    found = np.empty((len(samples), length), np.float32)
+    resample_into(found, samples, rate, new_rate)
+    return found
+
+
+def resample_into(found: Array, samples: Array, rate: int, new_rate: int) -> None:
+    """The same into float32 (channels, length), block by block: bit for bit what soxr makes of the whole."""
     import soxr
 
-    if rate == new_rate:
-        return fitted(samples, length)
-    found = soxr.resample(np.ascontiguousarray(samples.T), rate, new_rate, quality="HQ").astype(np.float32)
-    return fitted(np.ascontiguousarray(found.T) if len(found) else samples[:, :1], length)
+    place, count = 0, samples.shape[1]
+    stream = soxr.ResampleStream(rate, new_rate, len(samples), dtype="float32", quality="HQ") if rate != new_rate else None
+    for start in range(0, count, BLOCK):
+        block = samples[:, start : start + BLOCK]
+        if stream is not None:
+            block = stream.resample_chunk(np.ascontiguousarray(block.T), last=start + BLOCK >= count).T
+        block = block[:, : found.shape[1] - place]
+        found[:, place : place + block.shape[1]] = block
+        place += block.shape[1]
+    found[:, place:] = found[:, place - 1 : place] if place else samples[:, :1]
 
 
 def fitted(samples: Array, length: int) -> Array:
@@ -87,16 +111,35 @@ def fitted(samples: Array, length: int) -> Array:
 
 def to_network(audio: Audio, rate: int, hop: int) -> Array:
     """float32 (channels, T) at the network's rate, mid and side, T in whole frames."""
-    length = resampled_length(audio.samples.shape[1], audio.rate, rate)
-    samples = resample(audio.samples, audio.rate, rate, length)
-    return fitted(mid_side(samples), -(-length // hop) * hop)
+    return waves_of([audio], rate, hop)
+
+
+def waves_of(audios: Sequence[Audio], rate: int, hop: int) -> Array:
+    """The same of several sounds, one below the other: float32 (all channels, T), T in the
+    whole frames of the longest; the ends of others are repeated."""
+    lengths = [resampled_length(audio.samples.shape[1], audio.rate, rate) for audio in audios]
+    frames = -(-max(lengths) // hop)
+    found = np.empty((sum(len(audio.samples) for audio in audios), frames * hop), np.float32)
+    place = 0
+    for audio, length in zip(audios, lengths, strict=True):
+        own = found[place : place + len(audio.samples)]
+        resample_into(own[:, :length], audio.samples, audio.rate, rate)
+        for start in range(0, length, BLOCK) if len(own) == 2 else ():
+            block = own[:, start : min(start + BLOCK, length)]
+            block[:] = mid_side(block)
+        own[:, length:] = own[:, length - 1 : length]
+        place += len(own)
+    return found
 
 
 def from_network(wave: Array, rate: int, size: SoundSize) -> Audio:
-    """The sound of float32 (channels, T) at the network's rate, exactly as long as it was, within [-1, 1]."""
+    """The sound of float32 (channels, T) at the network's rate, exactly as long as it was, within [-1, 1]. The wave is used up."""
     wave = wave[:, : resampled_length(size.samples, size.rate, rate)]
-    samples = resample(left_right(wave), rate, size.rate, size.samples)
-    return Audio(np.clip(np.ascontiguousarray(samples), -1, 1), size.rate)
+    for start in range(0, wave.shape[1], BLOCK) if len(wave) == 2 else ():
+        block = wave[:, start : start + BLOCK]
+        block[:] = left_right(block)
+    samples = resample(wave, rate, size.rate, size.samples)
+    return Audio(np.clip(samples, -1, 1, out=samples), size.rate)
 
 
 def mid_side(samples: Array) -> Array:
@@ -109,17 +152,27 @@ def left_right(samples: Array) -> Array:
     return samples if len(samples) != 2 else np.stack([samples[0] + samples[1], samples[0] - samples[1]])
 
 
-def batches_of(layouts: Sequence[Layout], channels: int) -> list[list[int]]:
-    """Numbers of the sounds that pass a network together: those of equal length and depth, `channels` in all at most, or one sound."""
-    kinds: dict[tuple[int, int], list[list[int]]] = {}
-    for i, layout in enumerate(layouts):
-        own, frames = layout.stages[0].shape
-        batches = kinds.setdefault((frames, len(layout.stages)), [[]])
-        held = sum(layouts[j].stages[0].shape[0] for j in batches[-1])
-        if batches[-1] and held + own > channels:
-            batches.append([])
-        batches[-1].append(i)
-    return [batch for batches in kinds.values() for batch in batches]
+def batches_of(layouts: Sequence[Layout], channels: int, shortest: float = 1.0) -> list[list[int]]:
+    """Numbers of the sounds that pass a network together, longest first: of one depth, `channels` and BATCH_FRAMES in all at most, or one
+    sound alone.
+
+    shortest: how long a sound must be beside the longest of its batch; 1 for networks that do not bear what is filled up behind its end.
+    """
+
+    def kind(i: int) -> tuple[int, int]:
+        return len(layouts[i].stages), layouts[i].stages[0].shape[1]
+
+    batches: list[list[int]] = []
+    for i in sorted(range(len(layouts)), key=kind, reverse=True):
+        (depth, frames), own = kind(i), layouts[i].stages[0].shape[0]
+        if batches:
+            first_depth, longest = kind(batches[-1][0])
+            rows = own + sum(layouts[j].stages[0].shape[0] for j in batches[-1])
+            if depth == first_depth and frames >= shortest * longest and rows <= channels and rows * longest <= BATCH_FRAMES:
+                batches[-1].append(i)
+                continue
+        batches.append([i])
+    return batches
 
 
 def borders_of(batch: Sequence[int], layouts: Sequence[Layout]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Sound as it comes: an encoder and a decoder that work frame by frame and give what the whole sound would have given.
 
-Samples are at the network's own rate; each call takes any number of them. Nothing
+Samples are at the network's own rate; each call takes any number of them, of which `piece_frames` pass the network at a time. Nothing
 is held back but the part of a frame that is not whole yet, so the delay is one frame.
 """
 
@@ -49,10 +49,13 @@ class EncoderStream:
     def _encoded(self, samples: Array, count: int) -> Tokens:
         tokenizer = self._tokenizer
         layout = tokenizer.layout(SoundSize(count, tokenizer.config.rate, self._channels).signal)
-        wave = torch.from_numpy(mid_side(samples))[:, None].to(tokenizer.device)
-        with full_precision(tokenizer.device):
-            levels = tokenizer.net.tokenize(wave, self._memory)
-        return Tokens(layout, tuple(level.cpu().numpy().astype(np.int32) for level in levels))
+        wave, step = torch.from_numpy(mid_side(samples))[:, None], tokenizer.piece_frames * tokenizer.config.hop
+        pieces = []
+        for start in range(0, wave.shape[-1], step):
+            with full_precision(tokenizer.device):
+                levels = tokenizer.net.tokenize(wave[..., start : start + step].to(tokenizer.device), self._memory)
+            pieces.append([level.cpu().numpy().astype(np.int32) for level in levels])
+        return Tokens(layout, tuple(np.concatenate(level, 1) for level in zip(*pieces, strict=True)))
 
 
 class DecoderStream:
@@ -72,7 +75,10 @@ class DecoderStream:
             or size["rate"] != tokenizer.config.rate
         ):
             raise UsageError(f"this stream takes tokens of {self._channels} channels at {tokenizer.config.rate} Hz, found {tokens.layout}")
-        levels = [torch.from_numpy(array.astype(np.int64)).to(tokenizer.device) for array in tokens.arrays]
-        with full_precision(tokenizer.device):
-            wave = tokenizer.net.detokenize(levels, self._memory)[:, 0].cpu().numpy()
-        return np.clip(left_right(wave[:, : size["samples"]]), -1, 1)
+        tokens.check_unmasked(tokenizer.name)
+        pieces, step = [], tokenizer.piece_frames
+        for start in range(0, tokens.arrays[0].shape[1], step):
+            levels = [torch.from_numpy(array[:, start : start + step].astype(np.int64)).to(tokenizer.device) for array in tokens.arrays]
+            with full_precision(tokenizer.device):
+                pieces.append(tokenizer.net.detokenize(levels, self._memory)[:, 0].cpu().numpy())
+        return np.clip(left_right(np.concatenate(pieces, 1)[:, : size["samples"]]), -1, 1)

@@ -1,0 +1,81 @@
+"""Soundtracks: the sound of films and of sound in their containers (MP4, MOV, Matroska, WebM), by PyAV (FFmpeg), which is an extra.
+
+The first track of sound counts, from its first sample to its last, at its own rate and in its own channels; what encoders put in front
+of it to get going is taken off as the file says, and where it lies beside the pictures is not kept.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from smalti.codecs.media.files import reason
+from smalti.tokenizers.errors import SignalError
+from smalti.tokenizers.signals import MAX_ALL_SAMPLES, MAX_CHANNELS, MAX_SAMPLES, Array, Audio
+
+MOST_FILLING = 4096  # samples behind the end that an encoder's last frame may be filled up with; MP4 and MOV tell where the end is
+_STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")  # pictures in the container of MP4
+_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # that MP4 and MOV begin with
+
+
+def container(start: bytes) -> str | None:
+    """FFmpeg's name for what begins with these 12 bytes, where it may hold a soundtrack."""
+    if start[:4] == b"\x1aE\xdf\xa3":
+        return "matroska"
+    return "mov" if start[4:8] in _ATOMS and start[8:12] not in _STILL_BRANDS else None
+
+
+def read(file: BinaryIO, form: str, name: str) -> Audio:
+    """The sound of an open file; SignalError where it has none, is damaged, too long, or PyAV is not installed."""
+    try:
+        import av
+    except ImportError:
+        raise SignalError(f"{name}: soundtracks are read with the package av: pip install 'smalti[media]'") from None
+    try:
+        with av.open(file, format=form) as film:
+            tracks = [track for track in film.streams.audio if track.codec_context is not None]
+            if not tracks:
+                raise SignalError(f"{name}: no track of sound in there that can be read; name a film with sound")
+            rate = tracks[0].codec_context.sample_rate
+            blocks = deque(_blocks(av, film, tracks[0], rate, name))
+            told = round(tracks[0].duration * tracks[0].time_base * rate) if form == "mov" and tracks[0].duration else None
+    except (av.FFmpegError, ValueError) as error:
+        raise SignalError(f"{name}: its sound cannot be read ({reason(error)}), expected a whole file; get it again") from None
+    if not blocks:
+        raise SignalError(f"{name}: no samples, expected at least one; get the file again")
+    found = sum(block.shape[1] for block in blocks)
+    samples = np.empty((len(blocks[0]), told if told and 0 < found - told <= MOST_FILLING else found), np.float32)
+    place = 0
+    while blocks:
+        block = blocks.popleft()[:, : samples.shape[1] - place]
+        samples[:, place : place + block.shape[1]] = block
+        place += block.shape[1]
+    return Audio(samples, rate)
+
+
+def finite(samples: Array, name: str) -> Array:
+    """The samples within [-1, 1]; SignalError for what is no number."""
+    if not np.isfinite(samples).all():
+        raise SignalError(f"{name}: holds samples that are no numbers (NaN or infinity), expected finite ones; repair or convert it first")
+    return np.clip(samples, -1, 1, out=samples)
+
+
+def _blocks(av: Any, film: Any, track: Any, rate: int, name: str) -> Iterator[Array]:
+    """float32 (channels, n), one after the other."""
+    to_floats = av.AudioResampler(format="fltp")
+    held = channels = 0
+    for frame in film.decode(track):
+        for part in to_floats.resample(frame):
+            block = part.to_ndarray()
+            channels = channels or len(block)
+            held += block.shape[1]
+            if part.sample_rate != rate or len(block) != channels:
+                raise SignalError(f"{name}: its sound changes from {rate} Hz and {channels} channels on the way; convert it first")
+            if channels > MAX_CHANNELS:
+                raise SignalError(f"{name}: {channels} channels, expected {MAX_CHANNELS} at most; mix it down first")
+            if held > MAX_SAMPLES or held * channels > MAX_ALL_SAMPLES:
+                raise SignalError(f"{name}: more than {MAX_SAMPLES} samples in a channel or {MAX_ALL_SAMPLES} in all; split it first")
+            yield finite(block, name)

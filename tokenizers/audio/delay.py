@@ -1,0 +1,44 @@
+"""How much later a sound can come out than it went in, however fast the machine is: a property of a model's config, known without torch.
+
+`audio-residual` is causal: a frame must be whole before it has a token, and nothing else is waited for. `audio-single` looks ahead: a token
+needs frames to come, and so does what is drawn from it; that much would a stream lag behind if there were one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SPECTRUM_FRAMES = 2  # that a spectrum sees to each side: half the overlap of `nets.spectrum`
+BLOCK_FRAMES = 3  # the radius of blocks, and of the decoder's first convolution
+
+
+@dataclass(frozen=True)
+class Delay:
+    """seconds: algorithmic delay of encoder and decoder together. frames: the same in tokens. streams: whether they work as sound comes."""
+
+    seconds: float
+    frames: int
+    streams: bool
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        if self.streams:
+            return f"{1000 * self.seconds:.4g} ms in a stream, {self.frames} frame{'' if self.frames == 1 else 's'}"
+        return f"looks {1000 * self.seconds:.4g} ms ahead ({self.frames} frames), so it does not stream"
+
+
+def delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:
+    """Of a tokenizer of that kind with that config, as model folders hold it; None for kinds that know no time."""
+    if kind == "audio-residual":
+        return Delay(math.prod(config["strides"]) / config["rate"], 1, True)
+    if kind == "audio-single":
+        encoder = SPECTRUM_FRAMES + BLOCK_FRAMES * config["encoder_blocks"]
+        reads = config["attentions"] * config["attention_frames"]
+        decoder = SPECTRUM_FRAMES + BLOCK_FRAMES * (1 + config["decoder_blocks"]) + reads
+        frames = encoder + decoder + 1
+        return Delay(frames * config["hop"] / config["rate"], frames, False)
+    return None

@@ -1,0 +1,49 @@
+"""A stretch of a sound without decoding the rest: which frames it needs, and which samples of them it is.
+
+Frames before and behind are decoded with it, as many as the network and the resampler see, so that a stretch equals that of the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from smalti.tokenizers.audio.sounds import SoundSize, resampled_length
+from smalti.tokenizers.errors import UsageError
+
+FILTER_FRAMES = 4  # that the resampler sees to each side, with room to spare
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Frames that a decoded frame depends on."""
+
+    before: int
+    behind: int
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """frames: of the whole that are decoded. size: of the sound that they are by themselves. samples: of that sound that are wanted."""
+
+    frames: slice
+    size: SoundSize
+    samples: slice
+
+
+def excerpt(whole: SoundSize, rate: int, hop: int, margins: Margins, start: float | None, end: float | None) -> Excerpt:
+    """The stretch from `start` to `end` seconds (None: the ends) of a sound at a network's rate and hop; UsageError where it is empty."""
+    first = round((start or 0.0) * whole.rate)
+    last = whole.samples if end is None else min(whole.samples, round(end * whole.rate))
+    if not 0 <= first < last:
+        length = f"{whole.samples / whole.rate:.3f} s"
+        raise UsageError(f"nothing lies from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'} of a sound of {length}")
+    total = -(-resampled_length(whole.samples, whole.rate, rate) // hop)
+    step = rate // math.gcd(hop * whole.rate, rate)  # frames that begin on a whole sample of the original
+    before, behind = (count + FILTER_FRAMES for count in (margins.before, margins.behind))
+    begin = max(0, first * rate // (whole.rate * hop) - before) // step * step
+    stop = -(-(last * rate) // (whole.rate * hop)) + behind
+    stop = min(total, -(-stop // step) * step)
+    place = begin * hop * whole.rate // rate
+    count = (whole.samples if stop == total else stop * hop * whole.rate // rate) - place
+    return Excerpt(slice(begin, stop), SoundSize(count, whole.rate, whole.channels), slice(first - place, last - place))

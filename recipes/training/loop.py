@@ -60,8 +60,11 @@ class Run:
         self.files, self.holdout = self.medium.split(config.data)
         self.subject = subjects.of(config)
         net = self.subject.network(config.tokenizer)
-        if config.init and not self._checkpoint.exists():
-            subjects.start_from(net, config.init, self._samples())
+        if not self._checkpoint.exists():
+            if config.init:
+                subjects.start_from(net, config.init, self._samples())
+            else:
+                self.subject.begin(net, self._samples())
         self.subject.freeze(net, config)  # before several processes agree on whose gradients they wait for
         # a level that is dropped would leave its parameters without gradients
         several.find_unused_parameters = any(parameter.requires_grad for parameter in net.quantizer.parameters())

@@ -23,6 +23,7 @@ from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet, 
 from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet
 
 FIT_REGIONS = 8  # for each coordinate of a region's latents
+FIT_SOUNDS = 256  # crops
 
 Pass = tuple[Tensor | None, Quantized]
 
@@ -30,13 +31,15 @@ Pass = tuple[Tensor | None, Quantized]
 @dataclass(frozen=True)
 class Subject:
     """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) or waves (B, 1, T) for the losses of a recipe. freeze: stops
-    what a recipe holds. fitted: parameters that start from data instead of at random."""
+    what a recipe holds. fitted: parameters that start from data instead of at random. begin: fits what starts from data to training
+    crops, where a run takes over no other model."""
 
     network: Callable[[Any], Any]
     tokenizer: Callable[..., Any]
     run: Callable[[nn.Module, Tensor, Any], Pass]
     freeze: Callable[[Any, TrainingConfig], None]
     fitted: Callable[[Any], list[nn.Parameter]]
+    begin: Callable[[Any, Iterator[Tensor]], None] = lambda net, samples: None
 
 
 def _run_whole(net: nn.Module, signals: Tensor, loss: LossConfig | SoundLossConfig) -> Pass:
@@ -61,11 +64,18 @@ def _freeze_line(net: ImageLineNet, config: TrainingConfig) -> None:
         net.decoder.requires_grad_(False)
 
 
+def _fit_start(net: AudioResidualNet, samples: Iterator[Tensor]) -> None:
+    found = [next(samples)]
+    while sum(map(len, found)) < FIT_SOUNDS:
+        found.append(next(samples))
+    net.fit_start(torch.cat(found))
+
+
 SUBJECTS: dict[type, Subject] = {
     ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_whole, _freeze_tokens, lambda net: []),
     ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line, ImageLineNet.fitted),
     AudioSingleConfig: Subject(AudioSingleNet, AudioSingle, _run_whole, _freeze_tokens, lambda net: []),
-    AudioResidualConfig: Subject(AudioResidualNet, AudioResidual, _run_whole, _freeze_tokens, lambda net: []),
+    AudioResidualConfig: Subject(AudioResidualNet, AudioResidual, _run_whole, _freeze_tokens, lambda net: [], _fit_start),
 }
 
 

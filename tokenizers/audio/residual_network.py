@@ -18,6 +18,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from smalti.tokenizers import quantizers
 from smalti.tokenizers.contracts import Quantized
@@ -31,12 +32,13 @@ from smalti.tokenizers.nets.causal import (
     FrameNorm,
     Memory,
     Snake,
+    zero,
 )
 from smalti.tokenizers.nets.causal_spectrum import CausalSpectrum, CausalWave
-from smalti.tokenizers.nets.whitening import SteadyWhitening
 from smalti.tokenizers.quantizers import ResidualConfig
 
 DILATIONS = (1, 3)
+FLATNESS = 0.5  # power of their variances that principal components are given: 1 leaves them as they are, 0 makes them white
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,43 @@ class AudioResidualConfig:
 class AudioResidualNet(nn.Module):
     """See the module's docstring. Waveforms are float32 (B, 1, T), T in multiples of the hop; a sound's channels are items of the batch."""
 
+    centre: Tensor
+    components: Tensor
+
     def __init__(self, config: AudioResidualConfig) -> None:
         super().__init__()
         self.config = config
         self.quantizer = quantizers.build(config.quantizer)
-        self.encoder = _encoder(config, self.quantizer.dim)
-        self.norm = SteadyWhitening(self.quantizer.dim)
+        self.spectrum = CausalSpectrum(config.strides[0])
+        loudness = self.spectrum.bins * config.hop // config.strides[0]
+        self.register_buffer("centre", torch.zeros(loudness))
+        self.register_buffer("components", torch.zeros(self.quantizer.dim, loudness))
+        self.encoder = _encoder(config, self.quantizer.dim, 3 * self.spectrum.bins)
         self.decoder = _decoder(config, self.quantizer.dim)
 
     def encode(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
-        """(B, 1, T) -> latents (B, D, T / hop), white over the training set."""
-        return self.norm(self.encoder(wave, memory))
+        """(B, 1, T) -> latents (B, D, T / hop)."""
+        spectra = self.spectrum(wave, memory)
+        plain = F.linear(self._loudness(spectra) - self.centre, self.components).transpose(1, 2)
+        return plain + self.encoder(spectra, memory)
+
+    def _loudness(self, spectra: Tensor) -> Tensor:
+        """(B, T / hop, bins x spectra per frame): log magnitudes."""
+        loudness = spectra[:, : self.spectrum.bins].unflatten(2, (-1, self.config.hop // self.config.strides[0]))
+        return loudness.movedim(1, 3).flatten(2)
+
+    @torch.no_grad()
+    def fit_start(self, waves: Tensor) -> None:
+        """Let latents be principal components of the log magnitudes of waves (N, 1, T), beside which the encoder starts at 0."""
+        rows = torch.cat([self._loudness(self.spectrum(part)).flatten(0, 1) for part in waves.split(16)])
+        self.centre.copy_(rows.mean(0))
+        centred = rows - self.centre
+        variances, directions = torch.linalg.eigh(centred.t() @ centred / len(rows))
+        variances, directions = (part.flip(-1)[..., : self.quantizer.dim] for part in (variances, directions))
+        variances = variances.clamp(min=1e-6 * float(variances[0]))
+        sizes = variances ** (FLATNESS / 2)
+        scale = sizes / variances.sqrt() / sizes.square().mean().sqrt()
+        self.components.copy_(scale[:, None] * directions.t())
 
     def decode(self, z_q: Tensor, memory: Memory | None = None) -> Tensor:
         """Quantized latents -> (B, 1, T); values may leave [-1, 1] a little."""
@@ -104,19 +132,21 @@ class AudioResidualNet(nn.Module):
 
     def freeze_tokens(self) -> None:
         """Stop learning before the decoder: tokens stay what they are while the decoder improves."""
-        for part in (self.encoder, self.norm, self.quantizer):
+        for part in (self.encoder, self.quantizer):
             part.requires_grad_(False)
             part.eval()
 
 
-def _encoder(config: AudioResidualConfig, dim: int) -> CausalStack:
-    layers: list[nn.Module] = [CausalSpectrum(config.strides[0], config.widths[0])]
+def _encoder(config: AudioResidualConfig, dim: int, numbers: int) -> CausalStack:
+    layers: list[nn.Module] = [CausalConv(numbers, config.widths[0], 1)]
     for stride, width, coarser in zip(config.strides[1:], config.widths, config.widths[1:], strict=False):
         layers += [CausalUnit(width, dilation) for dilation in DILATIONS]
         layers += [Snake(width), CausalConv(width, coarser, 2 * stride, stride)]
     last = config.widths[-1]
     layers += [CausalWideBlock(last) for _ in range(config.encoder_blocks)]
-    return CausalStack(*layers, FrameNorm(last), CausalConv(last, dim, 3))
+    final = CausalConv(last, dim, 3)
+    zero(final.conv)
+    return CausalStack(*layers, FrameNorm(last), final)
 
 
 def _decoder(config: AudioResidualConfig, dim: int) -> CausalStack:

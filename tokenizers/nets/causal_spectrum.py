@@ -16,21 +16,24 @@ SQUARES = 1.5  # what the squares of four windows add up to, everywhere
 
 
 class CausalSpectrum(nn.Module):
-    """(B, 1, T * hop) -> (B, channels, T): log magnitudes and phases, and one linear layer."""
+    """(B, 1, T * hop) -> (B, 3 bins, T): log magnitudes, and phases as points of the circle."""
 
     window: Tensor
 
-    def __init__(self, hop: int, channels: int) -> None:
+    def __init__(self, hop: int) -> None:
         super().__init__()
         self.hop, self.size = hop, OVERLAP * hop
         self.register_buffer("window", torch.hann_window(self.size), persistent=False)
-        self.read = nn.Conv1d(3 * (self.size // 2 + 1), channels, 1)
+
+    @property
+    def bins(self) -> int:
+        return self.size // 2 + 1
 
     def forward(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
         past = self.size - self.hop
         joined = memory.join(self, wave, past) if memory is not None else torch.cat([first_frame(wave, past), wave], -1)
         spectrum = torch.fft.rfft(joined[:, 0].unfold(-1, self.size, self.hop) * self.window)
-        return self.read(heard(spectrum.transpose(1, 2)))
+        return heard(spectrum.transpose(1, 2))
 
 
 class CausalWave(nn.Module):

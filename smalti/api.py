@@ -25,7 +25,7 @@ from smalti.codecs.conceal import conceal
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.tokenizers import zoo
-from smalti.tokenizers.audio.excerpt import excerpt
+from smalti.tokenizers.audio.excerpt import Stretch, excerpt
 from smalti.tokenizers.audio.sounds import size_of
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
@@ -131,18 +131,6 @@ def open(
         return found.tokens(stages)
 
     return with_name(source, tokens)
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """tokens: of a part of a sound, a little longer than what was asked for. samples: where that lies in what they decode to."""
-
-    tokens: Tokens
-    samples: slice
-
-    def of(self, decoded: Audio) -> Audio:
-        """What was asked for, of what the tokens decode to."""
-        return Audio(decoded.samples[:, self.samples], decoded.rate)
 
 
 @dataclass(frozen=True)

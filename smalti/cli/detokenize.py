@@ -11,9 +11,9 @@ import click
 from smalti.cli import options
 
 if TYPE_CHECKING:
-    from smalti.api import Stretch
     from smalti.cli.files import Job
     from smalti.codecs.bitstream.salvage import Loss
+    from smalti.tokenizers.audio.excerpt import Stretch
     from smalti.tokenizers.contracts import Tokenizer
     from smalti.tokenizers.tokens import Tokens
 

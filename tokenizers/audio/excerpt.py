@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from smalti.tokenizers.audio.sounds import SoundSize, resampled_length
 from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.signals import Audio
+from smalti.tokenizers.tokens import Tokens
 
 FILTER_FRAMES = 4  # that the resampler sees to each side, with room to spare
 
@@ -29,6 +31,18 @@ class Excerpt:
     frames: slice
     size: SoundSize
     samples: slice
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """tokens: of a part of a sound, a little longer than what was asked for. samples: where that lies in what they decode to."""
+
+    tokens: Tokens
+    samples: slice
+
+    def of(self, decoded: Audio) -> Audio:
+        """What was asked for, of what the tokens decode to."""
+        return Audio(decoded.samples[:, self.samples], decoded.rate)
 
 
 def excerpt(whole: SoundSize, rate: int, hop: int, margins: Margins, start: float | None, end: float | None) -> Excerpt:

@@ -1,7 +1,8 @@
 """How much later a sound can come out than it went in, however fast the machine is: a property of a model's config, known without torch.
 
-`audio-residual` is causal: a frame must be whole before it has a token, and nothing else is waited for. `audio-single` looks ahead: a token
-needs frames to come, and so does what is drawn from it; that much would a stream lag behind if there were one.
+`audio-residual` is causal: a frame must be whole before it has a token, and the windows that begin in it; nothing else is waited for.
+`audio-single` looks ahead: a token needs frames to come, and so does what is drawn from it; that much would a stream lag behind if there
+were one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SPECTRUM_FRAMES = 2  # that a spectrum sees to each side: half the overlap of `nets.spectrum`
+OVERLAP = 4  # that of `nets.spectrum`: hops of a window
 BLOCK_FRAMES = 3  # the radius of blocks, and of the decoder's first convolution
 
 
@@ -34,11 +35,13 @@ class Delay:
 def delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:
     """Of a tokenizer of that kind with that config, as model folders hold it; None for kinds that know no time."""
     if kind == "audio-residual":
-        return Delay(math.prod(config["strides"]) / config["rate"], 1, True)
+        hop, ahead = math.prod(config["strides"]), (OVERLAP - 1) * config["strides"][0]
+        return Delay((hop + ahead) / config["rate"], -(-(hop + ahead) // hop), True)
     if kind == "audio-single":
-        encoder = SPECTRUM_FRAMES + BLOCK_FRAMES * config["encoder_blocks"]
+        encoder = BLOCK_FRAMES * config["encoder_blocks"] + -(-(OVERLAP // 2) // config["fineness"])
         reads = config["attentions"] * config["attention_frames"]
-        decoder = SPECTRUM_FRAMES + BLOCK_FRAMES * (1 + config["decoder_blocks"]) + reads
+        fine = BLOCK_FRAMES * config["fine_blocks"] + OVERLAP // 2
+        decoder = BLOCK_FRAMES * (1 + config["decoder_blocks"]) + reads + -(-fine // config["fineness"])
         frames = encoder + decoder + 1
         return Delay(frames * config["hop"] / config["rate"], frames, False)
     return None

@@ -1,7 +1,7 @@
 """`audio-residual`: sounds of any length and rate <-> frames of tokens in residual levels; dropping levels is the bitrate knob.
 
-The network is causal: long sounds run through it in pieces, with what it remembers between them, so that memory is bounded by the sound
-itself, and the same memory makes streams, see `stream.py`. The delay of a stream is one frame.
+The network is causal but for its spectrum, which hears a few milliseconds ahead: long sounds run through it in pieces, with what it
+remembers between them, so that memory is bounded by the sound itself, and the same memory makes streams, see `stream.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from smalti.tokenizers.audio.sounds import (
 from smalti.tokenizers.audio.stream import DecoderStream, EncoderStream
 from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.nets.causal import CausalConv, CausalUpsample, Memory
+from smalti.tokenizers.nets.causal_spectrum import CausalWave
 from smalti.tokenizers.nets.precision import full_precision
 from smalti.tokenizers.nets.stored import filled, halvable, tensors_of
 from smalti.tokenizers.signals import Signal
@@ -107,15 +108,15 @@ class AudioResidual:
     @torch.inference_mode()
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
         """Tokens of each sound. Lengths, rates and channels may differ; those of about one length share batches, since nothing that
-        comes behind a sound's end changes it."""
+        comes behind a sound's end, which is repeated, changes it."""
         sounds = [sound_of(signal, self.name) for signal in signals]
         layouts = [self.layout(size_of_sound(sound).signal) for sound in sounds]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
         for batch in batches_of(layouts, self.batch_channels, SHORTEST):
-            waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, self.config.hop))[:, None]
+            waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, self.config.hop, self.net.ahead))[:, None]
             memory = Memory()
-            for piece in self._pieces(waves.shape[-1] // self.config.hop):
-                samples = waves[..., piece.start * self.config.hop : piece.stop * self.config.hop]
+            for piece in self._pieces((waves.shape[-1] - self.net.ahead) // self.config.hop):
+                samples = waves[..., piece.start * self.config.hop : piece.stop * self.config.hop + self.net.ahead]
                 with full_precision(self.device):
                     levels = self.net.tokenize(samples.to(self.device), memory)
                 for level, indices in enumerate(levels):
@@ -178,4 +179,6 @@ def _reach(decoder: torch.nn.Module) -> int:
             seen += layer.context / scale
         elif isinstance(layer, CausalUpsample):
             seen, scale = seen + 1 / scale, scale * layer.stride
+        elif isinstance(layer, CausalWave):
+            seen += layer.context / scale
     return math.ceil(seen)

@@ -34,7 +34,7 @@ from smalti.tokenizers.nets.causal import (
     Snake,
     zero,
 )
-from smalti.tokenizers.nets.causal_spectrum import CausalSpectrum, CausalWave
+from smalti.tokenizers.nets.causal_spectrum import AheadSpectrum, CausalWave
 from smalti.tokenizers.quantizers import ResidualConfig
 
 DILATIONS = (1, 3)
@@ -80,16 +80,16 @@ class AudioResidualNet(nn.Module):
         super().__init__()
         self.config = config
         self.quantizer = quantizers.build(config.quantizer)
-        self.spectrum = CausalSpectrum(config.strides[0])
+        self.spectrum = AheadSpectrum(config.strides[0])
         loudness = self.spectrum.bins * config.hop // config.strides[0]
         self.register_buffer("centre", torch.zeros(loudness))
-        self.register_buffer("components", torch.zeros(self.quantizer.dim, loudness))
+        self.register_buffer("components", torch.randn(self.quantizer.dim, loudness) / math.sqrt(loudness))
         self.encoder = _encoder(config, self.quantizer.dim, 3 * self.spectrum.bins)
         self.decoder = _decoder(config, self.quantizer.dim)
 
     def encode(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
-        """(B, 1, T) -> latents (B, D, T / hop)."""
-        spectra = self.spectrum(wave, memory)
+        """(B, 1, T + ahead) -> latents (B, D, T / hop)."""
+        spectra = self.spectrum(wave)
         plain = F.linear(self._loudness(spectra) - self.centre, self.components).transpose(1, 2)
         return plain + self.encoder(spectra, memory)
 
@@ -101,7 +101,7 @@ class AudioResidualNet(nn.Module):
     @torch.no_grad()
     def fit_start(self, waves: Tensor) -> None:
         """Let latents be principal components of the log magnitudes of waves (N, 1, T), beside which the encoder starts at 0."""
-        rows = torch.cat([self._loudness(self.spectrum(part)).flatten(0, 1) for part in waves.split(16)])
+        rows = torch.cat([self._loudness(self.spectrum(self._followed(part))).flatten(0, 1) for part in waves.split(16)])
         self.centre.copy_(rows.mean(0))
         centred = rows - self.centre
         variances, directions = torch.linalg.eigh(centred.t() @ centred / len(rows))
@@ -116,7 +116,7 @@ class AudioResidualNet(nn.Module):
         return self.decoder(z_q, memory)
 
     def tokenize(self, wave: Tensor, memory: Memory | None = None) -> tuple[Tensor, ...]:
-        """Indices (B, frames) per level."""
+        """(B, 1, T + ahead) -> indices (B, frames) per level."""
         return self.quantizer(self.encode(wave, memory)).indices
 
     def detokenize(self, indices: Sequence[Tensor], memory: Memory | None = None) -> Tensor:
@@ -124,11 +124,20 @@ class AudioResidualNet(nn.Module):
         return self.decode(self.quantizer.dequantize(indices), memory)
 
     def forward(self, wave: Tensor) -> tuple[Tensor, Quantized]:
-        """Reconstruction and what the quantizer says: the training path."""
-        z = self.encode(wave)
+        """Reconstruction of (B, 1, T) and what the quantizer says: the training path."""
+        z = self.encode(self._followed(wave))
         with torch.autocast(z.device.type, enabled=False):  # nearest entries need float32
             quantized = self.quantizer(z.float())
         return self.decode(quantized.z_q), quantized
+
+    @property
+    def ahead(self) -> int:
+        """Samples that the encoder must be given beyond the last frame."""
+        return self.spectrum.ahead
+
+    def _followed(self, wave: Tensor) -> Tensor:
+        """Followed by its last sample, as at a sound's end."""
+        return F.pad(wave, (0, self.ahead), mode="replicate")
 
     def freeze_tokens(self) -> None:
         """Stop learning before the decoder: tokens stay what they are while the decoder improves."""

@@ -114,12 +114,12 @@ def to_network(audio: Audio, rate: int, hop: int) -> Array:
     return waves_of([audio], rate, hop)
 
 
-def waves_of(audios: Sequence[Audio], rate: int, hop: int) -> Array:
-    """The same of several sounds, one below the other: float32 (all channels, T), T in the
-    whole frames of the longest; the ends of others are repeated."""
+def waves_of(audios: Sequence[Audio], rate: int, hop: int, ahead: int = 0) -> Array:
+    """The same of several sounds, one below the other: float32 (all channels, T + ahead), T in the
+    whole frames of the longest; each one's last sample is repeated to there."""
     lengths = [resampled_length(audio.samples.shape[1], audio.rate, rate) for audio in audios]
     frames = -(-max(lengths) // hop)
-    found = np.empty((sum(len(audio.samples) for audio in audios), frames * hop), np.float32)
+    found = np.empty((sum(len(audio.samples) for audio in audios), frames * hop + ahead), np.float32)
     place = 0
     for audio, length in zip(audios, lengths, strict=True):
         own = found[place : place + len(audio.samples)]

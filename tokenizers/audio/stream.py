@@ -1,7 +1,7 @@
 """Sound as it comes: an encoder and a decoder that work frame by frame and give what the whole sound would have given.
 
 Samples are at the network's own rate; each call takes any number of them, of which `piece_frames` pass the network at a time. Nothing
-is held back but the part of a frame that is not whole yet, so the delay is one frame.
+is held back but the part of a frame that is not whole yet, and what the network hears ahead of one: the delay is that of both.
 """
 
 from __future__ import annotations
@@ -33,27 +33,33 @@ class EncoderStream:
         """Tokens of the frames that float32 samples (channels, n) make whole; None where they make none."""
         if samples.ndim != 2 or len(samples) != self._channels or samples.dtype != np.float32 or not np.isfinite(samples).all():
             raise SignalError(f"this stream takes finite float32 samples ({self._channels}, n), found {samples.dtype} {samples.shape}")
-        held = np.concatenate([self._rest, samples], 1)
-        whole = held.shape[1] - held.shape[1] % self._tokenizer.config.hop
+        held, hop = np.concatenate([self._rest, samples], 1), self._tokenizer.config.hop
+        whole = max(0, held.shape[1] - self._tokenizer.net.ahead) // hop * hop
         self._rest = held[:, whole:]
-        return self._encoded(held[:, :whole], whole) if whole else None
+        return self._encoded(held, whole) if whole else None
 
     def flush(self) -> Tokens | None:
-        """Tokens of what is left, filled up to a frame, at the end of the stream; None where nothing is. The stream starts anew."""
-        count, hop = self._rest.shape[1], self._tokenizer.config.hop
-        tokens = self._encoded(fitted(self._rest, hop), count) if count else None
+        """Tokens of what is left, whose last sample is repeated as far as they hear, at the end of the stream; None where nothing is.
+        The stream starts anew.
+        """
+        count, hop, ahead = self._rest.shape[1], self._tokenizer.config.hop, self._tokenizer.net.ahead
+        filled = np.pad(fitted(self._rest, hop), ((0, 0), (0, ahead)), mode="edge") if count else None
+        tokens = self._encoded(filled, count) if filled is not None else None
         self._rest, self._memory = self._rest[:, :0], Memory()
         return tokens
 
     @torch.inference_mode()
     def _encoded(self, samples: Array, count: int) -> Tokens:
+        """Of the frames of the first `count` samples, which more follow."""
         tokenizer = self._tokenizer
         layout = tokenizer.layout(SoundSize(count, tokenizer.config.rate, self._channels).signal)
-        wave, step = torch.from_numpy(mid_side(samples))[:, None], tokenizer.piece_frames * tokenizer.config.hop
+        wave, hop = torch.from_numpy(mid_side(samples))[:, None], tokenizer.config.hop
+        frames, step = layout.stages[0].shape[1], tokenizer.piece_frames
         pieces = []
-        for start in range(0, wave.shape[-1], step):
+        for start in range(0, frames, step):
+            heard = wave[..., start * hop : min(start + step, frames) * hop + tokenizer.net.ahead]
             with full_precision(tokenizer.device):
-                levels = tokenizer.net.tokenize(wave[..., start : start + step].to(tokenizer.device), self._memory)
+                levels = tokenizer.net.tokenize(heard.to(tokenizer.device), self._memory)
             pieces.append([level.cpu().numpy().astype(np.int32) for level in levels])
         return Tokens(layout, tuple(np.concatenate(level, 1) for level in zip(*pieces, strict=True)))
 

@@ -1,7 +1,7 @@
 """A short-time spectrum for streams: how a causal network hears a wave, and how it draws one. See `causal.py` for memories.
 
-Frames of `hop` samples, windows of four of them (periodic Hann). A window that is heard ends with its frame; one that is drawn begins with
-its frame, so each frame of samples is the sum of what the last four windows drew, and nothing waits for what is to come.
+Frames of `hop` samples, windows of four of them (periodic Hann), each of which begins with its frame. So what is drawn waits for nothing:
+each frame of samples is the sum of what the last four windows drew. What is heard does, for the three frames that a window reaches ahead.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from smalti.tokenizers.nets.spectrum import OVERLAP, drawn, heard, quiet_start
 SQUARES = 1.5  # what the squares of four windows add up to, everywhere
 
 
-class CausalSpectrum(nn.Module):
-    """(B, 1, T * hop) -> (B, 3 bins, T): log magnitudes, and phases as points of the circle."""
+class AheadSpectrum(nn.Module):
+    """(B, 1, T * hop + ahead) -> (B, 3 bins, T): log magnitudes, and phases as points of the circle."""
 
     window: Tensor
 
@@ -29,10 +29,13 @@ class CausalSpectrum(nn.Module):
     def bins(self) -> int:
         return self.size // 2 + 1
 
-    def forward(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
-        past = self.size - self.hop
-        joined = memory.join(self, wave, past) if memory is not None else torch.cat([first_frame(wave, past), wave], -1)
-        spectrum = torch.fft.rfft(joined[:, 0].unfold(-1, self.size, self.hop) * self.window)
+    @property
+    def ahead(self) -> int:
+        """Samples that must follow the last frame."""
+        return self.size - self.hop
+
+    def forward(self, wave: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft(wave[:, 0].unfold(-1, self.size, self.hop) * self.window)
         return heard(spectrum.transpose(1, 2))
 
 
@@ -45,13 +48,14 @@ class CausalWave(nn.Module):
         super().__init__()
         self.hop, self.size = hop, OVERLAP * hop
         self.register_buffer("window", torch.hann_window(self.size) / SQUARES, persistent=False)
+        self.context = OVERLAP - 1
         self.draw = nn.Conv1d(channels, 2 * (self.size // 2 + 1), 1)
         quiet_start(self.draw)
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # phases in bfloat16 are audible
             windows = torch.fft.irfft(drawn(self.draw(x.float())), self.size, 1) * self.window[:, None]  # (B, size, T)
-            past = OVERLAP - 1
+            past = self.context
             joined = memory.join(self, windows, past) if memory is not None else torch.cat([first_frame(windows, past), windows], -1)
             quarters = joined.unflatten(1, (OVERLAP, self.hop))
             frames = [quarters[:, i, :, past - i : past - i + x.shape[-1]] for i in range(OVERLAP)]

@@ -1,6 +1,6 @@
 """What stands in for tokens that were lost on the way: the nearest one of their stage that came through.
 
-This is the whole of what a model that restores tokens (Extreme VQGAN's way, arXiv 2307.08265) has to replace.
+Where there is a masked prior, `restore.py` has tokens that its model foretells.
 """
 
 from __future__ import annotations

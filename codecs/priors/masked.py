@@ -23,7 +23,7 @@ from smalti.codecs.coders.intervals import IntervalDecoder, IntervalEncoder
 from smalti.codecs.coders.tables import Model, Table
 from smalti.codecs.priors import coding
 from smalti.codecs.priors.masked_config import MaskedConfig, check
-from smalti.codecs.priors.masked_steps import ranks, windows
+from smalti.codecs.priors.masked_steps import LAST, ranks, windows
 from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -80,7 +80,7 @@ class MaskedPrior:
         if known is not None and known.layout.stages != layout.stages[:first]:
             raise ModelError("the known tokens have other stages than the layout that is decoded")
         try:
-            self._check(layout, first)
+            self.check(layout, first)
         except UsageError as error:
             raise BitstreamError(str(error)) from error
         arrays = list(known.arrays) if known is not None else []
@@ -105,11 +105,23 @@ class MaskedPrior:
         coder.intervals.finish()
         return Tokens(layout, tuple(arrays), tuple(masks))
 
+    def foretell(self, view: View, stage: int, where: Array) -> Foretold:
+        """The likeliest entries of a stage at the positions `where`, bool (rows, columns), given all that the view knows."""
+        found = [Foretold(*(np.zeros(0, np.int64),) * 4)]
+        for look in view.looks(stage, (0, LAST), where):
+            frequencies = np.diff(self._network.running_sums(look.grids, stage, look.chosen), axis=1)
+            found.append(Foretold(look.rows, look.columns, frequencies.argmax(1), frequencies.max(1)))
+        return Foretold(
+            *(np.concatenate([getattr(part, name) for part in found]) for name in ("rows", "columns", "entries", "frequencies"))
+        )
+
     def save(self, path: str | Path) -> None:
         """Write config and tensors as safetensors."""
         from safetensors.numpy import save_file
 
-        save_file({name: np.ascontiguousarray(array) for name, array in self.tensors.items()}, path, {"format": FORMAT, "config": self._form()})
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}, path, {"format": FORMAT, "config": self._form()}
+        )
 
     @staticmethod
     def load(path: str | Path, device: str = "cpu") -> MaskedPrior:
@@ -146,7 +158,7 @@ class MaskedPrior:
     def _put(self, coder: _Meter | _Writer, tokens: Tokens, known: int) -> Iterator[int]:
         """Put the stages from `known` on; yields after each."""
         stages, masks = tokens.layout.stages, tokens.present
-        self._check(tokens.layout, known)
+        self.check(tokens.layout, known)
         held = masks[known - 1] if known else None
         view = View(self.config, stages[0].shape)
         for k in range(known):
@@ -166,7 +178,8 @@ class MaskedPrior:
                 view.know(k, array, there & view.within(step))
             yield k
 
-    def _check(self, layout: Layout, known: int) -> None:
+    def check(self, layout: Layout, known: int = 0) -> None:
+        """Raises ModelError for stages that this prior is not for, UsageError for more than it takes."""
         coding.check_known(layout, known)
         config, shape = self.config, layout.stages[0].shape
         for stage in layout.stages:
@@ -177,6 +190,16 @@ class MaskedPrior:
                 )
         if layout.stages[0].count > MAX_POSITIONS:
             raise UsageError(f"this prior takes at most {MAX_POSITIONS} positions, found {layout.stages[0].count}; choose another prior")
+
+
+@dataclass(frozen=True, eq=False)
+class Foretold:
+    """Positions, each one's likeliest entry and how likely it is, in 2^-24: int64 (M,)."""
+
+    rows: Array
+    columns: Array
+    entries: Array
+    frequencies: Array
 
 
 @dataclass(frozen=True, eq=False)

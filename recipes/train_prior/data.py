@@ -18,7 +18,12 @@ from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.signals import Image
 
 Array = np.ndarray
-VARIANTS = ((1.0, False), (1.0, True), (1.6, False), (1.6, True))  # scale, mirrored; enlarged, since judged photos are larger than training ones
+VARIANTS = (
+    (1.0, False),
+    (1.0, True),
+    (1.6, False),
+    (1.6, True),
+)  # scale, mirrored; enlarged, since judged photos are larger than training ones
 BATCH = 32  # pictures that are tokenized at once, and whose tokens make one file of the cache
 
 

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from smalti.codecs.priors.masked_config import MaskedConfig
-from smalti.codecs.priors.masked_steps import RANKS, ranks
+from smalti.codecs.priors.masked_steps import ranks
 from smalti.recipes.train_prior.data import Grids
 from smalti.recipes.train_prior.network import FloatNetwork
 from smalti.tokenizers.errors import ModelError
@@ -110,9 +111,6 @@ def draw(grids: Grids, config: MaskedConfig, stage: int, count: int, areas: Arra
     return Batch(hidden, whole, chosen)
 
 
-assert RANKS.shape == (4, 4)  # what the random phase of the order above relies on
-
-
 def _groups(net: FloatNetwork) -> list[dict[str, object]]:
     """Tables learn slower than layers, since each entry is seen seldom; the prior knowledge in `join` and `bias` needs no decay."""
     tables = [net.own, net.entries, net.bias]
@@ -139,5 +137,5 @@ def _resume(path: Path, net: FloatNetwork, optimizer: torch.optim.Optimizer) -> 
         net.load_state_dict(held["net"])
         optimizer.load_state_dict(held["optimizer"])
         return Progressed(held["steps"], held["seconds"])
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError) as error:
         raise ModelError(f"{path}: can't go on from this checkpoint: {error}; remove it to start anew") from error

@@ -1,9 +1,9 @@
 """A learned prior: a masked transformer foretells each token from all that are known, in a few steps a stage.
 
-For stages over one grid of rows and columns, equally many entries each. Step by step (`masked_steps.py`) the network gives every position of the
-step its own table of frequencies; the range coder takes them. The network's arithmetic is exact (`masked_arithmetic.py`), so that any
-machine reads what another wrote. It costs seconds a picture, and is therefore never used unless asked for. Patents on integer networks as
-entropy models exist; read up on them before you sell this.
+For stages over one grid of rows and columns, equally many entries each. Step by step (`masked_steps.py`) the network gives every position
+of the step its own table of frequencies; the range coder takes them. The network's arithmetic is exact (`masked_arithmetic.py`), so that
+any machine reads what another wrote. It costs seconds a picture, and is therefore never used unless asked for. Patents on integer networks
+as entropy models exist; read up on them before you sell this.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class MaskedPrior:
     def price(self, tokens: Tokens) -> list[float]:
         """Bits per stage."""
         coder = _Meter()
-        bits = []
+        bits: list[float] = []
         for _ in self._put(coder, tokens, 0):
             bits.append(coder.bits - sum(bits))
         return bits
@@ -136,7 +136,7 @@ class MaskedPrior:
                 if described.get("format") != FORMAT:
                     raise ModelError(f"{path}: no masked prior: format {described.get('format')!r}")
                 config = _config(described.get("config", ""))
-                return MaskedPrior(config, {name: file.get_tensor(name) for name in file.keys()}, device)
+                return MaskedPrior(config, {name: file.get_tensor(name) for name in list(file.keys())}, device)
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: can't be read as a masked prior: {error}") from error
         except ModelError as error:
@@ -185,8 +185,8 @@ class MaskedPrior:
         for stage in layout.stages:
             if len(shape) != 2 or stage.shape != shape or stage.vocab != config.vocab or len(layout.stages) > len(config.steps):
                 raise ModelError(
-                    f"this prior ({self.id.hex()}) is for up to {len(config.steps)} stages of {config.vocab} entries on one grid of rows and "
-                    f"columns; found stage {stage.name} {stage.shape} of {stage.vocab}; use the model's own prior, or train one on its tokens"
+                    f"this prior ({self.id.hex()}) is for up to {len(config.steps)} stages of {config.vocab} entries on one grid of rows "
+                    f"and columns; found stage {stage.name} {stage.shape} of {stage.vocab}; use the model's own prior, or train one"
                 )
         if layout.stages[0].count > MAX_POSITIONS:
             raise UsageError(f"this prior takes at most {MAX_POSITIONS} positions, found {layout.stages[0].count}; choose another prior")
@@ -246,7 +246,7 @@ class View:
                 if mine.any():
                     grids.append(self.entries[:, w.row : w.row + side, w.column : w.column + side])
                     chosen.append(mine)
-                    places.append(np.argwhere(mine) + (w.row, w.column))
+                    places.append(np.argwhere(mine) + np.array((w.row, w.column)))
             if grids:
                 rows, columns = np.concatenate(places).T
                 yield Look(np.stack(grids), np.stack(chosen), rows, columns)

@@ -91,7 +91,7 @@ def _exponentials(logits: Tensor, bits: int, height: int) -> Tensor:
 
 @lru_cache
 def exponential_table(height: int) -> Tensor:
-    """float64 (STEPS,): round(2^height exp(-i / 128)). No value lies nearer than 1e-5 to a half: every machine's exp gives these integers."""
+    """float64 (STEPS,): round(2^height exp(-i / 128)). No value lies nearer than 1e-5 to a half: any machine's exp gives these integers."""
     return torch.tensor([float(round(2**height * math.exp(-i / 128))) for i in range(STEPS)], dtype=torch.float64)
 
 

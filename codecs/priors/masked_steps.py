@@ -8,6 +8,7 @@ et al., ICCV 2023, arXiv 2304.07313). Windows overlap; each position is coded fr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,5 +47,5 @@ def _spans(size: int, side: int, margin: int) -> list[tuple[int, tuple[int, int]
         return [(0, (0, size))]
     count = -(-(size - 2 * margin) // (side - 2 * margin))
     starts = [i * (size - side) // (count - 1) for i in range(count)]
-    edges = [0, *((a + side + b) // 2 for a, b in zip(starts[:-1], starts[1:], strict=True)), size]
-    return list(zip(starts, zip(edges[:-1], edges[1:], strict=True), strict=True))
+    edges = [0, *((a + side + b) // 2 for a, b in pairwise(starts)), size]
+    return list(zip(starts, pairwise(edges), strict=True))

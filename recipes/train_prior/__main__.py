@@ -4,8 +4,8 @@
 
 FILE: what `--prior` takes. Beside it, FILE.work holds the tokens, made once, and a checkpoint: the same command goes on where it was
 stopped, and with a larger budget trains on. With --judge: bits of these pictures' tokens by level, pooled, under H0 (the order-0
-entropy of those very tokens), tables fitted to the training tokens, the adaptive prior unprimed and primed on them, and the masked prior, in
-float32 as it was trained and in integers as files have it.
+entropy of those very tokens), tables fitted to the training tokens, the adaptive prior unprimed and primed on them, and the masked prior,
+in float32 as it was trained and in integers as files have it.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def _scaled(picture: Image, scale: float) -> Image:
 
 def _save(path: Path, items: Sequence[Array]) -> None:
     whole = path.with_suffix(".part.npz")
-    np.savez_compressed(whole, **{f"{i:06d}": item for i, item in enumerate(items)})
+    np.savez_compressed(whole, **{f"{i:06d}": item for i, item in enumerate(items)})  # type: ignore[arg-type]
     whole.replace(path)
 
 

@@ -63,7 +63,8 @@ def train(net: FloatNetwork, grids: Grids, budget: Budget, checkpoint: Path, say
     rng = np.random.default_rng(done.steps)
     areas = np.array([float(item[0].size) for item in grids.items])
     net.train()
-    start, shown, losses = time.perf_counter() - done.seconds, done.seconds, [[] for _ in net.config.steps]
+    start, shown = time.perf_counter() - done.seconds, done.seconds
+    losses: list[list[float]] = [[] for _ in net.config.steps]
     while (share := _share(done, budget)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = budget.rate * group["factor"] * min(1.0, (done.steps + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * share))
@@ -73,7 +74,7 @@ def train(net: FloatNetwork, grids: Grids, budget: Budget, checkpoint: Path, say
         logits = net(torch.from_numpy(batch.grids.astype(np.int64)), stage, chosen)
         loss = F.cross_entropy(logits, torch.from_numpy(batch.whole[:, stage].astype(np.int64))[chosen])
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         losses[stage].append(loss.item() / math.log(2))

@@ -23,6 +23,8 @@ Array = np.ndarray
 class FloatNetwork(nn.Module):
     """vectors: per stage float32 (V, C), of the tokenizer's codebooks; counts: per stage how often each entry occurs, (V,)."""
 
+    features: Tensor
+
     def __init__(self, config: MaskedConfig, vectors: Sequence[Tensor], counts: Sequence[Tensor]) -> None:
         super().__init__()
         self.config = config
@@ -42,7 +44,7 @@ class FloatNetwork(nn.Module):
 
     def hidden(self, grids: Tensor, stage: int) -> Tensor:
         """(B, N, D)"""
-        entries = sum(F.embedding(grids[:, k], self.entries[k]) for k in range(len(self.config.steps)))
+        entries = torch.stack([F.embedding(grids[:, k], self.entries[k]) for k in range(len(self.config.steps))]).sum(0)
         kernel = self.stem.weight.unflatten(1, (self.config.entry, 2 * REACH + 1, 2 * REACH + 1))
         x = F.conv2d(entries.permute(0, 3, 1, 2), kernel, padding=REACH).flatten(2).transpose(1, 2) + self.stage[stage]
         for block in self.blocks:
@@ -63,6 +65,10 @@ class FloatNetwork(nn.Module):
 
 
 class Block(nn.Module):
+    """Attention and a wide layer, both on normed inputs and added to them: (B, N, D)."""
+
+    order: Tensor
+
     def __init__(self, config: MaskedConfig) -> None:
         super().__init__()
         self.heads = config.heads

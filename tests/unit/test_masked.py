@@ -1,5 +1,6 @@
 """The masked prior: exact whatever runs it, round trips, refusals, and what training makes of it."""
 
+import contextlib
 import json
 import math
 import os
@@ -17,12 +18,12 @@ from smalti.codecs.priors.masked import MaskedPrior
 from smalti.codecs.priors.masked_config import LARGEST_BIAS, MaskedConfig, kind
 from smalti.codecs.priors.masked_network import MaskedNetwork
 from smalti.codecs.priors.masked_steps import ranks, windows
+from smalti.codecs.restore import restore
 from smalti.recipes.train_prior.__main__ import float_price
 from smalti.recipes.train_prior.__main__ import main as train_prior
 from smalti.recipes.train_prior.data import Grids
 from smalti.recipes.train_prior.learning import Budget, train
 from smalti.recipes.train_prior.network import FloatNetwork
-from smalti.codecs.restore import restore
 from smalti.testing import check_prior
 from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
@@ -244,10 +245,8 @@ def test_damage_is_refused_or_gives_other_tokens() -> None:
     for place in range(0, len(data), 5):
         hurt = bytearray(data)
         hurt[place] ^= 1 << place % 8
-        try:
+        with contextlib.suppress(BitstreamError):
             assert PRIOR.decode(bytes(hurt), tokens.layout) != tokens
-        except BitstreamError:
-            pass
 
 
 def test_more_tokens_than_bytes_hold_are_refused_at_once() -> None:
@@ -339,6 +338,7 @@ def test_the_recipe_makes_a_prior_and_goes_on(tmp_path: Path, capsys: pytest.Cap
     assert train_prior([model, str(pictures), "-o", out, "--steps", "2", "--judge", str(pictures), "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert set(rows) == {"H0", "static", "adaptive, unprimed", "adaptive, primed", "masked", "masked, float32"}
-    assert sum(rows["masked"]["bits"]) == pytest.approx(sum(rows["masked, float32"]["bits"]), rel=0.01)
+    # some bits each: the tokens of noise are all alike, and what is nearly sure costs no less than log2(128 / 127) bits
+    assert sum(rows["masked"]["bits"]) == pytest.approx(sum(rows["masked, float32"]["bits"]), abs=2)
     assert isinstance(stored.load(out), MaskedPrior)
     assert train_prior([model, str(pictures), "-o", out, "--steps", "0"]) == 2

@@ -19,6 +19,8 @@ from smalti.codecs.priors.masked_config import LARGEST_BIAS, MaskedConfig, kind
 from smalti.codecs.priors.masked_network import MaskedNetwork
 from smalti.codecs.priors.masked_steps import ranks, windows
 from smalti.codecs.restore import restore
+from smalti.recipes.restoring import PATTERNS, WAYS, received
+from smalti.recipes.restoring import main as restoring
 from smalti.recipes.train_prior.__main__ import float_price
 from smalti.recipes.train_prior.__main__ import main as train_prior
 from smalti.recipes.train_prior.data import Grids
@@ -342,3 +344,28 @@ def test_the_recipe_makes_a_prior_and_goes_on(tmp_path: Path, capsys: pytest.Cap
     assert sum(rows["masked"]["bits"]) == pytest.approx(sum(rows["masked, float32"]["bits"]), abs=2)
     assert isinstance(stored.load(out), MaskedPrior)
     assert train_prior([model, str(pictures), "-o", out, "--steps", "0"]) == 2
+
+
+def test_the_curve_of_losses_has_all_ways(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image as Pillow
+
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+    Pillow.fromarray(pixels).save(tmp_path / "a.png")
+    config = replace(CONFIG, vocab=32)
+    MaskedPrior(config, tensors(config)).save(tmp_path / "prior")
+    model = str(Path(__file__).parents[1] / "golden" / "model")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / "pictures" / "a.png")
+    assert restoring([model, str(tmp_path / "prior"), str(tmp_path / "pictures"), "--loss", "0.4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["pattern"], row["way"]) for row in rows] == [("none", "decoded"), *((p, w) for p in PATTERNS for w in WAYS)]
+    assert len({row["values"][0] for row in rows}) > 3
+    assert restoring([model, str(tmp_path / "prior"), str(tmp_path / "pictures"), "--loss", "1"]) == 2
+
+
+def test_both_patterns_lose_the_share_asked_for() -> None:
+    for pattern in PATTERNS:
+        there = received(layout(100, 100), pattern, 0.2, np.random.default_rng(0))[0].ravel()
+        assert 0.17 < 1 - there.mean() < 0.23
+        runs = np.diff(np.flatnonzero(np.diff(np.concatenate(([True], there, [True])).astype(int))))[::2]
+        assert (runs.mean() > 10) == (pattern == "bursts")

@@ -1,6 +1,6 @@
 """What stands in for tokens that were lost on the way: the nearest one of their stage that came through.
 
-Where there is a masked prior, `restore.py` has tokens that its model foretells.
+`restore.py` has those that a masked prior foretells, which are not better yet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Lost tokens as a masked prior foretells them: what `conceal.py` repeats from the nearest place, this restores from all around.
+"""Lost tokens as a masked prior foretells them, from all that came through around them.
+
+Nothing uses this yet: with the first trained prior it leaves less of a picture than the nearest received token does (recipes/LOG.md).
 
 Extreme VQGAN's way (arXiv 2307.08265), in MaskGIT's rounds (arXiv 2202.04200): in each the surest entries are taken and help to foretell
 the others. Ours: no dice, the likeliest entry each time, so that the same damage gives the same picture everywhere.

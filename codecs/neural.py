@@ -83,9 +83,11 @@ class NeuralCodec:
             return tokens.layout.cuts[0]
 
     def pack(self, tokens: Tokens, noted: tuple[str, ...] = (), target: Target = Target()) -> bytes:
-        """The file of a picture's tokens, within a target; noted: what the picture had beyond its pixels."""
-        info = _info("image", self.tokenizer, tokens, self.prior_id, noted)
-        return write_within(tokens, self.prior, info, target)
+        """The file of a picture's or a sound's tokens, within a target; noted: what a picture had beyond its pixels."""
+        size = tokens.layout.size
+        sound = "samples" in size
+        info = _info("audio" if sound else "image", self.tokenizer, tokens, self.prior_id, noted)
+        return write_within(tokens, self.prior, info, target, size["samples"] / size["rate"] if sound else None)
 
     def decompress(self, data: bytes) -> Signal:
         """The signal of a file; raises BitstreamError for damage and ModelError for another model's or another prior's file."""

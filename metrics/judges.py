@@ -51,6 +51,11 @@ JUDGES = {
         "c7e0952b2aa558116ef8e0194c5ece5b3ea4b8e6038f4c31e492e312a9213b25",
         "EfficientNet-Lite2",
     ),
+    "speaker": Judge(
+        "voice_encoder.safetensors",
+        "9673b89abbbb6372d60e42ddc177bf5801c25f77b156a09c9222921918108de7",
+        "Resemblyzer's voice encoder",
+    ),
 }
 
 

@@ -24,11 +24,27 @@ METRICS = {
     "ms-ssim-db": "smalti.metrics.structural:MultiScaleSSIMDecibels",
     "lpips-alex": "smalti.metrics.image:lpips_alex",
     "lpips-vgg": "smalti.metrics.image:lpips_vgg",
+    "mel-distance": "smalti.metrics.audio:MelDistance",
+    "mel-distance-4k": "smalti.metrics.audio:mel_distance_4k",
+    "stft-distance": "smalti.metrics.audio:STFTDistance",
+    "stft-distance-4k": "smalti.metrics.audio:stft_distance_4k",
+    "si-sdr": "smalti.metrics.audio:SISDR",
+    "si-sdr-4k": "smalti.metrics.audio:si_sdr_4k",
+    "pesq-wb": "smalti.metrics.perceived:pesq_wb",
+    "pesq-nb": "smalti.metrics.perceived:pesq_nb",
+    "stoi": "smalti.metrics.perceived:STOI",
+    "stoi-4k": "smalti.metrics.perceived:stoi_4k",
+    "zimtohrli": "smalti.metrics.perceived:Zimtohrli",
+    "zimtohrli-4k": "smalti.metrics.perceived:zimtohrli_4k",
+    "speaker-similarity": "smalti.metrics.speaker:load",
+    "speaker-similarity-4k": "smalti.metrics.speaker:load_4k",
 }
 
 TASKS = {
     "classification-agreement": "smalti.metrics.machine.classification:agreement",
     "classification-accuracy": "smalti.metrics.machine.classification:accuracy",
+    "word-error-rate": "smalti.metrics.machine.recognition:word_error_rate",
+    "word-error-rate-4k": "smalti.metrics.machine.recognition:word_error_rate_4k",
     "frechet-distance": "smalti.metrics.distributions:frechet",
     "kernel-distance": "smalti.metrics.distributions:kernel",
 }

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from smalti.codecs.bitstream import parse
 from smalti.codecs.media.images import read_image, write_image
 from smalti.codecs.neural import NeuralCodec
 from smalti.metrics.registry import resolve, resolve_task
@@ -45,10 +46,13 @@ def evaluate(
     tasks: Sequence[str] = (),
     labels: Mapping[str, int] | None = None,
     use_picture: Path | None = None,
+    targets: Sequence[Target] = (),
 ) -> dict[str, Any]:
-    """A plain dictionary: `rates` per decodable prefix with mean bytes, bits per pixel, scores and, of the whole set, scores of tasks;
-    `metrics` and `tasks` with what each score means, and a task's ceiling; `codebooks` per stage; `items` per picture; `skipped`.
+    """A plain dictionary. `rates`: per target, by default one per decodable prefix, means of stages, bytes, bits per pixel and scores, and
+    scores of tasks on the whole set. `metrics`, `tasks`: what each score means, and a task's ceiling. `codebooks`: per stage. `items`: per
+    picture. `skipped`: what could not be read.
 
+    targets: what files to make, as `smalti tokenize` would; codebooks are counted on the tokens of the last one.
     use_picture: file for `metrics.tokens.picture`.
     metrics, tasks: names in `metrics.registry`; their networks run on `device`. labels: class numbers by file name, for a task that wants
     them. Means are over pictures: bits per pixel of each file first, then their mean. With tasks, all pictures stay in memory. Raises
@@ -72,10 +76,11 @@ def evaluate(
                 names.append(str(path))
             except SignalError as error:
                 skipped.append(str(error))
-        for name, picture, prefixes in zip(names, pictures, _prefixes(codec, pictures), strict=True):
-            tokens = prefixes[-1]
+        chosen = targets or _prefixes(codec)
+        for name, picture, encoded_for in zip(names, pictures, _encoded(codec, pictures, chosen), strict=True):
+            tokens = encoded_for[-1]
             try:
-                measured = [_rate(codec, picture, prefix, judges, meanings) for prefix in prefixes]
+                measured = [_rate(codec, picture, *pair, judges, meanings) for pair in zip(encoded_for, chosen, strict=True)]
             except SignalError as error:
                 raise SignalError(f"{name}: {error}") from None
             items.append({"file": name, "rates": [rate.row for rate in measured]})
@@ -107,13 +112,15 @@ def evaluate(
     }
 
 
-def _prefixes(codec: NeuralCodec, pictures: Sequence[Image]) -> list[list[Tokens]]:
-    """For each picture its tokens at every cut, each as a file of that many stages would have them."""
-    if not pictures:
-        return []
-    cuts = codec.tokenizer.layout((("height", 1), ("width", 1))).cuts
-    by_cut = [[tokens.prefix(cut) for tokens in codec.encode(pictures, Target(stages=cut))] for cut in cuts]
-    return [list(prefixes) for prefixes in zip(*by_cut, strict=True)]
+def _prefixes(codec: NeuralCodec) -> list[Target]:
+    """Files of every number of stages that decodes."""
+    return [Target(stages=cut) for cut in codec.tokenizer.layout((("height", 1), ("width", 1))).cuts]
+
+
+def _encoded(codec: NeuralCodec, pictures: Sequence[Image], targets: Sequence[Target]) -> list[list[Tokens]]:
+    """For each picture its tokens for every target, as they are packed."""
+    by_target = [codec.encode(pictures, target) for target in targets] if pictures else []
+    return [list(tokens) for tokens in zip(*by_target, strict=True)]
 
 
 def _resolve_tasks(tasks: Sequence[str], device: str, labels: Mapping[str, int] | None, files: Sequence[str]) -> dict[str, Task]:
@@ -135,15 +142,17 @@ class _Rate:
     decoded: Image
 
 
-def _rate(codec: NeuralCodec, picture: Image, tokens: Tokens, judges: dict[str, Metric], meanings: dict[str, dict[str, Any]]) -> _Rate:
-    data = codec.pack(tokens, picture.notes)
+def _rate(
+    codec: NeuralCodec, picture: Image, tokens: Tokens, target: Target, judges: dict[str, Metric], meanings: dict[str, dict[str, Any]]
+) -> _Rate:
+    data = codec.pack(tokens, picture.notes, target)
     decoded = codec.decompress(data)
     assert isinstance(decoded, Image)
     scores = {name: judge(picture, decoded) for name, judge in judges.items()}
     for name, score in scores.items():
         meanings.setdefault(name, _meaning(score))
     row = {
-        "stages": len(tokens.arrays),
+        "stages": parse(data).stages(),
         "bytes": len(data),
         "bits_per_pixel": 8 * len(data) / (picture.height * picture.width),
         "scores": {name: score.value for name, score in scores.items()},
@@ -159,9 +168,9 @@ def _mean(rates: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def mean(values: Sequence[float]) -> float:
         return math.fsum(values) / len(values)
 
-    names = rates[0]["scores"]
+    names, stages = rates[0]["scores"], {r["stages"] for r in rates}
     return {
-        "stages": rates[0]["stages"],
+        "stages": stages.pop() if len(stages) == 1 else mean([r["stages"] for r in rates]),
         "bytes": mean([r["bytes"] for r in rates]),
         "bits_per_pixel": mean([r["bits_per_pixel"] for r in rates]),
         "scores": {name: mean([r["scores"][name] for r in rates]) for name in names},

@@ -17,7 +17,7 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,10 @@ from smalti.recipes.prime_prior import tokenize
 from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import IBQConfig, LearnedVQConfig, SimVQConfig, VQConfig
 from smalti.tokenizers.codebooks.ladder import TABLES, reduced
-from smalti.tokenizers.contracts import Codebook
 from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.network import ImageGridNet
+from smalti.tokenizers.quantizers.grouped import books
 from smalti.tokenizers.zoo import ModelInfo
 
 TABLE_CONFIGS = (VQConfig, LearnedVQConfig, SimVQConfig, IBQConfig)
@@ -50,15 +50,6 @@ class Rung:
     tables: tuple[int, ...]
     prior: str
     bytes: int
-
-
-def books(module: nn.Module) -> Iterator[Any]:
-    """A quantizer's codebooks in the order of its stages; not those within codebooks."""
-    for child in module.children():
-        if isinstance(child, Codebook):
-            yield child
-        else:
-            yield from books(child)
 
 
 def table_of(book: nn.Module) -> Any:
@@ -121,6 +112,11 @@ def make(
     files = list_images(data) if data else []
     if data and not files:
         raise UsageError(f"{data}: no pictures in there; name another folder")
+    for folder in folders.values():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder}: the folder cannot be made ({error.strerror}); choose another with -o") from None
     counts, read = use(tokenizer, files) if files else ({}, 0)
     rungs = []
     for size, folder in folders.items():
@@ -141,20 +137,13 @@ def _check_sizes(model: str, tokenizer: ImageGrid, sizes: Sequence[int]) -> None
 
 
 def _write(tokenizer: ImageGrid, size: int, folder: Path, info: ModelInfo, files: Sequence[Path]) -> Rung:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: the folder cannot be made ({error.strerror}); choose another with -o") from None
-    (folder / "prior.safetensors").unlink(missing_ok=True)
-    prior = StaticPrior.fit(tokenize(tokenizer, files, mirrored=False)) if files else None
-    if prior:
-        prior.save(folder / "prior.safetensors")
+    prior = StaticPrior.fit(tokenize(tokenizer, files, mirrored=False)) if files else ""
     tables = tuple(book.size for book in books(tokenizer.net.quantizer))
     coded = f"entries weighed and probabilities fitted on {len(files)} pictures" if files else "coded uniformly"
     summary = f"{info.name} with tables of at most {size} entries, {coded}"
     card = f"# {tokenizer.name}\n\n{summary}. Encoder and decoder are those of {info.name}; not measured yet, see `smalti evaluate`.\n"
     about = {"summary": summary, "licence": info.licence}
-    saved = zoo.save(tokenizer, folder, prior.id.hex() if prior else "", _is_half(tokenizer), card, about)
+    saved = zoo.save(tokenizer, folder, prior, _is_half(tokenizer), card, about)
     return Rung(size, str(folder), zoo.load(str(folder)).fingerprint, tables, saved.prior, saved.bytes)
 
 

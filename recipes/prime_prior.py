@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from smalti.codecs.media.files import list_images
+from smalti.codecs.media.files import check_place, list_images
 from smalti.codecs.media.images import read_image
 from smalti.codecs.priors import adaptive_tree
 from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.tokenizers import zoo
-from smalti.tokenizers.contracts import Codebook, Prior
+from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
+from smalti.tokenizers.quantizers.grouped import books
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Stage, Tokens
 
@@ -58,15 +59,20 @@ class Progress:
 
 
 def trees(quantizer: Any, stages: Sequence[Stage]) -> list[np.ndarray]:
-    """An order of the entries for each stage: by its codebook where there is one a stage, or one for all; else the entries' own."""
-    tables = [module for module in quantizer.modules() if isinstance(module, Codebook) and module.size <= adaptive_tree.LARGEST]
+    """An order of the entries for each stage: by its codebook where there is one a stage, or one for all; else the entries' own.
+
+    So too where a table is too large for a tree.
+    """
+    tables = list(books(quantizer))
     if len(tables) == 1:
         tables *= len(stages)
     if len(tables) != len(stages):
         return [np.zeros(0, np.int32) for _ in stages]
-    vectors = [table.vectors().detach().cpu().numpy() for table in tables]
-    fits = [len(rows) == stage.vocab for rows, stage in zip(vectors, stages, strict=True)]
-    return [adaptive_tree.order(rows) if fit else np.zeros(0, np.int32) for rows, fit in zip(vectors, fits, strict=True)]
+    fits = [table.size == stage.vocab <= adaptive_tree.LARGEST for table, stage in zip(tables, stages, strict=True)]
+    return [
+        adaptive_tree.order(table.vectors().detach().cpu().numpy()) if fit else np.zeros(0, np.int32)
+        for table, fit in zip(tables, fits, strict=True)
+    ]
 
 
 def tokenize(tokenizer: Any, files: Sequence[Path], mirrored: bool) -> list[Tokens]:
@@ -130,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(model: str, data: Path, out: Path, judged: Path | None, device: str) -> list[Row]:
+    check_place(out)
     tokenizer = zoo.load(model, device)
     learnt = tokenize(tokenizer, list_images(data), mirrored=True)
     prior = AdaptivePrior.prime(trees(tokenizer.net.quantizer, learnt[0].layout.stages), learnt, progress=Progress("primed", len(learnt)))

@@ -27,7 +27,7 @@ from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
-from smalti.tokenizers.signals import Image
+from smalti.tokenizers.signals import Audio, Image
 from smalti.tokenizers.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -50,16 +50,19 @@ def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto") -> 
     return zoo.load(os.fspath(name), _device(device))
 
 
-def read(source: PathOrBytes) -> Image:
-    """A picture from an image file or its bytes, as it is displayed; `notes` says what the file had beyond its pixels.
+def read(source: PathOrBytes) -> Image | Audio:
+    """A picture from an image file or its bytes, as it is displayed (`notes` says what the file had beyond its pixels), or a sound.
 
     Raises SignalError.
     """
+    from smalti.codecs.media.audio import looks_like_sound, read_audio
     from smalti.codecs.media.images import read_image
 
     if not isinstance(source, str | os.PathLike | bytes):
-        raise UsageError(f"a picture is a smalti.Image, or a path or the bytes of an image file; found {type(source).__name__}")
-    return read_image(source)
+        raise UsageError(
+            f"a signal is a smalti.Image or smalti.Audio, or a path or the bytes of an image or sound file; found {type(source).__name__}"
+        )
+    return read_audio(source) if looks_like_sound(source) else read_image(source)
 
 
 def codec(
@@ -181,26 +184,28 @@ def save(
 
 
 def compress(
-    picture: Image | PathOrBytes,
+    signal: Image | Audio | PathOrBytes,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
     bytes: int | None = None,
     bits_per_pixel: float | None = None,
+    kbps: float | None = None,
     stages: int | None = None,
     device: str = "auto",
     tone_passes: int = tone.PASSES,
     allocate: bool = True,
 ) -> bytes:
-    """A picture, or picture file, as the bytes of a `.smt` file.
+    """A picture or sound, or the file of one, as the bytes of a `.smt` file.
 
-    Give at most one target: bytes or bits_per_pixel of the whole file at most, or the number of stages; without any all stages are kept.
+    Give at most one target: bytes, bits_per_pixel or, of sounds, kbps of the whole file at most, or the number of stages; without any all
+    stages are kept.
     tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.
     allocate: whether a size is spent on the regions of the picture where it lowers distortion most, with a model that has regions.
-    Raises UsageError where not even the first stage fits, SignalError where the picture cannot be read.
+    Raises UsageError where not even the first stage fits, SignalError where the signal cannot be read.
     """
-    target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, stages=stages)
-    signal = picture if isinstance(picture, Image) else read(picture)
-    return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(signal, target)
+    target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
+    given = signal if isinstance(signal, Image | Audio) else read(signal)
+    return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(given, target)
 
 
 def decompress(
@@ -209,17 +214,17 @@ def decompress(
     stages: int | None = None,
     device: str = "auto",
     prior: str | os.PathLike[str] = "",
-) -> Image:
-    """The picture of a `.smt` file or its bytes, from all its stages or the first `stages`; model and prior as for `open`."""
+) -> Image | Audio:
+    """The picture or sound of a `.smt` file or its bytes, from all its stages or the first `stages`; model and prior as for `open`."""
     data = _data(source)
 
-    def picture() -> Image:
+    def signal() -> Image | Audio:
         found = opened(parse(data), model, device, prior)
         (decoded,) = found.decoder().decode([found.tokens(stages)])
-        assert isinstance(decoded, Image)
-        return Image(decoded.pixels, note_bits.from_bits(found.info.notes))
+        assert isinstance(decoded, Image | Audio)
+        return decoded if isinstance(decoded, Audio) else Image(decoded.pixels, note_bits.from_bits(found.info.notes))
 
-    return with_name(source, picture)
+    return with_name(source, signal)
 
 
 def transcode(
@@ -261,11 +266,11 @@ def _wanted_prior(made_by: ModelInfo | None, name: str) -> Prior:
 
 
 def the_stream(file: File) -> StreamInfo:
-    """The one stream of a still picture's file, or of raw tokens; UsageError for other files."""
+    """The one stream of a picture's or a sound's file, or of raw tokens; UsageError for other files."""
     if len(file.streams) != 1:
-        raise UsageError(f"the file holds {len(file.streams)} streams; this release reads files of one picture")
-    if file.streams[0].modality not in ("image", "raw"):
-        raise UsageError(f"the file holds {file.streams[0].modality}; this release reads pictures and raw tokens")
+        raise UsageError(f"the file holds {len(file.streams)} streams; this release reads files of one picture or sound")
+    if file.streams[0].modality not in ("image", "audio", "raw"):
+        raise UsageError(f"the file holds {file.streams[0].modality}; this release reads pictures, sounds and raw tokens")
     return file.streams[0]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from smalti.tokenizers import configs
 from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, RegionalTokenizer, Target, Task, Tokenizer
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
-from smalti.tokenizers.signals import Image
+from smalti.tokenizers.signals import Audio, Image
 from smalti.tokenizers.tokens import Layout, Tokens
 
 # --- priors -----------------------------------------------------------------------------------------------------------------------
@@ -368,18 +368,27 @@ def check_task(task: Any, signals: Sequence[Any]) -> None:
 def _size(signal: Any) -> dict[str, int]:
     if isinstance(signal, Image):
         return {"height": signal.height, "width": signal.width}
+    if isinstance(signal, Audio):
+        return {"samples": signal.samples.shape[1], "rate": signal.rate, "channels": signal.samples.shape[0]}
     raise TypeError(f"no size known for {type(signal).__name__}")
 
 
-def _difference(a: Any, b: Any) -> int:
-    return int(np.abs(a.pixels.astype(np.int64) - b.pixels.astype(np.int64)).max())
+def _difference(a: Any, b: Any) -> float:
+    """The largest, in what decoders may differ by: steps of 8 bits of a picture, 1e-4 of full scale of a sound."""
+    if isinstance(a, Audio):
+        return float(np.abs(a.samples - b.samples).max()) / 1e-4
+    return float(np.abs(a.pixels.astype(np.int64) - b.pixels.astype(np.int64)).max())
 
 
 def _blended(signal: Any, share: float) -> Any:
-    """The signal mixed with its inverse: 0 leaves it, 1 inverts it."""
+    """The signal mixed with its inverse, of a sound the same played backwards: 0 leaves it, 1 inverts it."""
+    if isinstance(signal, Audio):
+        return Audio((signal.samples * (1 - share) + signal.samples[:, ::-1] * share).astype(np.float32), signal.rate)
     top = np.iinfo(signal.pixels.dtype).max
     return Image((signal.pixels * (1 - share) + (top - signal.pixels) * share).astype(signal.pixels.dtype))
 
 
 def _widened(signal: Any) -> Any:
+    if isinstance(signal, Audio):
+        return Audio(np.pad(signal.samples, ((0, 0), (0, 1))), signal.rate)
     return Image(np.pad(signal.pixels, ((0, 0), (0, 1), (0, 0))))

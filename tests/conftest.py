@@ -14,6 +14,7 @@ DATA = Path(os.environ.get("SMALTI_DATA", ROOT.parent / "shared")) / "data"
 # the judges lie with the other real inputs unless somebody says otherwise; inherited by what tests start
 if (DATA / "nets").is_dir():
     os.environ.setdefault("SMALTI_JUDGES", str(DATA / "nets"))
+    os.environ.setdefault("SMALTI_LYRA", str(DATA / "nets" / "lyra"))
 
 # Workers share the machine's cores: with several threads each they wait for one another. Set before torch or numba is imported,
 # and inherited by what tests start.

@@ -87,7 +87,8 @@ class Quantizer(Protocol):
     def __call__(self, z: Tensor) -> Quantized:
         """Quantize z (B, D, *grid), of any floating type, which z_q has too.
 
-        One whose loss needs more takes it as a further, optional argument.
+        One whose loss needs more takes it as a further, optional argument. In training in several processes every rank calls it, with
+        at least one latent; latents that one rank refuses, none goes on from.
         """
 
     def dequantize(self, indices: Sequence[Tensor], grid: tuple[int, ...] | None = None) -> Tensor:
@@ -168,6 +169,14 @@ class Prior(Protocol):
 
     def decode(self, data: bytes, layout: Layout, known: Tokens | None = None) -> Tokens:
         """Exactly what was encoded; raises BitstreamError for anything else, trailing bytes included."""
+
+
+@runtime_checkable
+class StoredPrior(Prior, Protocol):
+    """A prior that a file can hold: what `zoo.save` puts into a model folder as prior.safetensors."""
+
+    def save(self, path: str | Path) -> None:
+        """Write it; UsageError where the place cannot be written."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from smalti.tokenizers.errors import SignalError
 Array = np.ndarray
 MAX_SIDE = 65535
 MAX_PIXELS = 2**28  # of a picture, whether it is read from a file or made from tokens
+MAX_SAMPLES = 2**29  # of a sound, over all channels, likewise: three hours at 48 kHz
+MAX_CHANNELS = 8
 
 
 @dataclass(frozen=True, eq=False)

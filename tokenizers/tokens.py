@@ -41,6 +41,11 @@ class Stage:
     def count(self) -> int:
         return math.prod(self.shape)
 
+    @property
+    def step_axis(self) -> int | None:
+        """The array axis `step` of a line of tokens, along which each says something else of the same place; None without lines."""
+        return next((axis for axis, (name, _) in enumerate(self.axes) if name == "step"), None)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -116,6 +121,17 @@ class Tokens:
     def prefix(self, k: int) -> Tokens:
         """The first k stages, for k in `layout.cuts`."""
         return Tokens(self.layout.prefix(k), self.arrays[:k], self.present[:k])
+
+    def check_prefix_of(self, whole: Layout, name: str) -> None:
+        """Raises UsageError unless these are all stages, or decodable first ones, of `whole`, the layout that tokenizer `name` gives."""
+        held = len(self.layout.stages)
+        if held not in whole.cuts or self.layout != whole.prefix(held):
+            raise UsageError(f"these tokens are not {name}'s: found {self.layout}, expected a prefix of {whole}")
+
+    def check_unmasked(self, name: str) -> None:
+        """Raises UsageError where some regions are absent, which tokenizer `name` cannot draw."""
+        if any(mask is not None for mask in self.present):
+            raise UsageError(f"{name} decodes whole stages; these tokens hold only some regions")
 
     def segment(self, start: int, stop: int) -> Tokens:
         """The time steps [start, stop) of every stage, counted in the first (coarsest) stage's steps.

@@ -155,6 +155,9 @@ def _group(part: Part, whole: Layout, prior: Prior, count: int) -> Tokens | None
 
 
 def _enough(stage: Stage, stretches: Sequence[_Stretch]) -> bool:
+    """Whether something can stand in for what was lost: for a step that no line has left there is nothing."""
+    if any(stretch.tokens is None and stretch.axis == stage.step_axis for stretch in stretches):
+        return False
     left = sum(stretch.tokens[0].size for stretch in stretches if stretch.tokens is not None)
     return any(stretch.tokens is not None for stretch in stretches) and LEAST_SHARE * left >= stage.count
 

@@ -65,7 +65,10 @@ def read_solo(data: bytes) -> Solo:
     if flags & 0xE0 or flags & 7 >= len(MODALITIES) or not flags & SOLO:
         raise BitstreamError(f"the flags byte {flags:#04x} is none of version {MAJOR}.{MINOR}")
     if len(data) < 10 or crc(data[:-4]) != int.from_bytes(data[-4:], "little"):
-        raise BitstreamError(f"the file is damaged or cut short: the CRC-32 at the end of its {len(data)} bytes does not match")
+        raise BitstreamError(
+            f"the file is damaged or cut short: the CRC-32 at the end of its {len(data)} bytes does not match; "
+            "a file in this short form stands or falls as a whole, get it again"
+        )
     cursor = Cursor(data[:-4], "a solo file", 6)
     modality = MODALITIES[flags & 7]
     fingerprint, prior_id = cursor.take(6), cursor.take(4)

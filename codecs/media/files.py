@@ -11,6 +11,7 @@ from smalti.codecs.media.drafts import write_beside
 from smalti.tokenizers.errors import SignalError, UsageError
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 MAX_FILE_BYTES = 2**30
 
 Content = bytes | Callable[[BinaryIO], object]
@@ -33,6 +34,24 @@ def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> byt
     return data
 
 
+def read_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str, kind: str) -> tuple[bytes, str]:
+    """The bytes of a path, of bytes or of an open binary file, and what errors call them: `name`, or what the source shows of itself.
+
+    kind: what they should hold, as in "image file". SignalError where they cannot be read, are too many, or none.
+    """
+    if isinstance(source, bytes):
+        data, name = source, name or kind
+    elif isinstance(source, (str, os.PathLike)):
+        data, name = read_bytes(source), name or str(source)
+    else:
+        data, name = source.read(MAX_FILE_BYTES + 1), name or str(getattr(source, "name", kind))
+    if len(data) > MAX_FILE_BYTES:
+        raise SignalError(f"{name}: more than {MAX_FILE_BYTES} bytes, expected {MAX_FILE_BYTES} at most; make it smaller")
+    if not data:
+        raise SignalError(f"{name}: empty (0 bytes), expected {'an' if kind[0] in 'aeiou' else 'a'} {kind} file; get the file again")
+    return data, name
+
+
 def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
     """Write a file so that `path` is at every moment absent, the old file, or the whole new one.
 
@@ -44,15 +63,8 @@ def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
     link is followed; what is neither file nor folder (a pipe, /dev/stdout) is written to directly.
     """
     write = content if callable(content) else lambda file: file.write(content)
+    target = check_place(path)
     try:
-        target = Path(os.path.realpath(path))
-    except ValueError as error:  # a NUL in the name
-        raise UsageError(f"{os.fspath(path)!r}: cannot be written ({reason(error)}); choose another name") from None
-    try:
-        if target.is_dir():
-            raise UsageError(f"{path}: a folder, expected the name of a file to write; add a file name")
-        if not target.parent.is_dir():
-            raise UsageError(f"{path}: its folder does not exist, expected one to write into; make it first: mkdir -p {target.parent}")
         if target.exists() and not target.is_file():
             with target.open("wb") as file:
                 write(file)
@@ -62,9 +74,35 @@ def write_atomically(path: str | os.PathLike[str], content: Content) -> None:
         raise UsageError(f"{path}: cannot be written ({reason(error)}); choose another place or make this one writable") from None
 
 
+def check_place(path: str | os.PathLike[str]) -> Path:
+    """The file that `path` leads to, links followed; UsageError where `write_atomically` would refuse it.
+
+    Asked before long work whose result goes there.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+    except ValueError as error:  # a NUL in the name
+        raise UsageError(f"{os.fspath(path)!r}: cannot be written ({reason(error)}); choose another name") from None
+    try:
+        if target.is_dir():
+            raise UsageError(f"{path}: a folder, expected the name of a file to write; add a file name")
+        if not target.parent.is_dir():
+            raise UsageError(f"{path}: its folder does not exist, expected one to write into; make it first: mkdir -p {target.parent}")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({reason(error)}); choose another place or make this one writable") from None
+    if not os.access(target.parent if target.is_file() or not target.exists() else target, os.W_OK):
+        raise UsageError(f"{path}: cannot be written (permission denied); choose another place or make this one writable")
+    return target
+
+
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """All image files under a folder, by `IMAGE_SUFFIXES`, as `list_files` orders them."""
     return list_files(folder, IMAGE_SUFFIXES)
+
+
+def list_sounds(folder: str | os.PathLike[str]) -> list[Path]:
+    """All sound files under a folder, by `AUDIO_SUFFIXES`, as `list_files` orders them."""
+    return list_files(folder, AUDIO_SUFFIXES)
 
 
 def list_files(folder: str | os.PathLike[str], suffixes: Collection[str]) -> list[Path]:

@@ -20,7 +20,7 @@ from PIL import Image as Pil
 from PIL import ImageCms
 
 from smalti.codecs import notes
-from smalti.codecs.media.files import MAX_FILE_BYTES, read_bytes, reason, write_atomically
+from smalti.codecs.media.files import read_source, reason, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import MAX_PIXELS, MAX_SIDE, Array, Image
 
@@ -64,16 +64,7 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
     source: a path, the bytes of a file, or an open binary file. name: what errors call it. SignalError where it is missing, no
     image, damaged, or larger than sides of 65535 or 2^28 pixels; the size is checked before anything is decoded.
     """
-    if isinstance(source, bytes):
-        data, name = source, name or "image"
-    elif isinstance(source, (str, os.PathLike)):
-        data, name = read_bytes(source), name or str(source)
-    else:
-        data, name = source.read(MAX_FILE_BYTES + 1), name or str(getattr(source, "name", "image"))
-    if len(data) > MAX_FILE_BYTES:
-        raise SignalError(f"{name}: more than {MAX_FILE_BYTES} bytes, expected {MAX_FILE_BYTES} at most; make it smaller")
-    if not data:
-        raise SignalError(f"{name}: empty (0 bytes), expected an image file; get the file again")
+    data, name = read_source(source, name, "image")
     found: set[str] = set()
     picture = _open(data, name, found)
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from smalti.codecs.media.files import write_atomically
 from smalti.codecs.priors import adaptive_stream as stream
 from smalti.codecs.priors.adaptive_tables import SHAPES, Stored, live, stored, unprimed
 from smalti.codecs.priors.adaptive_tree import LARGEST
@@ -73,12 +74,12 @@ class AdaptivePrior:
         return stream.decode(data, layout, known, self.orders, self._start)
 
     def save(self, path: str | Path) -> None:
-        """Write trees and counters as safetensors."""
-        from safetensors.numpy import save_file
+        """Write trees and counters as safetensors, all or nothing; UsageError where the place cannot be written."""
+        from safetensors.numpy import save
 
         arrays = {name: getattr(self._start, name) for name, _, _ in SHAPES}
         orders = {f"order{k:02d}": order for k, order in enumerate(self.orders)}
-        save_file(arrays | orders, path, metadata={"format": FORMAT})
+        write_atomically(path, save(arrays | orders, metadata={"format": FORMAT}))
 
     @staticmethod
     def load(path: str | Path) -> AdaptivePrior:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from smalti.codecs.coders.tables import DIGIT, Model, Split, Table, quantize, table, uniform
+from smalti.codecs.media.files import write_atomically
 from smalti.codecs.priors import coding
 from smalti.tokenizers.errors import ModelError, UsageError
 from smalti.tokenizers.tokens import MAX_STAGES, Layout, Tokens
@@ -71,10 +72,10 @@ class StaticPrior:
         return coding.decode(data, layout, known, self._for(layout))
 
     def save(self, path: str | Path) -> None:
-        """Write the tables as safetensors."""
-        from safetensors.numpy import save_file
+        """Write the tables as safetensors, all or nothing; UsageError where the place cannot be written."""
+        from safetensors.numpy import save
 
-        save_file({f"stage{i:02d}": t for i, t in enumerate(self.tables)}, path, metadata={"format": _FORMAT})
+        write_atomically(path, save({f"stage{i:02d}": t for i, t in enumerate(self.tables)}, metadata={"format": _FORMAT}))
 
     @staticmethod
     def load(path: str | Path) -> StaticPrior:

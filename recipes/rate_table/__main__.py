@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smalti.codecs import tone
-from smalti.codecs.media.files import list_images, write_atomically
+from smalti.codecs.media.files import check_place, list_images, write_atomically
 from smalti.codecs.media.images import read_image
 from smalti.recipes import models
 from smalti.recipes.rate_table import ours
@@ -89,6 +89,9 @@ def main() -> int:
         files = [path for item in arguments.data for path in (list_images(item) if item.is_dir() else [item])]
         if not files or not (arguments.model or arguments.rate):
             raise UsageError("a table needs pictures, and a model or a rate; see --help")
+        for place in (arguments.json, arguments.figure):
+            if place is not None:
+                check_place(place)
         metrics = [*dict.fromkeys(f"lpips-{net}" for net in arguments.lpips), "psnr"]
         rows = measure(files, arguments.model, arguments.rate, metrics, Ledger(arguments.ledger), arguments.quiet, arguments.tone_passes)
         print(markdown(rows, metrics))

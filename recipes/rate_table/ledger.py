@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smalti.codecs.media.files import read_bytes
+from smalti.codecs.media.files import check_place, read_bytes, reason
+from smalti.tokenizers.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,17 @@ class Entry:
 
 
 class Ledger:
-    """Entries by key, in memory and, where a path is given, in a file; of several lines on one key the last counts."""
+    """Entries by key, in memory and, where a path is given, in a file; of several lines on one key the last counts.
+
+    The file's folder is made where it is missing. UsageError where the file cannot be written, said before anything is measured.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.entries: dict[Key, Entry] = {}
+        if path is not None:
+            _make_folder(path)
+            check_place(path)
         lines = read_bytes(path).decode(errors="replace").splitlines() if path is not None and path.exists() else []
         for line in lines:
             try:
@@ -56,6 +63,16 @@ class Ledger:
                 "bytes": entry.bytes,
                 "scores": dict(entry.scores),
             }
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write("\n" + json.dumps(record))  # a new line first: the last one may have been cut short
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write("\n" + json.dumps(record))  # a new line first: the last one may have been cut short
+            except OSError as error:
+                raise UsageError(f"{self.path}: cannot be written ({reason(error)}); make room, then run again: it goes on there") from None
         return entry
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path}: its folder cannot be made ({reason(error)}); name another place") from None

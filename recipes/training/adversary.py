@@ -47,7 +47,9 @@ class PatchDiscriminator(nn.Module):
 
 
 class Adversary:
-    """The discriminator of a run with its optimizer."""
+    """The discriminator of a run with its optimizer. learns_from: the fraction of the run from which it is taught."""
+
+    learns_from = 0.0
 
     def __init__(self, config: AdversaryConfig, accelerator: Accelerator) -> None:
         self.config, self.accelerator = config, accelerator
@@ -65,6 +67,11 @@ class Adversary:
     def weight(self, progress: float) -> float:
         """What the tokenizer's term weighs at a fraction of the run: 0 until `counts_from`, full a tenth later."""
         return self.config.weight * min(1.0, max(0.0, (progress - self.config.counts_from) / 0.1))
+
+    def terms(self, picture: Tensor, reconstruction: Tensor, total: Tensor, progress: float) -> dict[str, Tensor]:
+        """Its term, and the `total` with that in it."""
+        adversarial = self.judge(reconstruction)
+        return {"adversarial": adversarial, "total": total + self.weight(progress) * adversarial}
 
     def judge(self, reconstruction: Tensor) -> Tensor:
         """The tokenizer's term: the lower, the more patches pass for real. The discriminator itself learns nothing from it."""

@@ -14,14 +14,17 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from smalti.tokenizers.audio.residual_network import AudioResidualConfig
+from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import FactorizedConfig
 
+SoundConfig = AudioResidualConfig | AudioSingleConfig
 RECIPES = Path(__file__).parent.parent
 SHORT = {"data": "data.folder"}  # `data=DIR` on the command line
 PICTURE_LOSSES = ("l1", "l2", "color", "lpips_alex", "lpips_vgg")
@@ -40,6 +43,7 @@ class DataConfig:
     Crops are taken at a random scale in [smallest_scale, largest_scale] of the source; below 1 shrinks it. workers: decoding processes.
     """
 
+    kind: ClassVar[str] = "pictures"
     folder: str = ""
     crop: int = 128
     smallest_scale: float = 0.75
@@ -56,6 +60,28 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class SoundDataConfig:
+    """folder: sound files, searched recursively. crop: samples at the tokenizer's rate. holdout: how many files, last by name, are only
+    evaluated on.
+
+    Each crop is made quieter by a random gain between quietest_db and 0. workers: decoding processes.
+    """
+
+    kind: ClassVar[str] = "sounds"
+    folder: str = ""
+    crop: int = 16000
+    quietest_db: float = -12.0
+    holdout: int = 8
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        _need(self.crop >= 1, "data.crop >= 1", self.crop)
+        _need(-100 <= self.quietest_db <= 0, "-100 <= data.quietest_db <= 0", self.quietest_db)
+        _need(self.holdout >= 1, "data.holdout >= 1", self.holdout)
+        _need(self.workers >= 0, "data.workers >= 0", self.workers)
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """Weights; pictures are in [-1, 1].
 
@@ -65,6 +91,7 @@ class LossConfig:
     of its frozen convolutional encoder; where it alone weighs, no pixels are made.
     """
 
+    kind: ClassVar[str] = "pictures"
     l1: float = 1.0
     l2: float = 0.0
     color: float = 1.0
@@ -90,13 +117,38 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class SoundLossConfig:
+    """Weights; samples are in [-1, 1].
+
+    mel: of the distance of log mel spectra, summed over windows, as in DAC. stft: of linear and log spectra at two windows. l1: of the
+    samples themselves. mel_windows: powers of two, in samples.
+    """
+
+    kind: ClassVar[str] = "sounds"
+    mel: float = 15.0
+    stft: float = 1.0
+    l1: float = 10.0
+    quantizer: float = 1.0
+    mel_windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
+
+    def __post_init__(self) -> None:
+        weights = {name: getattr(self, name) for name in ("mel", "stft", "l1")}
+        for name, weight in {**weights, "quantizer": self.quantizer}.items():
+            _need(0 <= weight < math.inf, f"loss.{name} >= 0", weight)
+        _need(any(weights.values()), f"a weight above 0 among loss.{', '.join(weights)}", weights)
+        whole = all(window >= 32 and window & (window - 1) == 0 for window in self.mel_windows)
+        _need(bool(self.mel_windows) and whole, "powers of two from 32 on in loss.mel_windows", self.mel_windows)
+
+
+@dataclass(frozen=True)
 class AdversaryConfig:
-    """A patch discriminator; weight 0 means none.
+    """A patch discriminator of pictures; weight 0 means none.
 
     counts_from: fraction of the run after which it counts for the tokenizer; it learns from the start. width: channels of its first
     layer, doubled in each of `layers`. lecam: weight of LeCam regularization.
     """
 
+    kind: ClassVar[str] = "pictures"
     weight: float = 0.0
     counts_from: float = 0.2
     width: int = 32
@@ -109,6 +161,34 @@ class AdversaryConfig:
             _need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
         _need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
         _need(1 <= self.layers <= 5, "adversary.layers in 1..5", self.layers)
+        _need(self.width >= 1, "adversary.width >= 1", self.width)
+
+
+@dataclass(frozen=True)
+class SoundAdversaryConfig:
+    """Discriminators of sounds; weight 0 means none. weight, features: how strong the pull of verdicts and of matched features is at the
+    waveform, in parts of all other losses' there.
+
+    counts_from: fraction of the run after which they count for the tokenizer; they learn from a little before. periods: of waves folded
+    to that many columns. windows: of complex spectra, in samples. width: channels of the first layers.
+    """
+
+    kind: ClassVar[str] = "sounds"
+    weight: float = 0.0
+    features: float = 1.0
+    counts_from: float = 0.3
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    windows: tuple[int, ...] = (2048, 1024, 512)
+    width: int = 16
+    learning_rate: float = 2e-4
+
+    def __post_init__(self) -> None:
+        for name in ("weight", "features", "learning_rate"):
+            _need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
+        _need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
+        _need(all(period >= 1 for period in self.periods), "adversary.periods >= 1", self.periods)
+        _need(all(window >= 64 and window % 4 == 0 for window in self.windows), "adversary.windows >= 64 in fours", self.windows)
+        _need(bool(self.periods or self.windows), "one of adversary.periods and adversary.windows", ())
         _need(self.width >= 1, "adversary.width >= 1", self.width)
 
 
@@ -139,11 +219,11 @@ class TrainingConfig:
     keep the convolutional encoder as it is."""
 
     name: str
-    tokenizer: ImageGridConfig | ImageLineConfig
-    data: DataConfig = DataConfig()
-    loss: LossConfig = LossConfig()
+    tokenizer: ImageGridConfig | ImageLineConfig | SoundConfig
+    data: DataConfig | SoundDataConfig = DataConfig()
+    loss: LossConfig | SoundLossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-    adversary: AdversaryConfig = AdversaryConfig()
+    adversary: AdversaryConfig | SoundAdversaryConfig = AdversaryConfig()
     steps: int = 6000
     batch: int = 8
     seed: int = 0
@@ -158,14 +238,31 @@ class TrainingConfig:
         for name in ("steps", "batch", "evaluate_every", "checkpoint_every", "log_every"):
             _need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
         _need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
-        quantizer = self.tokenizer.quantizer
+        sound = isinstance(self.tokenizer, SoundConfig)
+        kinds = {self.data.kind, self.loss.kind, *([self.adversary.kind] if self.adversary.weight else [])}
+        parts = f"data, loss and adversary of the kind that {self.tokenizer.kind} takes"
+        _need(kinds == {"sounds" if sound else "pictures"}, parts, sorted(kinds))
+        if isinstance(self.tokenizer, SoundConfig):
+            self._check_sounds(self.tokenizer)
+        else:
+            self._check_pictures(self.tokenizer)
+
+    def _check_sounds(self, tokenizer: SoundConfig) -> None:
+        _need(self.data.crop % tokenizer.hop == 0, f"data.crop in multiples of {tokenizer.hop}, the tokenizer's hop,", self.data.crop)
+        if isinstance(self.adversary, SoundAdversaryConfig) and self.adversary.weight:
+            _need(self.data.crop >= max(self.adversary.windows, default=1), "data.crop >= adversary.windows", self.data.crop)
+        _need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
+
+    def _check_pictures(self, tokenizer: ImageGridConfig | ImageLineConfig) -> None:
+        assert isinstance(self.loss, LossConfig)
+        quantizer = tokenizer.quantizer
         if isinstance(quantizer, FactorizedConfig) and any(quantizer.feature_dims):
             raise UsageError(
                 f"training has no features of other networks to give, found "
                 f"tokenizer.quantizer.feature_dims {list(quantizer.feature_dims)}; leave that key out"
             )
-        line, crop = isinstance(self.tokenizer, ImageLineConfig), self.data.crop
-        unit = self.tokenizer.region if isinstance(self.tokenizer, ImageLineConfig) else self.tokenizer.stride
+        line, crop = isinstance(tokenizer, ImageLineConfig), self.data.crop
+        unit = tokenizer.region if isinstance(tokenizer, ImageLineConfig) else tokenizer.stride
         _need(crop % unit == 0, f"data.crop in multiples of {unit}, the tokenizer's {'region' if line else 'stride'},", crop)
         _need(line or not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
         _need(not self.loss.latent or self.freeze_front, "freeze_front = true with loss.latent", self.freeze_front)
@@ -198,7 +295,10 @@ def load(recipe: str, changes: Sequence[str] = ()) -> TrainingConfig:
             raise UsageError(f"changes to a recipe are key=value, found {change!r}")
         _set(table, SHORT.get(key, key), _value(text), change)
     if isinstance(table.get("tokenizer"), dict):
-        table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
+        kind = table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
+        for part in ("data", "loss", "adversary"):
+            if isinstance(table.setdefault(part, {}), dict):
+                table[part].setdefault("kind", "sounds" if str(kind).startswith("audio") else "pictures")
     return from_dict(TrainingConfig, table, "recipe")
 
 

@@ -6,8 +6,9 @@ and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from smalti.codecs.media.files import list_images
 from smalti.codecs.media.images import read_image
-from smalti.recipes.training.config import DataConfig
+from smalti.recipes.training.config import DataConfig, SoundDataConfig
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Image
 
@@ -29,38 +30,42 @@ Sample = tuple[np.ndarray | None, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Batch:
-    """pixels: float32 (B, 3, crop, crop) in [-1, 1]. skipped: one line per unreadable file met on the way.
+    """signals: float32 (B, 3, crop, crop), or (B, 1, crop) of sounds, in [-1, 1]. skipped: one line per unreadable file met on the way.
 
-    failure: why the batch could not be filled; there are no pixels then. An error raised in a worker process would reach the main
+    failure: why the batch could not be filled; there are no signals then. An error raised in a worker process would reach the main
     one as a whole traceback.
     """
 
-    pixels: torch.Tensor
+    signals: torch.Tensor
     skipped: tuple[str, ...]
     failure: str = ""
 
     def pin_memory(self) -> Batch:
-        return Batch(self.pixels.pin_memory(), self.skipped, self.failure)
+        return Batch(self.signals.pin_memory(), self.skipped, self.failure)
 
 
 def split(config: DataConfig) -> tuple[list[Path], list[Path]]:
     """(training files, held-out files) of a folder, by name."""
     if not config.folder:
         raise UsageError("say where the pictures are: data=DIR")
-    files = list_images(Path(config.folder))
+    return split_files(list_images(Path(config.folder)), config, "pictures")
+
+
+def split_files(files: list[Path], config: DataConfig | SoundDataConfig, what: str) -> tuple[list[Path], list[Path]]:
+    """(training files, held-out files); UsageError where there are too few."""
     if len(files) < config.holdout + 1:
         raise UsageError(
-            f"{config.folder}: {len(files)} pictures, at least {config.holdout + 1} are needed: "
+            f"{config.folder}: {len(files)} {what}, at least {config.holdout + 1} are needed: "
             f"{config.holdout} are kept for evaluation (data.holdout)"
         )
     return files[: -config.holdout], files[-config.holdout :]
 
 
 class Crops(Dataset[Sample]):
-    """Sample n of an endless sequence of uint8 crops: epochs in random order, a random place, scale and mirroring each."""
+    """Sample n of an endless sequence of crops: epochs in random order. cut: makes a crop of a file, with random numbers of its own."""
 
-    def __init__(self, files: list[Path], config: DataConfig, seed: int) -> None:
-        self.files, self.config, self.seed = files, config, seed
+    def __init__(self, files: list[Path], seed: int, cut: Callable[[Path, np.random.Generator], np.ndarray]) -> None:
+        self.files, self.seed, self.cut = files, seed, cut
 
     def __getitem__(self, sample: int) -> Sample:
         epoch, place = divmod(sample, len(self.files))
@@ -70,10 +75,19 @@ class Crops(Dataset[Sample]):
         for attempt in range(min(TRIES, len(self.files))):
             path = self.files[order[(place + attempt) % len(self.files)]]
             try:
-                return random_crop(read_image(path).pixels, self.config, random), tuple(skipped)
+                return self.cut(path, random), tuple(skipped)
             except SignalError as error:
                 skipped.append(str(error))
         return None, tuple(skipped)
+
+
+def picture_crops(files: list[Path], config: DataConfig, seed: int) -> Crops:
+    """uint8 (crop, crop, 3): a random place, scale and mirroring each."""
+    return Crops(files, seed, partial(_cut_picture, config=config))
+
+
+def _cut_picture(path: Path, random: np.random.Generator, config: DataConfig) -> np.ndarray:
+    return random_crop(read_image(path).pixels, config, random)
 
 
 def random_crop(pixels: np.ndarray, config: DataConfig, random: np.random.Generator) -> np.ndarray:
@@ -104,13 +118,15 @@ class StepSampler(Sampler[list[int]]):
         return max(0, self.stop - self.start)
 
 
-def loader(crops: Crops, sampler: StepSampler, workers: int, pin_memory: bool) -> DataLoader[Sample]:
-    """Batches in step order, decoded ahead by worker processes."""
+def loader(
+    crops: Dataset[Sample], sampler: StepSampler, workers: int, pin_memory: bool, to_tensor: Callable[[np.ndarray], torch.Tensor]
+) -> DataLoader[Sample]:
+    """Batches in step order, decoded ahead by worker processes. to_tensor: makes signals of the stacked crops."""
     return DataLoader(
         crops,
         batch_sampler=sampler,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=partial(collate, to_tensor=to_tensor),
         pin_memory=pin_memory,
         prefetch_factor=4 if workers else None,
         persistent_workers=workers > 0,
@@ -118,13 +134,18 @@ def loader(crops: Crops, sampler: StepSampler, workers: int, pin_memory: bool) -
     )
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Samples of `Crops` to a `Batch`."""
+def collate(samples: list[Sample], to_tensor: Callable[[np.ndarray], torch.Tensor]) -> Batch:
+    """Samples of one data set to a `Batch`."""
     skipped = tuple(line for _, lines in samples for line in lines)
     crops = [crop for crop, _ in samples if crop is not None]
     failed = [lines for crop, lines in samples if crop is None]
     if failed:
-        why = f"{len(failed[0])} pictures in a row cannot be used, the last: {failed[0][-1]}"
+        why = f"{len(failed[0])} files in a row cannot be used, the last: {failed[0][-1]}"
         return Batch(torch.empty(0), skipped, why)
-    pixels = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return Batch(pixels.contiguous(memory_format=torch.channels_last), skipped)
+    return Batch(to_tensor(np.stack(crops)), skipped)
+
+
+def to_pixels(crops: np.ndarray) -> torch.Tensor:
+    """uint8 (B, crop, crop, 3) -> float32 (B, 3, crop, crop) in [-1, 1]."""
+    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels.contiguous(memory_format=torch.channels_last)

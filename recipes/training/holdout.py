@@ -22,6 +22,14 @@ SHEET_ROWS = 6
 
 
 @dataclass(frozen=True)
+class Seen:
+    """scores: means over files by "METRIC_STAGES", empty where none can be read. skipped: a line per unreadable file."""
+
+    scores: dict[str, float]
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Holdout:
     """scores: means over pictures by "METRIC_STAGES". sheet: None where no picture can be read. skipped: a line per unreadable file."""
 

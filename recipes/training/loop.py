@@ -1,7 +1,7 @@
 """The one training loop: accelerate for devices and processes, AdamW, cosine, moving average, checkpoints that resume to the same losses.
 
-A run folder holds config.json, log.jsonl (one JSON object per line), sheet-STEP.png and checkpoint.safetensors; `release` makes its
-model folder. Scores of held-out pictures are those of their middle, see `holdout`.
+A run folder holds config.json, log.jsonl (one JSON object per line), sheet-STEP.png or listen-STEP.wav, and checkpoint.safetensors;
+`release` makes its model folder. Scores of held-out files are those of their middle, see `holdout`.
 
 Several processes (accelerate launch) each see their own samples of a step; the first alone writes, and its losses, and its statistics of
 codebooks, are the run's.
@@ -25,12 +25,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from smalti.codecs.media.images import write_image
-from smalti.metrics.registry import resolve
-from smalti.recipes.training import checkpoint, data, holdout, subjects
-from smalti.recipes.training.adversary import Adversary
+from smalti.recipes.training import checkpoint, data, media, subjects
 from smalti.recipes.training.config import OptimizerConfig, TrainingConfig
-from smalti.recipes.training.losses import PictureLoss
 from smalti.tokenizers.codebooks import LearnedVQ
 from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.contracts import StoredTokenizer
@@ -60,7 +56,8 @@ class Run:
         several = DistributedDataParallelKwargs()
         self.accelerator = Accelerator(cpu=not cuda, mixed_precision="bf16" if cuda else "no", kwargs_handlers=[several])
         set_seed(config.seed, device_specific=True)  # the first process's weights are everybody's
-        self.files, self.holdout = data.split(config.data)
+        self.medium = media.of(config)
+        self.files, self.holdout = self.medium.split(config.data)
         self.subject = subjects.of(config)
         net = self.subject.network(config.tokenizer)
         if config.init and not self._checkpoint.exists():
@@ -74,18 +71,19 @@ class Run:
         )
         self.net, self.optimizer = self.accelerator.prepare(net, optimizer)
         self.average = AveragedModel(self._bare(), multi_avg_fn=_averager(config.optimizer.ema))
-        self.loss = PictureLoss(config.loss).to(self.accelerator.device)
-        self.adversary = Adversary(config.adversary, self.accelerator) if config.adversary.weight else None
+        self.loss = self.medium.loss(config).to(self.accelerator.device)
+        self.adversary = self.medium.adversary(config, self.accelerator) if config.adversary.weight else None
         self.skipped: dict[str, None] = {}
         self.step = 0
 
     def _samples(self) -> Iterator[Tensor]:
-        """Pixels of training crops, without end."""
+        """Training crops, without end."""
         sampler = data.StepSampler(0, 2**31, self.config.batch)
-        for batch in data.loader(data.Crops(self.files, self.config.data, self.config.seed), sampler, self.config.data.workers, False):
+        crops = self.medium.crops(self.files, self.config)
+        for batch in data.loader(crops, sampler, self.config.data.workers, False, self.medium.to_tensor):
             if batch.failure:
                 raise SignalError(batch.failure)
-            yield batch.pixels
+            yield batch.signals
 
     def train(self) -> Result:
         """Resume if there is a checkpoint, and run to the last step."""
@@ -107,14 +105,15 @@ class Run:
         config = self.config
         sampler = data.StepSampler(self.step, config.steps, config.batch, self.accelerator.process_index, self.accelerator.num_processes)
         cuda = self.accelerator.device.type == "cuda"
-        batches = data.loader(data.Crops(self.files, config.data, config.seed), sampler, config.data.workers, pin_memory=cuda)
+        crops = self.medium.crops(self.files, config)
+        batches = data.loader(crops, sampler, config.data.workers, cuda, self.medium.to_tensor)
         self._train_mode()
         clock = time.monotonic()
         for batch in batches:
             if batch.failure:
                 raise SignalError(batch.failure)
             self._note_skipped(batch.skipped)
-            terms, health = self._step(batch.pixels.to(self.accelerator.device, non_blocking=True))
+            terms, health = self._step(batch.signals.to(self.accelerator.device, non_blocking=True))
             self.step += 1
             last = self.step == config.steps
             if self.step % config.log_every == 0 or last or self.step == 1:
@@ -136,43 +135,38 @@ class Run:
         self.net.train()
         self.subject.freeze(self._bare(), self.config)
 
-    def _step(self, pixels: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def _step(self, signals: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         config = self.config.optimizer
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step, self.config.steps) * group.get("lr_scale", 1.0)
         with self.accelerator.autocast():
-            reconstruction, quantized = self.subject.run(self.net, pixels, self.config.loss)
+            reconstruction, quantized = self.subject.run(self.net, signals, self.config.loss)
         progress = self.step / self.config.steps
-        terms = self.loss(pixels, reconstruction, quantized, progress)
+        terms = self.loss(signals, reconstruction, quantized, progress)
         if self.adversary and reconstruction is not None and self.adversary.weight(progress):
-            terms["adversarial"] = self.adversary.judge(reconstruction)
-            terms["total"] = terms["total"] + self.adversary.weight(progress) * terms["adversarial"]
+            terms |= self.adversary.terms(signals, reconstruction, terms["total"], progress)
         self.accelerator.backward(terms["total"])
         self.accelerator.clip_grad_norm_(self.net.parameters(), config.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.average.update_parameters(self._bare())
         _copy_tables(self._bare(), self.average.module)
-        if self.adversary and reconstruction is not None:
-            terms |= self.adversary.learn(pixels, reconstruction)
+        if self.adversary and reconstruction is not None and progress >= self.adversary.learns_from:
+            terms |= self.adversary.learn(signals, reconstruction)
         return terms, quantized.health
 
     def _evaluate(self) -> None:
-        """Scores of the averaged weights on the middle of held-out pictures at every prefix, and a sheet to look at."""
+        """Scores of the averaged weights on the middle of held-out files at every prefix, and what to look at or to listen to."""
         if not self.is_main:
             return
-        judges = [
-            resolve(name, str(self.accelerator.device)) for name in ("psnr", *(["lpips-alex"] if self.config.loss.lpips_alex else []))
-        ]
-        found = holdout.measure(self._tokenizer(), self.holdout, judges)
+        found = self.medium.judge(self._tokenizer(), self.config, self.holdout, self.folder, self.step)
         self._note_skipped(found.skipped)
-        if found.sheet is None:
+        if not found.scores:
             return
         scores = {f"holdout_{name}": value for name, value in found.scores.items()}
-        self._log({"step": self.step, **scores, "holdout_largest_side": holdout.SCORED_SIDE})
+        self._log({"step": self.step, **scores, **self.medium.limits})
         if not self.quiet:
             self.console.print(f"step {self.step}: " + ", ".join(f"{k} {v:.3f}" for k, v in found.scores.items()), highlight=False)
-        write_image(found.sheet, self.folder / f"sheet-{self.step:06d}.png")
 
     def _tokenizer(self) -> StoredTokenizer:
         net = self.subject.network(self.config.tokenizer)

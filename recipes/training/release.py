@@ -3,9 +3,6 @@ numbers."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,9 @@ from smalti.codecs.media.images import read_image
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors.static import StaticPrior
 from smalti.recipes.evaluation import evaluate
-from smalti.recipes.training.config import TrainingConfig, command, recipes
+from smalti.recipes.training import sound_release
+from smalti.recipes.training.cards import LICENCE, machine, training_seconds
+from smalti.recipes.training.config import LossConfig, SoundConfig, TrainingConfig, command, recipes
 from smalti.recipes.training.loop import Result
 from smalti.recipes.training.sheet import MOST_SHOWN
 from smalti.tokenizers import zoo
@@ -28,13 +27,17 @@ from smalti.tokenizers.tokens import Tokens
 from smalti.tokenizers.zoo import ModelInfo
 
 PRIOR_PICTURES = 1000  # about a million tokens for the shipped data: a table of 1024 entries is known to a hundredth of a bit
-LICENCE = "as the training data's"
 
 
 def release(
     result: Result, config: TrainingConfig, files: Sequence[Path], holdout: Sequence[Path], device: str = "cpu", made_by: str = ""
 ) -> ModelInfo:
     """Write the model folder of a run and return what it says of itself; made_by: the command line, by default that of a shipped recipe."""
+    if not made_by and config.name in recipes():
+        made_by = command(config.name, config)
+    if isinstance(config.tokenizer, SoundConfig):
+        return sound_release.release(result.tokenizer, result.folder, config, files, holdout, device, made_by)
+    assert isinstance(config.loss, LossConfig)
     folder = result.folder / "model"
     zoo.save(result.tokenizer, folder)
     stored = zoo.load(str(folder), device)  # tokens of the weights as they are stored, not as they were trained
@@ -42,11 +45,8 @@ def release(
     metrics = ["psnr", *(["lpips-alex"] if config.loss.lpips_alex else [])]
     scores = evaluate(NeuralCodec(stored, prior, config.name), holdout, metrics, device=device)
     summary = f"pictures, {_tokens(config.tokenizer)}, {_rates([rate['bits_per_pixel'] for rate in scores['rates']])} bits per pixel"
-    prior.save(folder / "prior.safetensors")
-    if not made_by and config.name in recipes():
-        made_by = command(config.name, config)
     card = _card(config, result, scores, summary, len(files), made_by, device)
-    return zoo.save(result.tokenizer, folder, prior.id.hex(), card=card, about={"summary": summary, "licence": LICENCE})
+    return zoo.save(result.tokenizer, folder, prior, card=card, about={"summary": summary, "licence": LICENCE})
 
 
 def _tokens(config: ImageGridConfig | ImageLineConfig) -> str:
@@ -81,7 +81,7 @@ def _card(config: TrainingConfig, result: Result, scores: dict[str, Any], summar
         cells = " | ".join(f"{rate['scores'][name]:.3f}" for name in names)
         table.append(f"| {rate['stages']} | {rate['bits_per_pixel']:.4f} | {cells} |")
     use = [f"{s['stage']}: {s['used']} of {s['size']} entries, perplexity {s['perplexity']:.0f}" for s in scores["codebooks"]]
-    trained = _training_seconds(result.folder)
+    trained = training_seconds(result.folder)
     lines = [
         f"# {config.name}",
         "",
@@ -90,7 +90,7 @@ def _card(config: TrainingConfig, result: Result, scores: dict[str, Any], summar
         f"- Recipe: {f'`{made_by}`' if made_by else 'its own, see config.json of the run'}: {config.steps} steps, seed {config.seed}, "
         f"crops of {config.data.crop} pixels, batch {config.batch}.",
         f"- Data: {pictures} pictures of the folder given as `data`. The weights carry the licence of that data.",
-        f"- Time: {trained / 60:.0f} minutes of training on {_machine(device)}, torch {torch.__version__}.",
+        f"- Time: {trained / 60:.0f} minutes of training on {machine(device)}, torch {torch.__version__}.",
         f"- Codebooks on the held-out pictures: {'; '.join(use)}.",
         "",
         f"Measured on {scores['pictures']} held-out pictures of the same folder, means over pictures, whole files:",
@@ -100,14 +100,3 @@ def _card(config: TrainingConfig, result: Result, scores: dict[str, Any], summar
         "Limits: pictures only; a lossy model of what it was trained on, so text, faces and fine repeated patterns suffer first.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _machine(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    return f"{os.cpu_count()} cores of {platform.machine()}"
-
-
-def _training_seconds(folder: Path) -> float:
-    lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    return sum(float(json.loads(line).get("seconds", 0)) for line in lines)

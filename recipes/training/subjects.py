@@ -9,8 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smalti.recipes.training.config import LossConfig, TrainingConfig
+from smalti.recipes.training.config import LossConfig, SoundLossConfig, TrainingConfig
 from smalti.tokenizers import zoo
+from smalti.tokenizers.audio.residual import AudioResidual
+from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
+from smalti.tokenizers.audio.single import AudioSingle
+from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.image.grid import ImageGrid
@@ -25,27 +29,25 @@ Pass = tuple[Tensor | None, Quantized]
 
 @dataclass(frozen=True)
 class Subject:
-    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) for the losses of a recipe. freeze: stops what a recipe holds.
-
-    fitted: parameters that start from data instead of at random.
-    """
+    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) or waves (B, 1, T) for the losses of a recipe. freeze: stops
+    what a recipe holds. fitted: parameters that start from data instead of at random."""
 
     network: Callable[[Any], Any]
     tokenizer: Callable[..., Any]
-    run: Callable[[nn.Module, Tensor, LossConfig], Pass]
+    run: Callable[[nn.Module, Tensor, Any], Pass]
     freeze: Callable[[Any, TrainingConfig], None]
     fitted: Callable[[Any], list[nn.Parameter]]
 
 
-def _run_grid(net: nn.Module, pixels: Tensor, loss: LossConfig) -> Pass:
-    return net(pixels)
+def _run_whole(net: nn.Module, signals: Tensor, loss: LossConfig | SoundLossConfig) -> Pass:
+    return net(signals)
 
 
 def _run_line(net: nn.Module, pixels: Tensor, loss: LossConfig) -> Pass:
     return net(pixels, pictures=loss.pictures, compare=bool(loss.latent))
 
 
-def _freeze_grid(net: ImageGridNet, config: TrainingConfig) -> None:
+def _freeze_tokens(net: Any, config: TrainingConfig) -> None:
     if config.freeze_tokens:
         net.freeze_tokens()
 
@@ -55,13 +57,15 @@ def _freeze_line(net: ImageLineNet, config: TrainingConfig) -> None:
         net.freeze_front()
     if config.freeze_tokens:
         net.freeze_tokens()
-    if not config.loss.pictures:
+    if isinstance(config.loss, LossConfig) and not config.loss.pictures:
         net.decoder.requires_grad_(False)
 
 
 SUBJECTS: dict[type, Subject] = {
-    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_grid, _freeze_grid, lambda net: []),
+    ImageGridConfig: Subject(ImageGridNet, ImageGrid, _run_whole, _freeze_tokens, lambda net: []),
     ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line, ImageLineNet.fitted),
+    AudioSingleConfig: Subject(AudioSingleNet, AudioSingle, _run_whole, _freeze_tokens, lambda net: []),
+    AudioResidualConfig: Subject(AudioResidualNet, AudioResidual, _run_whole, _freeze_tokens, lambda net: []),
 }
 
 

@@ -15,8 +15,8 @@ import click
 COMMANDS = {
     "demo": "Try it: a photo to tokens to a file and back, into ./smalti-demo/.",
     "models": "List the models that can be used by name, or show one's card.",
-    "tokenize": "Turn pictures into token files.",
-    "detokenize": "Turn token files back into pictures.",
+    "tokenize": "Turn pictures and sounds into token files.",
+    "detokenize": "Turn token files back into pictures and sounds.",
     "cut": "Make a token file shorter, without running a network.",
     "transcode": "Code a token file's tokens under another prior.",
     "info": "Show what token files hold and where their bytes go.",

@@ -26,11 +26,13 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
     from smalti.recipes.bench.photo import PHOTO, sample_photo
     from smalti.recipes.training.sheet import side_by_side
     from smalti.tokenizers.contracts import Target
+    from smalti.tokenizers.signals import Image
 
     options.set_threads(threads)
     started = time.perf_counter()
     source = sample_photo()
     picture = api.read(source)
+    assert isinstance(picture, Image)
     codec = api.codec(model or api.DEFAULT_MODEL, device)
     loaded = time.perf_counter()
     rates = []
@@ -41,6 +43,7 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
         file = f"{FOLDER}/china-{cut}.smt" if cut < layout.cuts[-1] else f"{FOLDER}/china.smt"
         write(file, data)
         decoded = api.decompress(file, model if model and Path(model).is_dir() else None, device=device)
+        assert isinstance(decoded, Image)
         pictures.append(decoded)
         bits_per_pixel = 8 * len(data) / (picture.height * picture.width)
         psnr = PSNR()(picture, decoded).value

@@ -1,4 +1,4 @@
-"""`smalti detokenize`: token files back to pictures."""
+"""`smalti detokenize`: token files back to pictures and sounds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from smalti.tokenizers.tokens import Tokens
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SOUND_SUFFIXES = (".wav", ".flac")
 
 
 @click.command("detokenize")
@@ -23,7 +24,12 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 @options.together(
     options.file_model,
     options.file_prior,
-    click.option("-o", "--out", metavar="OUT", help="Result .png, .jpg or .webp, folder (ends in / or exists) or -.  [default: FILE.png]"),
+    click.option(
+        "-o",
+        "--out",
+        metavar="OUT",
+        help="Result .png, .jpg, .webp, .wav or .flac, folder (ends in / or exists) or -.  [default: FILE.png or FILE.wav]",
+    ),
     click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
     click.option("--conceal", is_flag=True, help="Decode what is left of a damaged .smt file; neighbours stand in for the rest."),
@@ -37,27 +43,30 @@ def command(
     files: tuple[str, ...], model: str | None, prior: str, out: str | None, stages: int | None, limit_bytes: int | None,
     conceal: bool, device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures of exactly the size that went in.
+    """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures or sounds of exactly the size that went in.
 
-    FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser picture. A .npy array does not name its
+    FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
 
     --conceal goes on where chunks of a file are damaged or missing: the nearest tokens that are left take the place of lost ones, stages
-    of which too little is left are dropped. The short form of a file (most pictures) stands or falls as a whole.
+    of which too little is left, or nothing of a step, are dropped. The short form of a file (most pictures) stands or falls as a whole.
 
     Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
     """
     from smalti.cli.files import PIPE, plan
+    from smalti.cli.signals import holds_sound
     from smalti.tokenizers.errors import UsageError
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
     if conceal and limit_bytes:
         raise click.UsageError("--conceal decodes what is left of a file, whatever its size; give --stages", click.get_current_context())
-    jobs = plan(files, out, ".png", (".smt", ".json", ".npy"), force, as_json)
+    suffix, known = (".wav", SOUND_SUFFIXES) if holds_sound(files) else (".png", SUFFIXES)
+    jobs = plan(files, out, suffix, (".smt", ".json", ".npy"), force, as_json)
     for job in jobs:
-        if job.target != PIPE and Path(job.target).suffix.lower() not in SUFFIXES:
-            raise UsageError(f"{job.target}: pictures are written as {', '.join(SUFFIXES)}; choose such a name, or a folder (ending in /)")
+        if job.target != PIPE and Path(job.target).suffix.lower() not in known:
+            what = "sounds" if known is SOUND_SUFFIXES else "pictures"
+            raise UsageError(f"{job.target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
     options.set_threads(threads)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
@@ -72,7 +81,8 @@ def command(
         options.print_json(results)
     elif not quiet:
         for item in results:
-            options.say_done(item["target"], f"{item['width']} x {item['height']} from {item['stages']} stages")
+            size = f"{item['width']} x {item['height']}" if "width" in item else f"{item['samples']} samples at {item['rate']} Hz"
+            options.say_done(item["target"], f"{size} from {options.stages_of(item['stages'])}")
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
@@ -81,8 +91,10 @@ def _one(
 ) -> dict[str, Any]:
     from smalti import api
     from smalti.cli.files import PIPE, name_of, read, write
+    from smalti.cli.signals import size_of
+    from smalti.codecs.media.audio import encode_audio
     from smalti.codecs.media.images import encode_image
-    from smalti.tokenizers.signals import Image
+    from smalti.tokenizers.signals import Audio, Image
 
     data = read(job.source)
     lost: list[str] = []
@@ -90,15 +102,17 @@ def _one(
         tokens, tokenizer, lost = api.with_name(name_of(job.source), lambda: _concealed(data, model, prior, stages, device))
     else:
         tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
-    (picture,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
-    assert isinstance(picture, Image)
-    suffix = Path(job.target).suffix if job.target != PIPE else ".png"
-    write(job.target, encode_image(picture, suffix, job.target))
+    (signal,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
+    assert isinstance(signal, Image | Audio)
+    if isinstance(signal, Audio):
+        data = encode_audio(signal, Path(job.target).suffix if job.target != PIPE else ".wav", job.target)
+    else:
+        data = encode_image(signal, Path(job.target).suffix if job.target != PIPE else ".png", job.target)
+    write(job.target, data)
     return {
         "source": job.source,
         "target": job.target,
-        "height": picture.height,
-        "width": picture.width,
+        **size_of(signal),
         "stages": len(tokens.arrays),
         "model": tokenizer.name,
         "lost": lost,

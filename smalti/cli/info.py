@@ -116,6 +116,8 @@ def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
     }
     if info.modality == "image" and alone:  # the names and values of raw tokens are whatever their file says
         about["bits_per_pixel"] = 8 * size / (about["size"]["height"] * about["size"]["width"])
+    if info.modality == "audio" and about["size"]["samples"]:
+        about["kbps"] = 8 * size * about["size"]["rate"] / about["size"]["samples"] / 1000
     return about
 
 
@@ -134,6 +136,7 @@ def _show(item: dict[str, Any]) -> None:
     for stream in item["streams"]:
         size = stream["size"]
         rate = f", {stream['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in stream else ""
+        rate = f", {stream['kbps']:.3f} kbps" if "kbps" in stream else rate
         named = ", ".join(f"{name} {value}" for name, value in size.items())
         dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" and size else named or "sizes differ"
         click.echo(f"  {stream['modality']:<12} {dimensions}{rate}")

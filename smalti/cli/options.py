@@ -105,6 +105,11 @@ def say_done(target: str, what: str) -> None:
     click.echo(f"{'standard output' if target == '-' else target}: {what}", err=target == "-")
 
 
+def stages_of(count: int) -> str:
+    """ "1 stage", "2 stages"."""
+    return f"{count} stage{'' if count == 1 else 's'}"
+
+
 def complain(message: str) -> None:
     """What went wrong with one of several items, as one line on stderr."""
     say(f"smalti: {' '.join(message.split())}")

@@ -1,4 +1,4 @@
-"""`smalti tokenize`: pictures to `.smt` files, or to arrays for other programs."""
+"""`smalti tokenize`: pictures and sounds to `.smt` files, or to arrays for other programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from smalti.cli.files import Job
     from smalti.codecs.neural import NeuralCodec
     from smalti.tokenizers.contracts import Target
-    from smalti.tokenizers.signals import Image
+    from smalti.tokenizers.signals import Audio, Image
     from smalti.tokenizers.tokens import Tokens
 
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     click.option("-o", "--out", metavar="OUT", help="Result file, folder (ends in / or exists) or -.  [default: beside SRC]"),
     options.limit_bytes,
     click.option("--bpp", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X bits per pixel."),
+    click.option("--kbps", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X kilobits per second of sound."),
     options.stages,
     options.prior,
     options.tone_passes,
@@ -36,94 +37,97 @@ if TYPE_CHECKING:
     options.quiet,
 )
 def command(
-    sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, stages: int | None,
-    prior: str, tone_passes: int, allocate: bool, form: str, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
-    quiet: bool,
+    sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, kbps: float | None,
+    stages: int | None, prior: str, tone_passes: int, allocate: bool, form: str, device: str, threads: int | None, batch: int, force: bool,
+    as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Turn pictures into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
+    """Turn pictures or sounds into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
-    SRC is a picture, a folder of pictures (with all folders in it), or - for standard input. A model gives tokens in stages, coarse to
-    fine; all are kept, or as many as --bytes, --bpp or --stages (one of them) allow.
+    SRC is a picture, a folder of pictures (with all folders in it), or - for standard input; with a model of sound, a sound file or a
+    folder of them. A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or --stages (one of
+    them) allow.
 
     Exit code 1: done, but a picture lost something visible (transparency, later frames, depth beyond 8 bits) or could not be read; stderr
     says which.
     """
     from smalti import api
     from smalti.cli.files import plan
-    from smalti.codecs.media.files import IMAGE_SUFFIXES
+    from smalti.cli.signals import hears, suffixes
     from smalti.tokenizers.contracts import Target
 
-    target = Target(bytes=limit_bytes, bits_per_pixel=bpp, stages=stages)
-    if form != "smt" and (limit_bytes or bpp):
-        raise click.UsageError("--bytes and --bpp are sizes of .smt files; choose --stages for arrays", click.get_current_context())
-    jobs = plan(sources, out, f".{form}", IMAGE_SUFFIXES, force, as_json)
+    target = Target(bytes=limit_bytes, bits_per_pixel=bpp, kbps=kbps, stages=stages)
+    if form != "smt" and (limit_bytes or bpp or kbps):
+        raise click.UsageError("--bytes, --bpp and --kbps are sizes of .smt files; choose --stages for arrays", click.get_current_context())
+    sound = hears(model, sources)
+    jobs = plan(sources, out, f".{form}", suffixes(sound), force, as_json)
     options.set_threads(threads)
     codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes, allocate)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
         for start in range(0, len(jobs), batch):
             group = jobs[start : start + batch]
-            results += _group(group, codec, target, form, alone=len(jobs) == 1)
+            results += _group(group, sound, codec, target, form, alone=len(jobs) == 1)
             bar.update(len(group))
     _report(results, as_json, quiet)
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
-def _group(jobs: list[Job], codec: NeuralCodec, target: Target, form: str, alone: bool) -> list[dict[str, Any]]:
+def _group(jobs: list[Job], sound: bool, codec: NeuralCodec, target: Target, form: str, alone: bool) -> list[dict[str, Any]]:
     """Read, encode together, write. With several files one that fails is named and the rest go on."""
-    found = [(job, options.attempt(alone, _picture, job)) for job in jobs]
-    pictures = [(job, picture) for job, picture in found if picture is not None]
-    encoded = codec.encode([picture for _, picture in pictures], target)
+    found = [(job, options.attempt(alone, _signal, job, sound)) for job in jobs]
+    signals = [(job, signal) for job, signal in found if signal is not None]
+    encoded = codec.encode([signal for _, signal in signals], target)
     results = [
-        options.attempt(alone, _one, job, picture, tokens, codec, target, form)
-        for (job, picture), tokens in zip(pictures, encoded, strict=True)
+        options.attempt(alone, _one, job, signal, tokens, codec, target, form)
+        for (job, signal), tokens in zip(signals, encoded, strict=True)
     ]
     return [item for item in results if item is not None]
 
 
-def _picture(job: Job) -> Image:
+def _signal(job: Job, sound: bool) -> Image | Audio:
     from smalti.cli.files import name_of, read
+    from smalti.codecs.media.audio import read_audio
     from smalti.codecs.media.images import read_image
 
-    return read_image(read(job.source), name_of(job.source))
+    return (read_audio if sound else read_image)(read(job.source), name_of(job.source))
 
 
-def _one(job: Job, picture: Image, tokens: Tokens, codec: NeuralCodec, target: Target, form: str) -> dict[str, Any]:
+def _one(job: Job, signal: Image | Audio, tokens: Tokens, codec: NeuralCodec, target: Target, form: str) -> dict[str, Any]:
     from smalti import api
     from smalti.cli.files import name_of, write
 
-    data = api.with_name(name_of(job.source), lambda: _written(tokens, picture, codec, target, form))
+    data = api.with_name(name_of(job.source), lambda: _written(tokens, signal, codec, target, form))
     write(job.target, data)
-    return _result(job, picture, tokens, data, form, codec)
+    return _result(job, signal, tokens, data, form, codec)
 
 
-def _written(tokens: Tokens, picture: Image, codec: NeuralCodec, target: Target, form: str) -> bytes:
+def _written(tokens: Tokens, signal: Image | Audio, codec: NeuralCodec, target: Target, form: str) -> bytes:
     from smalti.cli import arrays
 
     if form == "smt":
-        return codec.pack(tokens, picture.notes, target)
+        return codec.pack(tokens, getattr(signal, "notes", ()), target)
     tokens = tokens.prefix(target.stages) if target.stages else tokens
     return arrays.to_npy(tokens) if form == "npy" else arrays.to_json(tokens, codec.name, codec.tokenizer.fingerprint)
 
 
-def _result(job: Job, picture: Image, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec) -> dict[str, Any]:
+def _result(job: Job, signal: Image | Audio, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec) -> dict[str, Any]:
+    from smalti.cli.signals import rate_of, size_of
     from smalti.codecs import notes
     from smalti.codecs.bitstream import parse
 
     held = parse(data).stages() if form == "smt" else len(tokens.arrays)
-    visible = [note for note in picture.notes if note in (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH)]
+    noted: tuple[str, ...] = getattr(signal, "notes", ())
     return {
         "source": job.source,
         "target": job.target,
         "model": codec.name,
-        "height": picture.height,
-        "width": picture.width,
+        **size_of(signal),
         "bytes": len(data),
-        "bits_per_pixel": 8 * len(data) / (picture.height * picture.width),
+        **rate_of(signal, len(data)),
         "stages": held,
         "tokens": tokens.prefix(held).count,
-        "notes": list(picture.notes),
-        "lost": visible,
+        "notes": list(noted),
+        "lost": [note for note in noted if note in (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH)],
     }
 
 
@@ -138,5 +142,6 @@ def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
         options.print_json(results)
     elif not quiet:
         for item in results:
-            cost = f"{item['bytes']} bytes, {item['bits_per_pixel']:.4f} bits per pixel"
-            options.say_done(item["target"], f"{cost}, {item['tokens']} tokens in {item['stages']} stages")
+            rate = f"{item['kbps']:.3f} kbps" if "kbps" in item else f"{item['bits_per_pixel']:.4f} bits per pixel"
+            cost = f"{item['bytes']} bytes, {rate}"
+            options.say_done(item["target"], f"{cost}, {item['tokens']} tokens in {options.stages_of(item['stages'])}")

@@ -25,8 +25,8 @@ def command(recipe: str, changes: tuple[str, ...], runs: str, device: str, threa
     Any key of the recipe can be changed: steps=2000, optimizer.learning_rate=1e-3, loss.lpips_alex=0. init=MODEL starts from a
     model's weights (fine-tuning). The same call again resumes an interrupted run. LPIPS losses need their network: see $SMALTI_JUDGES.
 
-    A run leaves config.json, log.jsonl, sheets of reconstructions and, at the end, a model folder to be used with -m.
-    Several processes: accelerate launch -m smalti train ...; a batch is then that of each.
+    A run leaves config.json, log.jsonl, sheets of reconstructions (of sounds, files to listen to) and, at the end, a model folder to be
+    used with -m. Several processes: accelerate launch -m smalti train ...; a batch is then that of each.
     """
     from smalti.recipes.training import config as recipes
 
@@ -48,9 +48,9 @@ def command(recipe: str, changes: tuple[str, ...], runs: str, device: str, threa
             {"run": str(result.folder), "model": str(info.folder), "seconds": result.seconds, "skipped": list(result.skipped)}
         )
     elif not quiet:
-        click.echo(
-            f"{info.folder}: model of {info.bytes / 1e6:.1f} MB after {result.seconds:.0f} s; try smalti tokenize PHOTO -m {info.folder}"
-        )
+        what = "SOUND" if config.data.kind == "sounds" else "PHOTO"
+        made = f"model of {info.bytes / 1e6:.1f} MB after {result.seconds:.0f} s"
+        click.echo(f"{info.folder}: {made}; try smalti tokenize {what} -m {info.folder}")
     if result.skipped:
-        options.say(f"smalti: {len(result.skipped)} pictures could not be read; they are named in {result.folder / 'log.jsonl'}")
+        options.say(f"smalti: {len(result.skipped)} files could not be read; they are named in {result.folder / 'log.jsonl'}")
     return 1 if result.skipped else 0

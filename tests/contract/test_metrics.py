@@ -11,17 +11,21 @@ import pytest
 from smalti.metrics import judges
 from smalti.metrics.registry import METRICS
 from smalti.testing import check_metric
-from smalti.tokenizers.signals import Image
+from smalti.tokenizers.signals import Audio, Image
 
 ANY_SIZE = ((1, 1), (17, 70), (80, 96))
+SECONDS = 2.5  # the shortest in which all of them find enough to score
 
 
 @dataclass(frozen=True)
 class Case:
-    """sizes: of pictures that it takes, the smallest first. judge: its network in `judges.JUDGES`, if it has one."""
+    """sizes: of pictures that it takes, the smallest first. judge: its network in `judges.JUDGES`, if it has one. package: what else
+    it needs, beyond what tests are installed with. sound: it takes sounds."""
 
     sizes: tuple[tuple[int, int], ...] = ANY_SIZE
     judge: str | None = None
+    package: str | None = None
+    sound: bool = False
 
 
 CASES = {
@@ -32,6 +36,20 @@ CASES = {
     "ms-ssim-db": Case(((161, 161), (176, 200))),
     "lpips-alex": Case(judge="alex"),
     "lpips-vgg": Case(judge="vgg"),
+    "mel-distance": Case(sound=True),
+    "mel-distance-4k": Case(sound=True),
+    "stft-distance": Case(sound=True),
+    "stft-distance-4k": Case(sound=True),
+    "si-sdr": Case(sound=True),
+    "si-sdr-4k": Case(sound=True),
+    "pesq-wb": Case(sound=True, package="pesq"),
+    "pesq-nb": Case(sound=True, package="pesq"),
+    "stoi": Case(sound=True),
+    "stoi-4k": Case(sound=True),
+    "zimtohrli": Case(sound=True),
+    "zimtohrli-4k": Case(sound=True),
+    "speaker-similarity": Case(sound=True, judge="speaker"),
+    "speaker-similarity-4k": Case(sound=True, judge="speaker"),
 }
 
 
@@ -44,9 +62,32 @@ def test_conforms(name: str) -> None:
     case = CASES[name]
     if case.judge and not judges.JUDGES[case.judge].path.is_file():
         pytest.skip(f"needs the judge {judges.JUDGES[case.judge].path}; smalti fetch-judges {case.judge} brings it")
+    if case.package:
+        pytest.importorskip(case.package)
     module, _, factory = METRICS[name].partition(":")
     metric = getattr(importlib.import_module(module), factory)()
     assert metric.name == name
     rng = np.random.default_rng(0)
+    if case.sound:
+        check_metric(metric, [speech_like(rng, 1, 16000), speech_like(rng, 2, 24000)])
+        return
     pictures = [Image(rng.integers(0, 256, (*size, 3), np.uint8)) for size in case.sizes]
     check_metric(metric, [*pictures, Image(rng.integers(0, 65536, (*case.sizes[-1], 3), np.uint16))])
+
+
+def speech_like(rng: np.random.Generator, channels: int, rate: int) -> Audio:
+    """Buzzing of falling pitch behind wandering resonances, in syllables with pauses between them."""
+    t = np.arange(round(SECONDS * rate)) / rate
+    syllables = np.clip(3 * np.sin(2 * np.pi * 2.3 * t) * np.sin(2 * np.pi * 0.31 * t + 1), 0, 1)
+    pitch = 140 - 20 * t + 8 * np.sin(2 * np.pi * 3.1 * t)
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    voices = []
+    for _ in range(channels):
+        first, second = 500 + 250 * np.sin(2 * np.pi * 1.7 * t + rng.uniform(0, 6)), 1600 + 700 * np.sin(2 * np.pi * 1.1 * t)
+        parts = [
+            np.sin(k * phase) * (np.exp(-(((k * pitch - first) / 200) ** 2)) + 0.4 * np.exp(-(((k * pitch - second) / 300) ** 2)))
+            for k in range(1, 25)
+        ]
+        voices.append(syllables * np.sum(parts, 0) + 0.002 * rng.standard_normal(len(t)))
+    samples = np.stack(voices)
+    return Audio((0.5 * samples / np.abs(samples).max()).astype(np.float32), rate)

@@ -11,10 +11,14 @@ import torch
 from smalti.codecs.media.images import read_image
 from smalti.metrics import classifier, judges
 from smalti.metrics.classifier import Classifier
+from smalti.metrics.machine import recognition
 from smalti.metrics.registry import TASKS, resolve_task
 from smalti.testing import check_task
 from smalti.tokenizers.contracts import Score
-from smalti.tokenizers.signals import Image
+from smalti.tokenizers.signals import Audio, Image
+
+OF_SOUNDS = [name for name in TASKS if name.startswith("word-error-rate")]
+OF_PICTURES = [name for name in TASKS if name not in OF_SOUNDS]
 
 
 def stand_in() -> Classifier:
@@ -40,7 +44,7 @@ def pictures() -> list[Image]:
     return made
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", OF_PICTURES)
 def test_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "load", lambda device: stand_in())
     signals = pictures()
@@ -49,7 +53,25 @@ def test_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_task(task, signals)
 
 
-@pytest.mark.parametrize("name", TASKS)
+def louder_half(wave: np.ndarray) -> str:
+    """A recognizer of two words."""
+    half = len(wave) // 2
+    return "end" if np.abs(wave[half:]).sum() > np.abs(wave[:half]).sum() else "start"
+
+
+@pytest.mark.parametrize("name", OF_SOUNDS)
+def test_of_sounds_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognition, "load", lambda: louder_half)
+    ramp = np.linspace(0, 1, 8000, dtype=np.float32)
+    sounds = [
+        Audio((ramp * np.sin(np.arange(8000) * k / 20)).astype(np.float32)[None], rate) for k, rate in ((1, 8000), (2, 16000), (3, 24000))
+    ]
+    task = resolve_task(name)
+    assert task.name == name
+    check_task(task, sounds)
+
+
+@pytest.mark.parametrize("name", OF_PICTURES)
 def test_conforms_with_the_classifier(name: str, data_folder: Path) -> None:
     if not judges.JUDGES["classifier"].path.is_file():
         pytest.skip(f"needs the judge {judges.JUDGES['classifier'].path}; smalti fetch-judges classifier brings it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,17 @@ import torch
 
 from smalti.testing import check_tokenizer
 from smalti.tokenizers import zoo
+from smalti.tokenizers.audio.residual import AudioResidual
+from smalti.tokenizers.audio.residual_network import AudioResidualConfig
+from smalti.tokenizers.audio.single import AudioSingle
+from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineConfig, ResidualConfig, SingleConfig
-from smalti.tokenizers.signals import Image
+from smalti.tokenizers.signals import Audio, Image
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
 
 
@@ -43,10 +48,22 @@ def image_line(config: ImageLineConfig) -> ImageLine:
     return tokenizer
 
 
+def audio(make: Any, config: AudioResidualConfig | AudioSingleConfig) -> Any:
+    """The same for sound."""
+    torch.manual_seed(0)
+    tokenizer = make.from_config(config)
+    tokenizer.net.train()
+    for _ in range(10):
+        tokenizer.net(torch.randn(2, 1, 64 * config.hop) * 0.1)
+    tokenizer.net.eval()
+    return tokenizer
+
+
+SOUND = {"strides": (4, 5), "widths": (8, 16), "encoder_blocks": 1, "decoder_blocks": 1}
 SMALL = {"widths": (8, 8, 8), "encoder_depths": (1, 0, 1), "decoder_depths": (1, 1, 1), "head_width": 8}
 LINE = {"region": 32, "latent_dim": 4, "channels": 16, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
 LARGE_STEPS = {"widths": (8, 8), "encoder_depths": (1, 1), "decoder_depths": (1, 1), "head_width": 8}
-INSTANCES: dict[str, list[Callable[[], ImageGrid | ImageLine]]] = {
+INSTANCES: dict[str, list[Callable[[], Any]]] = {
     "image-grid": [
         lambda: image_grid(ImageGridConfig(ResidualConfig(VQConfig(64, 4), levels=3), **SMALL)),
         lambda: image_grid(ImageGridConfig(SingleConfig(FSQConfig((8, 5, 5))), **SMALL)),
@@ -57,6 +74,14 @@ INSTANCES: dict[str, list[Callable[[], ImageGrid | ImageLine]]] = {
     "image-line": [
         lambda: image_line(ImageLineConfig(LineConfig(VQConfig(64, 4), (1, 2, 3)), **SMALL, **LINE)),
         lambda: image_line(ImageLineConfig(LineConfig(FSQConfig((8, 5, 5)), (2, 2)), **LARGE_STEPS, **LINE)),
+    ],
+    "audio-single": [
+        lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(VQConfig(64, 8, cosine=True)), 16000, 20, 16, 16, 1, 1, heads=2)),
+        lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(FSQConfig((8, 5, 5))), 24000, 30, 16, 16, 1, 1, 0)),
+    ],
+    "audio-residual": [
+        lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
+        lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
     ],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]
@@ -69,6 +94,12 @@ def pictures() -> list[Image]:
     return [*eight, Image(rng.integers(0, 65536, (20, 40, 3), np.uint16))]
 
 
+def sounds() -> list[Audio]:
+    rng = np.random.default_rng(0)
+    sizes = [(1, 1, 16000), (1, 19, 16000), (2, 640, 24000), (2, 640, 24000), (1, 700, 44100), (3, 333, 8000)]
+    return [Audio(rng.uniform(-0.5, 0.5, (channels, count)).astype(np.float32), rate) for channels, count, rate in sizes]
+
+
 def test_every_registered_tokenizer_is_tried() -> None:
     assert set(INSTANCES) == set(TOKENIZERS)
 
@@ -79,7 +110,7 @@ def test_conforms(kind: str, number: int) -> None:
     module, _, name = TOKENIZERS[kind].partition(":")
     assert type(tokenizer) is getattr(importlib.import_module(module), name)
     assert tokenizer.config.kind == kind
-    check_tokenizer(tokenizer, pictures())
+    check_tokenizer(tokenizer, sounds() if kind.startswith("audio") else pictures())
 
 
 def test_shipped_models_conform() -> None:

@@ -155,10 +155,15 @@ def test_side_fields_that_must_be_applied(cli: Any, samples: Any, tmp_path: Path
 
 
 def test_other_signals_than_pictures(cli: Any, samples: Any) -> None:
-    info = replace(parse(samples.solo.read_bytes()).streams[0], modality="audio", signal=(("samples", 9), ("channels", 1), ("rate", 8000)))
-    data = write(smalti.open(samples.solo), UniformPrior(), info, "solo")
-    assert "holds audio" in cli("detokenize", "-", stdin=data).refusal()
-    assert cli("info", "-", stdin=data).code == 0
+    of_pictures = parse(samples.solo.read_bytes()).streams[0]
+    tokens = smalti.open(samples.solo)
+    shape = write(tokens, UniformPrior(), replace(of_pictures, modality="shape", signal=()), "solo")
+    assert "holds shape" in cli("detokenize", "-", stdin=shape).refusal()
+    sound = replace(of_pictures, modality="audio", signal=(("samples", 9), ("channels", 1), ("rate", 8000)))
+    forged = write(tokens, UniformPrior(), sound, "solo")
+    assert "tokenizes pictures" in cli("detokenize", "-", stdin=forged).refusal()
+    for data in (shape, forged):
+        assert cli("info", "-", stdin=data).code == 0
 
 
 def test_names_that_are_no_utf_8(cli: Any, samples: Any, tmp_path: Path) -> None:

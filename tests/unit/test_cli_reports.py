@@ -157,6 +157,10 @@ def test_evaluate(cli: Any, samples: Any, tmp_path: Path) -> None:
     assert ran.json["rates"][1]["bits_per_pixel"] == pytest.approx(8 * samples.solo.stat().st_size / (80 * 56))
     assert len(ran.json["codebooks"]) == 2
     assert all(book["used"] + book["dead"] == book["size"] for book in ran.json["codebooks"])
+    (tight, roomy) = cli("evaluate", "image-grid-16", samples.photo, "--bpp", "0.1", "--bpp", "9", "--json").json["rates"]
+    assert (tight["stages"], roomy["stages"]) == (1, 2)
+    assert tight["bits_per_pixel"] <= 0.1
+    assert roomy == ran.json["rates"][1]
     drawn = tmp_path / "use.png"
     assert cli("evaluate", samples.tiny, samples.photo, "--use-picture", drawn).code == 0
     assert drawn.read_bytes().startswith(b"\x89PNG")

@@ -137,6 +137,15 @@ def test_every_code_of_fsq_comes_back(levels: tuple[int, ...]) -> None:
     assert float(entries.abs().max()) == 1
 
 
+@pytest.mark.parametrize("levels", [*range(2, 17), 33])
+def test_of_equally_near_levels_fsq_takes_the_lower(levels: int) -> None:
+    fsq = FSQ(FSQConfig((levels, levels)))
+    assert int(fsq.assign(torch.zeros(1, 2))) == (levels - 1) // 2 * (levels + 1)
+    if (levels - 1) & (levels - 2) == 0:  # steps that floats have exactly
+        middles = torch.arange(1, 2 * levels - 2, 2) / (levels - 1) - 1
+        assert torch.equal(FSQ(FSQConfig((levels,))).assign(middles[:, None]), torch.arange(levels - 1))
+
+
 def test_the_index_of_fsq_counts_the_first_dimension_fastest() -> None:
     levels = (3, 2, 4)
     expected = [digits[::-1] for digits in itertools.product(*(range(count) for count in reversed(levels)))]

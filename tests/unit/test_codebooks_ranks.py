@@ -1,4 +1,4 @@
-"""Two processes: tables, seeds, revival, entropy averages and whitening are those of the whole batch, equal on both."""
+"""Two processes: tables, seeds, revival, entropy averages, whitening and centring are those of the whole batch, equal on both."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import torch
 import torch.multiprocessing
 from torch import distributed as dist
 
-from smalti.tokenizers import codebooks
+from smalti.tokenizers import codebooks, quantizers
 from smalti.tokenizers.codebooks import BSQConfig, IBQConfig, LearnedVQConfig, LFQConfig, ProjectedConfig, VQConfig, entropy, kmeans, ranks
+from smalti.tokenizers.errors import SmaltiError
+from smalti.tokenizers.nets.centring import StepCentring
 from smalti.tokenizers.nets.whitening import Whitening
+from smalti.tokenizers.quantizers import SingleConfig
 
 TABLES: dict[str, Any] = {
     "vq": VQConfig(32, 4, decay=0.9),
@@ -59,6 +62,21 @@ def own_loss(config: Any, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     return z.grad, loss.detach(), {name: parameter.grad for name, parameter in book.named_parameters()}
 
 
+def refusals(rank: int) -> dict[str, torch.Tensor]:
+    """Whether a quantizer refuses what rank 1 alone has, and its table once both go on."""
+    torch.manual_seed(0)
+    quantizer: Any = quantizers.build(SingleConfig(exact())).train()
+    good = latents(0, 0).reshape(4, 4, 12)
+    out: dict[str, torch.Tensor] = {}
+    for name, bad in {"empty": good[:0], "nan": good * torch.nan, "narrow": good[:, :3]}.items():
+        try:
+            quantizer(bad if rank else good)
+        except SmaltiError:
+            out[f"refused.{name}"] = torch.tensor(1)
+    quantizer(good)
+    return out | {f"went on.{key}": value for key, value in quantizer.state_dict().items()}
+
+
 def work(rank: int, folder: str) -> None:
     """What each process does; tensors go to FOLDER/RANK.pt."""
     torch.set_num_threads(1)
@@ -90,11 +108,16 @@ def work(rank: int, folder: str) -> None:
     for step in range(3):
         whitening(latents(step, rank)[:, :, None, None])
     out |= {"mean": whitening.mean, "covariance": whitening.covariance}
+    centring = StepCentring(2, 2, momentum=0.4).train()
+    for step in range(4):
+        centring(latents(step, rank).reshape(-1, 2, 2)[: None if step else 20 * rank])  # one rank has no lines in the first step
+    out["step means"] = centring.mean
     torch.manual_seed(rank)
     out["drawn"] = ranks.draw(latents(2, rank), 7)
     out["gathered"] = ranks.gather(latents(2, rank))
     out["nobody"] = ranks.gather(latents(2, rank)[:0])
     out["seeds"] = kmeans.seed(latents(3, rank)[: 5 * rank], 3).centres  # one rank has no latents
+    out |= refusals(rank)
     torch.save(out, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -122,6 +145,7 @@ def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> N
     assert torch.allclose(found, gradient, atol=1e-5)
     check_entropies(first, second)
     check_whitening(first)
+    check_centring(first)
 
     together = torch.cat([latents(2, 0), latents(2, 1)])
     assert torch.equal(first["gathered"], together)
@@ -130,6 +154,8 @@ def test_two_processes_learn_what_one_with_all_latents_does(tmp_path: Path) -> N
     assert len(first["drawn"]) == 7
     assert all(any(torch.equal(row, other) for other in together) for row in first["drawn"])
     assert {int(row.mean() > 1.5) for row in first["drawn"]} == {0, 1}, "both ranks' latents are drawn"
+    assert {"refused.empty", "refused.nan", "refused.narrow"} <= first.keys(), "rank 0 does not wait for a rank that has raised"
+    assert first.keys() >= {key for key in second if key.startswith(("refused", "went on"))}
     used = first["vq.counts after step 3"] > 0
     assert used.all()
 
@@ -155,6 +181,15 @@ def check_whitening(first: dict[str, torch.Tensor]) -> None:
         whitening(torch.cat([latents(step, 0), latents(step, 1)])[:, :, None, None])
     assert torch.allclose(first["mean"], whitening.mean, atol=1e-6)
     assert torch.allclose(first["covariance"], whitening.covariance, atol=1e-5)
+
+
+def check_centring(first: dict[str, torch.Tensor]) -> None:
+    """Running means of steps are those of one process with all lines."""
+    centring = StepCentring(2, 2, momentum=0.4).train()
+    for step in range(4):
+        lines = [latents(step, rank).reshape(-1, 2, 2) for rank in range(2)]
+        centring(torch.cat(lines) if step else lines[1])
+    assert torch.allclose(first["step means"], centring.mean, atol=1e-6)
 
 
 def test_one_process_is_left_alone() -> None:

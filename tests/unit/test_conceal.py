@@ -72,6 +72,37 @@ def test_the_nearest_received_neighbour_stands_in() -> None:
         conceal(tokens, (np.ones((3, 5), bool),))
 
 
+def lines(*steps: int, side: int = 40) -> Tokens:
+    """Bands of lines; a token's hundreds are its step, so that those of other steps show."""
+    stages = tuple(Stage(f"b{k}", (("step", count), ("row", side), ("col", side)), 4096) for k, count in enumerate(steps))
+    rng = np.random.default_rng(4)
+    arrays = [(100 * np.arange(s.shape[0])[:, None, None] + rng.integers(0, 100, s.shape)).astype(np.int32) for s in stages]
+    return Tokens(Layout(stages, tuple(range(1, len(stages) + 1)), (("height", side), ("width", side))), tuple(arrays))
+
+
+def test_of_a_line_the_same_step_stands_in() -> None:
+    tokens = lines(3, side=6)
+    there = np.ones((3, 6, 6), bool)
+    there[1, :, 2:] = False  # the steps before and after came through right there
+    (found,) = conceal(tokens, (there,)).arrays
+    assert (found[1, :, 2:] == tokens.arrays[0][1, :, 1:2]).all()
+    assert np.array_equal(found[there], tokens.arrays[0][there])
+    there[1] = False
+    with pytest.raises(UsageError, match="step"):
+        conceal(tokens, (there,))
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_band_without_one_of_its_steps_is_dropped(stage: int) -> None:
+    tokens = lines(3, 9, 9)
+    file = parse(_file(tokens, "chunked"))
+    places = [part.stage for part in file.content.parts]  # type: ignore[union-attr]
+    assert places.count(stage) > 1, "only some of the steps are lost"
+    found = _left(_hit(_file(tokens, "chunked"), places.index(stage)), tokens)
+    assert conceal(found.tokens, found.received) == tokens.prefix(stage)
+    assert [(loss.stage, loss.dropped) for loss in found.losses] == [(k, True) for k in range(stage, 3)]
+
+
 def test_regions_that_a_stage_does_not_hold_stay_so() -> None:
     mask = np.array([True, True, False, True])
     layout = Layout((Stage("s", (("x", 4),), 100),), (1,))
@@ -159,7 +190,7 @@ def test_the_command(cli: Any, samples: Any, tmp_path: Path) -> None:
     ran = cli("detokenize", samples.damaged, "--conceal", "-o", out)
     assert ran.code == 1
     assert "stage 2 of 2 left out" in ran.err
-    assert ran.out == f"{out}: 80 x 56 from 1 stages\n"
+    assert ran.out == f"{out}: 80 x 56 from 1 stage\n"
     first = cli("detokenize", samples.chunked, "--stages", "1", "-o", "-").stdout
     assert out.read_bytes() == first
     whole = cli("detokenize", samples.chunked, "--conceal", "-o", "-")

@@ -40,7 +40,7 @@ def fails(reason: str) -> Source:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of judges, not made yet; all three are the tensors above and no source has them."""
+    """A folder of judges, not made yet; all are the tensors above and no source has them."""
     folder = tmp_path / "deep" / "judges"
     monkeypatch.setenv("SMALTI_JUDGES", str(folder))
     for name in list(JUDGES):
@@ -102,7 +102,7 @@ def test_of_several_the_others_are_brought(cli: Any, place: Path, offer: Callabl
     ran = cli("fetch-judges", "--json")
     assert (ran.code, [item["name"] for item in ran.json]) == (2, ["vgg"])
     assert [line.split(":")[1].strip() for line in ran.err.splitlines()] == [
-        str(place / f"{n}.safetensors") for n in ("alex", "classifier")
+        str(place / f"{n}.safetensors") for n in ("alex", "classifier", "speaker")
     ]
     assert cli("fetch-judges", "vgg", "vgg").out.count("there already") == 1
 
@@ -114,9 +114,9 @@ def test_a_place_that_cannot_be_written(cli: Any, place: Path, offer: Callable[.
 
 
 def test_only_judges_are_brought(cli: Any, place: Path) -> None:
-    assert "'alex', 'vgg', 'classifier'" in cli("fetch-judges", "squeeze").refusal()
+    assert "'alex', 'vgg', 'classifier', 'speaker'" in cli("fetch-judges", "squeeze").refusal()
     assert list(command.params[0].type.choices) == list(JUDGES)  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="no judge 'squeeze'; known: alex, vgg, classifier"):
+    with pytest.raises(UsageError, match="no judge 'squeeze'; known: alex, vgg, classifier, speaker"):
         fetching.fetch("squeeze")
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from smalti.codecs.media.images import read_image
+from smalti.codecs.priors.static import StaticPrior
 from smalti.recipes import ladder
 from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import FSQConfig, IBQConfig, LearnedVQConfig, LFQConfig, ProjectedConfig, SimVQConfig, VQConfig
@@ -127,3 +128,18 @@ def test_what_cannot_be_is_refused(quantizer: Any, size: int, message: str, tmp_
         ladder.make(model, [size], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert ladder.main(["nothing", "4", "-o", str(tmp_path / "out")]) == 2
+
+
+def test_a_model_that_is_there_stays_whole_until_the_new_one_is(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = saved(SingleConfig(VQConfig(64, 2)), tmp_path / "small")
+    (rung,), _ = ladder.make(model, [8], tmp_path / "out", pictures)
+    before = {path.name: path.read_bytes() for path in Path(rung.folder).iterdir()}
+    assert "prior.safetensors" in before
+
+    def stop(_: Any) -> StaticPrior:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StaticPrior, "fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        ladder.make(model, [8], tmp_path / "out", pictures, force=True)
+    assert {path.name: path.read_bytes() for path in Path(rung.folder).iterdir()} == before

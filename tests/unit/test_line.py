@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -218,6 +219,14 @@ def test_a_fitted_line_draws_what_it_was_given() -> None:
     torch.testing.assert_close(net.draw(net.encode(regions)), latents, rtol=0, atol=1e-3)
 
 
+def test_a_linear_code_can_be_all_of_the_line_decoder() -> None:
+    net = ImageLineNet(dataclasses.replace(SMALL, decoder_blocks=0)).eval()
+    assert not [name for name, _ in net.named_parameters() if name.startswith(("writers", "token", "patch_queries", "latent"))]
+    z_q = torch.randn(3, 4, 6)
+    expected = net.synthesis(z_q.transpose(1, 2).flatten(1)).reshape(3, 4, 2, 2)
+    assert torch.equal(net.draw(z_q), expected)
+
+
 def test_a_block_is_what_it_read_at_first_and_minds_the_order_of_x_alone() -> None:
     block = ReadingBlock(8, 2)
     x, context = torch.randn(2, 5, 8), torch.randn(2, 7, 8)
@@ -232,7 +241,8 @@ def test_a_block_is_what_it_read_at_first_and_minds_the_order_of_x_alone() -> No
     [
         ({"region": 40}, "a multiple of the stride 16, found 40"),
         ({"channels": 15}, "channels must divide into heads"),
-        ({"decoder_blocks": 0}, "at least 1"),
+        ({"decoder_blocks": 0, "linear": False}, "at least 1"),
+        ({"decoder_blocks": -1}, "at least 0, found -1"),
         ({"widths": (8,)}, "need 2 .* or 3"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from smalti.codecs.media.files import list_files, list_images, read_bytes, write_atomically
+from smalti.codecs.media.files import check_place, list_files, list_images, read_bytes, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
 
 
@@ -119,3 +119,14 @@ def test_listing_no_folder_is_refused(tmp_path: Path) -> None:
         list_images(tmp_path / "none")
     with pytest.raises(SignalError, match=r"a file, expected a folder"):
         list_images(tmp_path / "a.png")
+
+
+def test_a_place_is_refused_before_there_is_anything_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_place(tmp_path / "a") == tmp_path / "a"
+    assert list(tmp_path.iterdir()) == []
+    for place, message in ((tmp_path, "a folder"), (tmp_path / "none" / "a", "its folder does not exist"), ("nul\0", "cannot be written")):
+        with pytest.raises(UsageError, match=message):
+            check_place(place)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
+    with pytest.raises(UsageError, match="permission denied"):
+        check_place(tmp_path / "a")

@@ -9,10 +9,19 @@ import torch
 from torch.nn import functional as F
 
 from smalti.tokenizers import quantizers
-from smalti.tokenizers.codebooks import FSQConfig, VQConfig
+from smalti.tokenizers.codebooks import FSQConfig, LearnedVQConfig, ProjectedConfig, VQConfig
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.quantizers import DualConfig, FactorizedConfig, GroupedConfig, LineConfig, MultiScaleConfig, QuantizerConfig
+from smalti.tokenizers.quantizers import (
+    DualConfig,
+    FactorizedConfig,
+    GroupedConfig,
+    LineConfig,
+    MultiScaleConfig,
+    QuantizerConfig,
+    ResidualConfig,
+)
 from smalti.tokenizers.quantizers.schedule import down, fraction_shapes, up
+from smalti.tokenizers.tokens import MAX_STAGES
 
 SCALES = MultiScaleConfig(VQConfig(64, 6), (0.25, 0.5, 1.0), phis=2)
 LINE = LineConfig(VQConfig(64, 6), (1, 2, 4))
@@ -238,3 +247,33 @@ def test_lines_that_do_not_fit_are_refused() -> None:
     for values in ({"bands": ()}, {"bands": (0, 2)}, {"bands": (1,), "tail_drop": 2.0}):
         with pytest.raises(UsageError):
             LineConfig(VQConfig(8, 6), **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [VQConfig(8, 3, init="kmeans"), ProjectedConfig(LearnedVQConfig(8, 2, init="kmeans"), 3), DualConfig(VQConfig(8, 3, init="kmeans"), 1)],
+)
+def test_a_table_of_all_scales_is_not_seeded_from_the_coarsest(code: Any) -> None:
+    for whole in (code, GroupedConfig((VQConfig(8, 3), code))) if not isinstance(code, DualConfig) else (code,):
+        with pytest.raises(UsageError, match="seed one table for all scales from the coarsest"):
+            MultiScaleConfig(whole, (0.5, 1.0))
+        MultiScaleConfig(whole, (0.5, 1.0), shared=False)
+        MultiScaleConfig(whole, (1.0,))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda stages, code, width: ResidualConfig(code, levels=stages // width),
+        lambda stages, code, width: LineConfig(code, (1,) * (stages // width)),
+        lambda stages, code, width: MultiScaleConfig(code, (1.0,) * (stages // width)),
+        lambda stages, code, width: FactorizedConfig((VQConfig(4, 2),) * stages),
+        lambda stages, code, width: GroupedConfig((VQConfig(4, 2),) * stages),
+    ],
+)
+def test_more_stages_than_tokens_can_have_are_refused_by_configs(make: Any) -> None:
+    pair = GroupedConfig((VQConfig(4, 2), VQConfig(4, 2)))
+    for code, width in ((VQConfig(4, 2), 1), (pair, 2)):
+        make(MAX_STAGES, code, width)
+        with pytest.raises(UsageError, match=f"at most {MAX_STAGES} stages, these codes make {MAX_STAGES + width}"):
+            make(MAX_STAGES + width, code, width)

@@ -157,3 +157,25 @@ def test_the_program(tmp_path: Path, samples: object, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "argv", ["rate_table", str(folder)])
     assert program.main() == 2
     assert "needs pictures, and a model or a rate" in capsys.readouterr().err
+
+
+def test_a_ledger_makes_its_folder_or_refuses_before_anything_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "rates.jsonl"
+    Ledger(path).put(Key("p", "c", 1), Entry(7))
+    assert Ledger(path).get(Key("p", "c", 1)) == Entry(7)
+    with pytest.raises(UsageError, match=r"x\.jsonl: its folder cannot be made"):
+        Ledger(path / "x.jsonl")
+    ledger = Ledger(path.with_name("other"))
+    path.with_name("other").mkdir()
+    with pytest.raises(UsageError, match=r"other: cannot be written"):
+        ledger.put(Key("p", "c", 1), Entry(7))
+
+
+@pytest.mark.parametrize("option", ["--json", "--figure"])
+def test_a_place_for_results_is_asked_before_they_are_made(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rate_table", "a.png", "--rate", "1", option, str(tmp_path / "none" / "x")])
+    monkeypatch.setattr(program, "measure", None)
+    assert program.main() == 2
+    assert "its folder does not exist" in capsys.readouterr().err

@@ -61,5 +61,11 @@ def test_weights_stay_small(repository: Path) -> None:
     assert sum(size for path, size in sizes.items() if path.suffix == ".safetensors") <= 60e6
 
 
+def test_nothing_that_patches_leave_behind_is_shipped(repository: Path) -> None:
+    left = {".orig", ".rej"}
+    assert left <= {line.removeprefix("*") for line in (repository / ".gitignore").read_text(encoding="utf-8").splitlines()}
+    assert not [path for path in files(repository) if path.suffix in left]
+
+
 def test_no_pickle_is_shipped(repository: Path) -> None:
     assert not [path for path in files(repository) if path.suffix in {".pt", ".pth", ".ckpt", ".pkl", ".bin"}]

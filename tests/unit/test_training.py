@@ -164,14 +164,14 @@ def test_files_that_cannot_be_read_are_named_and_skipped(pictures: Path, tmp_pat
 def test_a_folder_of_nothing_readable_ends_the_run(pictures: Path, tmp_path: Path) -> None:
     for path in pictures.iterdir():
         path.write_bytes(b"no picture")
-    with pytest.raises(SignalError, match=r"4 pictures in a row cannot be used, the last: .*\.png"):
+    with pytest.raises(SignalError, match=r"4 files in a row cannot be used, the last: .*\.png"):
         train(tiny(pictures), tmp_path / "runs")
 
 
 def test_a_failure_in_a_worker_process_is_one_line(pictures: Path, tmp_path: Path) -> None:
     for path in pictures.iterdir():
         path.write_bytes(b"no picture")
-    with pytest.raises(SignalError, match=r"^4 pictures in a row cannot be used, the last: .*\.png") as caught:
+    with pytest.raises(SignalError, match=r"^4 files in a row cannot be used, the last: .*\.png") as caught:
         train(tiny(pictures, data=DataConfig(str(pictures), crop=32, holdout=2, workers=1)), tmp_path / "runs")
     assert "\n" not in str(caught.value)
 

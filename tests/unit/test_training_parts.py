@@ -61,7 +61,7 @@ def test_crops_are_a_function_of_seed_and_number(pictures: Path) -> None:
     files, held_out = data.split(config)
     assert [path.name for path in files] == ["0.png", "1.png", "2.png", "3.png"]
     assert [path.name for path in held_out] == ["4.png", "5.png"]
-    a, b = data.Crops(files, config, seed=0), data.Crops(files, config, seed=1)
+    a, b = data.picture_crops(files, config, seed=0), data.picture_crops(files, config, seed=1)
     assert all(np.array_equal(a[n][0], a[n][0]) for n in range(8))
     assert not np.array_equal(a[0][0], a[4][0]), "another epoch, another place"
     assert any(not np.array_equal(a[n][0], b[n][0]) for n in range(4))
@@ -74,7 +74,7 @@ def test_an_epoch_shows_every_picture_once(tmp_path: Path) -> None:
     for i in range(8):
         PIL.Image.new("RGB", (40, 40), (i * 10, 0, 0)).save(folder / f"{i}.png")
     config = DataConfig(str(folder), crop=16, holdout=1)
-    crops = data.Crops(data.split(config)[0], config, seed=0)
+    crops = data.picture_crops(data.split(config)[0], config, seed=0)
     for epoch in range(3):
         seen = {int(crops[7 * epoch + n][0][0, 0, 0]) for n in range(7)}
         assert seen == {0, 10, 20, 30, 40, 50, 60}

@@ -16,10 +16,12 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from smalti import api
+from smalti.codecs.coders.tables import quantize
+from smalti.codecs.priors.static import StaticPrior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.codebooks import LearnedVQConfig, VQConfig
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.errors import ModelError, SmaltiError
+from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import ResidualConfig
@@ -112,6 +114,28 @@ def test_what_is_told_about_a_model_is_kept(tokenizer: ImageGrid, tmp_path: Path
     assert info.bytes == sum(path.stat().st_size for path in (tmp_path / "m").iterdir())
     assert zoo.find(str(tmp_path / "m")) == info
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["card.md", "config.json", "model.safetensors"]
+
+
+def test_a_prior_is_written_with_its_model_and_goes_with_it(tokenizer: ImageGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = StaticPrior((quantize(np.ones(32, np.int64)),) * 2), StaticPrior((quantize(np.arange(1, 33)),) * 2)
+    place = tmp_path / "m" / "prior.safetensors"
+    assert zoo.save(tokenizer, tmp_path / "m", first).prior == StaticPrior.load(place).id.hex() == first.id.hex()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(StaticPrior, "save", lambda self, path: Path(tmp_path / "none" / "x").write_bytes(b""))
+        with pytest.raises(UsageError, match="the model cannot be written"):
+            zoo.save(tokenizer, tmp_path / "m", second)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
+    zoo.save(tokenizer, tmp_path / "m", second.id.hex())
+    assert place.read_bytes() == before["prior.safetensors"], "an id alone leaves the file to the caller"
+    zoo.save(tokenizer, tmp_path / "m")
+    assert not place.exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tokenizer: ImageGrid, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file/m: the model cannot be written"):
+        zoo.save(tokenizer, tmp_path / "file" / "m")
 
 
 # --- fingerprints -------------------------------------------------------------------------------------------------------------------

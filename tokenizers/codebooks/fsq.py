@@ -69,7 +69,8 @@ class FSQ(nn.Module):
 
     def assign(self, z: Tensor) -> Tensor:
         check_rows(z, self.dim)
-        digits = ((z.detach() + 1) * 0.5 * (self.levels - 1)).round().long()
+        steps = (z.detach() + 1) * 0.5 * (self.levels - 1)
+        digits = (steps - 0.5).ceil().long()  # rounded, halves down; round() takes halves to the even level
         return (digits.clamp(min=0).minimum(self.levels - 1) * self.places).sum(-1)
 
     def lookup(self, indices: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Training in several processes: what tables learn from is the batch of all of them, so that tables stay equal on every rank.
 
 Every function is the identity where torch.distributed is not initialised. All ranks must call it, with tensors of one type and width,
-also those that have no rows: the others wait.
+also those that have no rows: the others wait. A quantizer asks for rows on every rank, and what it refuses on one it refuses on all, see
+`refuse`. Any other error on one rank must end the whole job, as launchers such as torchrun see to.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+from smalti.tokenizers.errors import SignalError, SmaltiError
 
 
 def several() -> bool:
@@ -21,6 +24,15 @@ def add(values: Tensor) -> Tensor:
     if several():
         dist.all_reduce(values)
     return values
+
+
+def refuse(error: SmaltiError | None, device: torch.device) -> None:
+    """Raise the error of any rank on all of them: those without one would wait for the others in the next exchange. None: nothing found."""
+    found = add(torch.tensor(int(error is not None), device=device)) if several() else None
+    if error is not None:
+        raise error
+    if found is not None and int(found):
+        raise SignalError("another process of this training refused its batch; see its message")
 
 
 def share(values: Tensor) -> Tensor:

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet, pad_to_stride
 from smalti.tokenizers.image.pixels import image_of, picture_size, to_eight_bits, to_float
 from smalti.tokenizers.image.tiles import Tile, paste, plan
 from smalti.tokenizers.image.trim import margins_of
 from smalti.tokenizers.nets.precision import full_precision
-from smalti.tokenizers.nets.stored import fill
+from smalti.tokenizers.nets.stored import filled, halvable, tensors_of
 from smalti.tokenizers.signals import Image, Signal
 from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
@@ -59,17 +58,15 @@ class ImageGrid:
         cls, config: ImageGridConfig, tensors: Mapping[str, np.ndarray], fingerprint_of: str, name: str, device: str = "cpu"
     ) -> ImageGrid:
         """A tokenizer from stored tensors of any float type; ModelError names the first that is missing, unknown or of another shape."""
-        net = ImageGridNet(config)
-        fill(net, tensors, name)
-        return cls(net, fingerprint_of, name, device)
+        return cls(filled(ImageGridNet(config), tensors, name), fingerprint_of, name, device)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All weights and tables by name: what is saved and fingerprinted."""
-        return {key: value.cpu().numpy() for key, value in self.net.state_dict().items()}
+        return tensors_of(self.net)
 
     def parameter_names(self) -> set[str]:
         """Tensors that may be stored in half precision: not those of the quantizer, whose rounded tables would give other tokens."""
-        return {name for name, _ in self.net.named_parameters() if not name.startswith("quantizer.")}
+        return halvable(self.net)
 
     @property
     def fingerprint(self) -> str:
@@ -134,9 +131,5 @@ class ImageGrid:
         return pad_to_stride(to_float(image.pixels[rows.outer, columns.outer])[None], self.config.stride)[0]
 
     def _check(self, tokens: Tokens) -> None:
-        expected = self.layout(tokens.layout.signal)
-        held = len(tokens.layout.stages)
-        if held not in expected.cuts or tokens.layout != expected.prefix(held):
-            raise UsageError(f"these tokens are not {self.name}'s: found {tokens.layout}, expected a prefix of {expected}")
-        if any(mask is not None for mask in tokens.present):
-            raise UsageError(f"{self.name} decodes whole stages; these tokens hold only some regions")
+        tokens.check_prefix_of(self.layout(tokens.layout.signal), self.name)
+        tokens.check_unmasked(self.name)

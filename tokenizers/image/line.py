@@ -25,7 +25,7 @@ from smalti.tokenizers.image.pixels import image_of, picture_size, to_eight_bits
 from smalti.tokenizers.image.tiles import Tile, paste, plan
 from smalti.tokenizers.image.trim import margins_of
 from smalti.tokenizers.nets.precision import full_precision
-from smalti.tokenizers.nets.stored import fill
+from smalti.tokenizers.nets.stored import filled, halvable, tensors_of
 from smalti.tokenizers.signals import Image, Signal
 from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
@@ -63,17 +63,15 @@ class ImageLine:
         cls, config: ImageLineConfig, tensors: Mapping[str, np.ndarray], fingerprint_of: str, name: str, device: str = "cpu"
     ) -> ImageLine:
         """A tokenizer from stored tensors of any float type; ModelError names the first that is missing, unknown or of another shape."""
-        net = ImageLineNet(config)
-        fill(net, tensors, name)
-        return cls(net, fingerprint_of, name, device)
+        return cls(filled(ImageLineNet(config), tensors, name), fingerprint_of, name, device)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All weights and tables by name: what is saved and fingerprinted."""
-        return {key: value.cpu().numpy() for key, value in self.net.state_dict().items()}
+        return tensors_of(self.net)
 
     def parameter_names(self) -> set[str]:
         """Tensors that may be stored in half precision: not those of the quantizer."""
-        return {name for name, _ in self.net.named_parameters() if not name.startswith("quantizer.")}
+        return halvable(self.net)
 
     @property
     def region_pixels(self) -> int:
@@ -171,9 +169,7 @@ class ImageLine:
 
     def _check(self, tokens: Tokens) -> None:
         expected = self.layout(tokens.layout.signal)
-        held = len(tokens.layout.stages)
-        if held not in expected.cuts or tokens.layout != expected.prefix(held):
-            raise UsageError(f"these tokens are not {self.name}'s: found {tokens.layout}, expected a prefix of {expected}")
+        tokens.check_prefix_of(expected, self.name)
         if any(mask is not None and mask.shape != _regions_of(expected) for mask in tokens.present):
             raise UsageError(f"{self.name} leaves out whole regions, (row, col); these tokens leave out parts of them")
         if not _depths(tokens).all() or any(int(depth) not in expected.cuts for depth in np.unique(_depths(tokens))):

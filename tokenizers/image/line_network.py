@@ -8,11 +8,11 @@ are quantized; learned patches read the quantized queries. Deviations:
   the latents, which needs no pixels (TiTok trains on another tokenizer's tokens first, since queries from scratch collapse).
 - The encoder sees one region at a time: tokens are the region's own. The convolutional decoder runs over the grid of all regions, so joins
   are drawn like any other place.
-- Cross-attention in place of one sequence of patches and queries: patches are not worked on by the encoder, nor tokens by the decoder, and
-  64 patches that read 144 tokens cost half of what 208 vectors in one sequence do; the decoder, where capacity counts, is the cheaper one.
+- Cross-attention in place of one sequence of patches and queries: patches are not worked on by the encoder, nor tokens by the decoder.
+  What reads attends to what is read, not to all of one longer sequence, which is less work per block.
 - With `linear`, the transformers correct a linear code: principal components of a region's latents, most of the variance first, which
   `fit_linear` finds before training (a Karhunen-Loeve transform). Their outputs start at zero, so the first step is already a codec, whose
-  tokens are in order; queries from scratch needed thousands of steps to get there.
+  tokens are in order; queries from scratch would have to learn that first.
 
 Shape letters: B pictures, R regions (of all pictures), N steps of a line, D channels of a code.
 """
@@ -45,6 +45,8 @@ class ImageLineConfig:
 
     widths, encoder_depths, decoder_depths, head_width: the convolutions, as in `ImageGridConfig`; latent_dim: channels of their latent
     grid (the codebook's `dim` in the image-grid that starts them). channels, heads, encoder_blocks, decoder_blocks: the transformers.
+    linear: whether they correct a linear code, which `ImageLineNet.fit_linear` finds, or learn all from scratch. With it, decoder_blocks
+    may be 0.
     """
 
     kind: ClassVar[str] = "image-line"
@@ -65,8 +67,10 @@ class ImageLineConfig:
         check_convolutions(self)
         if self.region < 1 or self.region % self.stride:
             raise UsageError(f"the side of a region is a multiple of the stride {self.stride}, found {self.region}")
-        if min(self.latent_dim, self.channels, self.heads, self.encoder_blocks, self.decoder_blocks) < 1:
-            raise UsageError("latent_dim, channels, heads, encoder_blocks and decoder_blocks are at least 1")
+        if self.decoder_blocks < 0:
+            raise UsageError(f"decoder_blocks is at least 0, found {self.decoder_blocks}")
+        if min(self.latent_dim, self.channels, self.heads, self.encoder_blocks, self.decoder_blocks + self.linear) < 1:
+            raise UsageError("latent_dim, channels, heads, encoder_blocks and, without a linear code, decoder_blocks are at least 1")
         if self.channels % self.heads:
             raise UsageError(f"channels must divide into heads, found {self.channels} and {self.heads}")
 
@@ -97,16 +101,17 @@ class ImageLineNet(nn.Module):
         self.readers = nn.ModuleList(ReadingBlock(channels, config.heads) for _ in range(config.encoder_blocks))
         self.code_norm, self.code = RootNorm(channels), nn.Linear(channels, self.quantizer.dim)
         self.centring, self.whitening = StepCentring(self.quantizer.dim, steps), Whitening(self.quantizer.dim)
-        self.token = nn.Linear(self.quantizer.dim, channels)
-        self.token_places = nn.Parameter(torch.randn(steps, channels))
-        self.patch_queries = nn.Parameter(torch.randn(config.side**2, channels))
-        self.writers = nn.ModuleList(ReadingBlock(channels, config.heads) for _ in range(config.decoder_blocks))
-        self.latent_norm, self.latent = RootNorm(channels), nn.Linear(channels, config.latent_dim)
+        if config.decoder_blocks:
+            self.token = nn.Linear(self.quantizer.dim, channels)
+            self.token_places = nn.Parameter(torch.randn(steps, channels))
+            self.patch_queries = nn.Parameter(torch.randn(config.side**2, channels))
+            self.writers = nn.ModuleList(ReadingBlock(channels, config.heads) for _ in range(config.decoder_blocks))
+            self.latent_norm, self.latent = RootNorm(channels), nn.Linear(channels, config.latent_dim)
         self.decoder = build_decoder(config, config.latent_dim)
         if config.linear:
             coordinates, code = config.latent_dim * config.side**2, self.quantizer.dim * steps
             self.analysis, self.synthesis = nn.Linear(coordinates, code), nn.Linear(code, coordinates)
-            for last in (self.code, self.latent):
+            for last in (self.code, *([self.latent] if config.decoder_blocks else [])):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
@@ -125,15 +130,19 @@ class ImageLineNet(nn.Module):
 
     def draw(self, z_q: Tensor) -> Tensor:
         """Quantized lines (R, D, N) -> latent grids (R, latent_dim, side, side)."""
-        side = self.config.side
+        side, config = self.config.side, self.config
+        latents = self.synthesis(z_q.transpose(1, 2).flatten(1)) if config.linear else z_q.new_zeros(())
+        if config.decoder_blocks:
+            latents = latents + self._written(z_q)
+        return latents.reshape(len(z_q), -1, side, side)
+
+    def _written(self, z_q: Tensor) -> Tensor:
+        """What learned patches read from the tokens: (R, latent_dim * side * side)."""
         tokens = self.token(z_q.transpose(1, 2)) + self.token_places
         patches = self.patch_queries.expand(len(z_q), -1, -1)
         for writer in self.writers:
             patches = writer(patches, tokens)
-        latents = self.latent(self.latent_norm(patches)).transpose(1, 2).flatten(1)
-        if self.config.linear:
-            latents = latents + self.synthesis(z_q.transpose(1, 2).flatten(1))
-        return latents.reshape(len(z_q), -1, side, side)
+        return self.latent(self.latent_norm(patches)).transpose(1, 2).flatten(1)
 
     @torch.no_grad()
     def fit_linear(self, latents: Tensor) -> None:

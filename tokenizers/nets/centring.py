@@ -2,13 +2,15 @@
 
 A query's output is, before training, mostly the query itself: whitened over all steps it would give each step an entry of its own, the same
 for every picture (the collapse that users of one-dimensional tokenizers report). Means are running ones in training too: those of a
-batch of two pictures would take half of what the pictures say.
+batch of two pictures would take half of what the pictures say. Of several processes they are those of all their lines, equal everywhere.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from smalti.tokenizers.codebooks import ranks
 
 
 class StepCentring(nn.Module):
@@ -27,5 +29,7 @@ class StepCentring(nn.Module):
         if self.training:
             with torch.no_grad():
                 self.batches += 1
-                self.mean.lerp_(z.detach().float().mean(0), max(self.momentum, 1 / int(self.batches)))
+                sums = z.detach().float().sum(0)
+                mean = ranks.mean(sums.double() if ranks.several() else sums, len(z)).float()  # float32 would round apart on each rank
+                self.mean.lerp_(mean, max(self.momentum, 1 / int(self.batches)))
         return z - self.mean

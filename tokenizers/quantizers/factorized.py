@@ -25,7 +25,7 @@ from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped
 from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
-from smalti.tokenizers.quantizers.grouped import Group, GroupedConfig, check_grid, check_prefix
+from smalti.tokenizers.quantizers.grouped import Group, GroupedConfig, check_grid, check_prefix, check_stages
 from smalti.tokenizers.quantizers.representation import Representation
 from smalti.tokenizers.tokens import Layout
 
@@ -50,6 +50,7 @@ class FactorizedConfig:
     def __post_init__(self) -> None:
         if len(self.factors) < 2:
             raise UsageError(f"a factorized quantizer needs at least two factors, found {len(self.factors)}")
+        check_stages(self.factors)
         if self.adapter_width < 1 or self.adapter_depth < 0 or min(self.disentanglement, self.representation) < 0:
             raise UsageError("adapter_width is positive; adapter_depth and the weights of losses are not negative")
         if self.feature_dims and (len(self.feature_dims) != len(self.factors) or min(self.feature_dims) < 0):
@@ -77,7 +78,7 @@ class Factorized(nn.Module):
 
     def forward(self, z: Tensor, features: Sequence[Tensor | None] = ()) -> Quantized:
         """features: per factor what it should predict, (B, F) or (B, F, *grid), or None; empty for none."""
-        check_latents(z, self.dim)
+        check_latents(z, self.dim, self.training)
         group = self._group
         batch, grid = z.shape[0], tuple(z.shape[2:])
         with torch.autocast(z.device.type, enabled=False):

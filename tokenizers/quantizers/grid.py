@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from smalti.tokenizers.errors import SignalError, UsageError
+from smalti.tokenizers.codebooks import ranks
+from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
 
 SHORTEST = 1e-6  # length below which a vector has no direction
 
@@ -51,8 +52,22 @@ def carry(gradient: str, z: Tensor, z_q: Tensor) -> Tensor:
     return rotate_to(z, z_q) if gradient == "rotation" else straight_through(z, z_q)
 
 
-def check_latents(z: Tensor, dim: int) -> None:
-    """UsageError where z is not (B, dim, *grid); SignalError where it is empty or not finite."""
+def check_latents(z: Tensor, dim: int, training: bool = False) -> None:
+    """UsageError where z is not (B, dim, *grid); SignalError where it is empty or not finite.
+
+    In training, which all ranks take part in, all of them raise where one does.
+    """
+    if not training or torch.compiler.is_compiling():
+        return _check(z, dim)
+    error: SmaltiError | None = None
+    try:
+        _check(z, dim)
+    except SmaltiError as found:
+        error = found
+    ranks.refuse(error, z.device)
+
+
+def _check(z: Tensor, dim: int) -> None:
     if z.ndim < 2 or z.shape[1] != dim:
         raise UsageError(f"latents must have {dim} channels as their second axis, found shape {tuple(z.shape)}")
     if z.numel() == 0:

@@ -10,9 +10,9 @@ groups are the same as groups of residual levels, so this order alone is offered
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from smalti.tokenizers.contracts import Codebook, SoftCodebook
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers.dual import Dual, DualConfig
 from smalti.tokenizers.quantizers.grid import carry, to_rows, use
-from smalti.tokenizers.tokens import Stage
+from smalti.tokenizers.tokens import MAX_STAGES, Stage
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class GroupedConfig:
     def __post_init__(self) -> None:
         if len(self.parts) < 2:
             raise UsageError(f"a grouped code needs at least two parts, found {len(self.parts)}; name the one codebook itself")
+        check_stages([self])
 
     @property
     def dim(self) -> int:
@@ -47,11 +48,27 @@ class GroupedConfig:
 CodeConfig = CodebookConfig | DualConfig | GroupedConfig
 
 
+def check_stages(configs: Iterable[CodeConfig]) -> None:
+    """UsageError where the codes of all levels, scales, bands or factors together make more stages than tokens can have."""
+    stages = sum(len(config.parts) if isinstance(config, GroupedConfig) else 1 for config in configs)
+    if stages > MAX_STAGES:
+        raise UsageError(f"tokens have at most {MAX_STAGES} stages, these codes make {stages}; use fewer of them")
+
+
 def build(config: CodeConfig) -> nn.Module:
     """The module that holds the tables of a code: a codebook, or a list of them."""
     if isinstance(config, GroupedConfig):
         return nn.ModuleList(codebooks.build(part) for part in config.parts)
     return Dual(config) if isinstance(config, DualConfig) else codebooks.build(config)
+
+
+def books(module: nn.Module) -> Iterator[Any]:
+    """A quantizer's codebooks in the order of its stages; not those within codebooks."""
+    for child in module.children():
+        if isinstance(child, Codebook):
+            yield child
+        else:
+            yield from books(child)
 
 
 class Group:

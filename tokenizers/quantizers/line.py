@@ -23,7 +23,7 @@ from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped
 from smalti.tokenizers.quantizers.dropout import keep
 from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
-from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
+from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix, check_stages
 from smalti.tokenizers.tokens import Layout
 
 DROPS = ("uniform", "doubling", "batch")
@@ -47,6 +47,7 @@ class LineConfig:
     def __post_init__(self) -> None:
         if not self.bands or min(self.bands) < 1:
             raise UsageError(f"a line has at least one band and one step in each, found {self.bands}")
+        check_stages((self.codebook,) * len(self.bands))
         if not 0 <= self.tail_drop <= 1:
             raise UsageError(f"tail_drop lies in [0, 1], found {self.tail_drop}")
         if self.drop not in DROPS:
@@ -76,7 +77,7 @@ class Line(nn.Module):
         return Layout(tuple(stages), self.cuts, signal)
 
     def forward(self, z: Tensor) -> Quantized:
-        check_latents(z, self.dim)
+        check_latents(z, self.dim, self.training)
         self._check_steps(tuple(z.shape[2:]))
         group, given = self._group, z.dtype
         z = group.bound(z)

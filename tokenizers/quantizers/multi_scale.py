@@ -17,10 +17,10 @@ the whole.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped, schedule
 from smalti.tokenizers.quantizers.dropout import keep
 from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
-from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
+from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix, check_stages
 from smalti.tokenizers.tokens import Layout
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -65,6 +65,9 @@ class MultiScaleConfig:
             raise UsageError("a multi-scale quantizer needs fractions or counts, one of them")
         if self.fractions and (self.fractions[0] <= 0 or self.fractions[-1] != 1 or any(a > b for a, b in pairwise(self.fractions))):
             raise UsageError(f"fractions ascend from above 0 to 1, found {self.fractions}")
+        check_stages((self.codebook,) * self.scales)
+        if self.shared and self.scales > 1 and _seeds_at_once(self.codebook):
+            raise UsageError("init='kmeans' would seed one table for all scales from the coarsest; use init='batch', or shared=False")
         if any(len(count) != self.axes or min(count) < 1 for count in self.counts):
             raise UsageError(f"each scale's counts are {self.axes} positive numbers, one per axis, found {self.counts}")
         if any(a > b for coarse, fine in pairwise(self.counts) for a, b in zip(coarse, fine, strict=True)):
@@ -111,7 +114,7 @@ class MultiScale(nn.Module):
         return Layout(tuple(stages), self.cuts, signal)
 
     def forward(self, z: Tensor) -> Quantized:
-        check_latents(z, self.dim)
+        check_latents(z, self.dim, self.training)
         given = z.dtype
         z = self._group(0).bound(z)
         batch, grid = z.shape[0], tuple(z.shape[2:])
@@ -191,6 +194,15 @@ class MultiScale(nn.Module):
             return
         for scale, (z, indices) in enumerate(zip(rows, found, strict=True)):
             self._group(scale).update(z, indices)
+
+
+def _seeds_at_once(config: Any) -> bool:
+    """Whether a table in a code, at any depth, takes its entries from the first rows that it is given."""
+    if isinstance(config, tuple):
+        return any(map(_seeds_at_once, config))
+    if not is_dataclass(config):
+        return False
+    return getattr(config, "init", "") == "kmeans" or any(_seeds_at_once(getattr(config, field.name)) for field in fields(config))
 
 
 def _identity(convolution: nn.Module) -> nn.Module:

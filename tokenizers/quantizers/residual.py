@@ -18,7 +18,7 @@ from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import grouped
 from smalti.tokenizers.quantizers.dropout import keep
 from smalti.tokenizers.quantizers.grid import check_latents, to_grid, to_rows
-from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix
+from smalti.tokenizers.quantizers.grouped import CodeConfig, Group, check_grid, check_prefix, check_stages
 from smalti.tokenizers.tokens import Layout
 
 
@@ -41,6 +41,7 @@ class ResidualConfig:
             raise UsageError(f"a residual quantizer needs levels >= 1 and dropout in [0, 1], found {self.levels} and {self.dropout}")
         if isinstance(self.codebook, tuple) and len(self.codebook) != self.levels:
             raise UsageError(f"one codebook per level: {self.levels} levels, {len(self.codebook)} codebooks")
+        check_stages(self.codebooks)
         dims = [codebook.dim for codebook in self.codebooks]
         if len(set(dims)) > 1:
             raise UsageError(f"all levels of a residual quantizer have one dimension, found {dims}")
@@ -71,7 +72,7 @@ class Residual(nn.Module):
         return Layout(tuple(stages), self.cuts, signal)
 
     def forward(self, z: Tensor) -> Quantized:
-        check_latents(z, self.dim)
+        check_latents(z, self.dim, self.training)
         given = z.dtype
         z = self._group(0).bound(z)
         batch, grid = z.shape[0], tuple(z.shape[2:])

@@ -21,12 +21,14 @@ from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from smalti.tokenizers.contracts import StoredTokenizer
+    from smalti.tokenizers.contracts import StoredPrior, StoredTokenizer
 
 ZOO = Path(__file__).parent
 TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokenizers`
     "image-grid": "smalti.tokenizers.image.grid:ImageGrid",
     "image-line": "smalti.tokenizers.image.line:ImageLine",
+    "audio-single": "smalti.tokenizers.audio.single:AudioSingle",
+    "audio-residual": "smalti.tokenizers.audio.residual:AudioResidual",
 }
 MAX_CONFIG_BYTES = 2**20
 
@@ -137,28 +139,45 @@ def by_fingerprint(first_bytes: bytes) -> ModelInfo | None:
 
 
 def save(
-    tokenizer: StoredTokenizer, folder: Path, prior: str = "", half: bool = True, card: str = "", about: Mapping[str, str] = {}
+    tokenizer: StoredTokenizer,
+    folder: Path,
+    prior: str | StoredPrior = "",
+    half: bool = True,
+    card: str = "",
+    about: Mapping[str, str] = {},
 ) -> ModelInfo:
     """Write a model folder, weights in float16 unless `half` is False; fingerprints are those of what was written.
 
     Tables and statistics stay as they are: in float16 counts overflow, and a whitening matrix loses the directions that carry little.
-    prior: hex id of its default prior. about: `summary` and `licence`, one line each. Nothing half-written is left behind.
+    prior: its default prior, written with the rest; or the hex id of one that lies in the folder already; "" for none, and one that lies
+    there goes. about: `summary` and `licence`, one line each. Nothing half-written is left behind. UsageError where the folder cannot be
+    written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     tensors = tokenizer.tensors()
     if half:
         weights = tokenizer.parameter_names()
         tensors = {key: value.astype(np.float16) if key in weights else value for key, value in tensors.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    content = {"tokenizer": tokenizer.config.kind, "config": to_dict(tokenizer.config), "prior": prior, **about}
-    with tempfile.TemporaryDirectory(dir=folder) as part:
-        save_file({key: np.asarray(value, order="C") for key, value in tensors.items()}, Path(part) / "model.safetensors")
-        (Path(part) / "config.json").write_text(json.dumps(content, indent=1) + "\n")
-        (Path(part) / "card.md").write_text(card)
-        (folder / "config.json").unlink(missing_ok=True)  # a folder without it is no model, so nothing is ever half of two
-        for name in ("model.safetensors", "card.md", "config.json"):
-            os.replace(Path(part) / name, folder / name)
+    prior_id = prior if isinstance(prior, str) else prior.id.hex()
+    content = {"tokenizer": tokenizer.config.kind, "config": to_dict(tokenizer.config), "prior": prior_id, **about}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as part:
+            save_file({key: np.asarray(value, order="C") for key, value in tensors.items()}, Path(part) / "model.safetensors")
+            (Path(part) / "config.json").write_text(json.dumps(content, indent=1) + "\n")
+            (Path(part) / "card.md").write_text(card)
+            if not isinstance(prior, str):
+                prior.save(Path(part) / "prior.safetensors")
+            (folder / "config.json").unlink(missing_ok=True)  # a folder without it is no model, so nothing is ever half of two
+            if not prior_id:
+                (folder / "prior.safetensors").unlink(missing_ok=True)
+            for name in ("model.safetensors", "prior.safetensors", "card.md", "config.json"):
+                if (Path(part) / name).exists():
+                    os.replace(Path(part) / name, folder / name)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"{folder}: the model cannot be written ({error}); choose another place or make this one writable") from None
     return _info(folder, folder.name)
 
 

@@ -1,6 +1,7 @@
-"""Nearest entry of a table: the exact one, without ever holding the matrix of distances.
+"""Nearest entry of a table: the exact one, without holding the matrix of distances.
 
-On a CPU `kernel.py`, elsewhere `blocked.py`; `traced.py` in graphs that torch traces. The first two centre the table on its mean, since
+On a CPU `kernel.py`, elsewhere `blocked.py`. In graphs that torch traces, for export or `torch.compile`, it is `traced.py`, which holds all
+N x K distances and is not exact between near-equals. The first two centre the table on its mean, since
 |e|^2 - 2 z.e cancels badly far from the origin, score in float32, also under autocast (bfloat16 leaves half the entries unused), and
 decide in float64 between entries that float32 can't tell apart. So they give what a float64 brute force over the given numbers gives,
 for any chunk, batch and thread count; float32 alone, uncentred, picks a wrong entry for 17 of 512 rows where table and rows have mean

@@ -1,0 +1,185 @@
+"""Causal layers and `audio-residual`: streams equal the whole, lengths are exact, levels are a knob."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from smalti.tokenizers.audio import sounds
+from smalti.tokenizers.audio.residual import AudioResidual
+from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
+from smalti.tokenizers.codebooks import VQConfig
+from smalti.tokenizers.errors import SignalError, UsageError
+from smalti.tokenizers.nets.causal import CausalConv, CausalUpsample, CausalWideBlock, Memory
+from smalti.tokenizers.quantizers import ResidualConfig
+from smalti.tokenizers.signals import Audio, Image
+
+CONFIG = AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), 16000, (4, 5), (8, 16), 1, 2)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> AudioResidual:
+    """A few steps old: statistics and tables have seen something, and no block is an identity any more."""
+    torch.manual_seed(0)
+    net = AudioResidualNet(CONFIG)
+    optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
+    for _ in range(10):
+        wave = torch.randn(4, 1, 640) * 0.1
+        reconstruction, quantized = net(wave)
+        ((reconstruction - wave).abs().mean() + quantized.losses["commitment"]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return AudioResidual(net)
+
+
+def noise(samples: int, channels: int = 1, rate: int = 16000, seed: int = 0) -> Audio:
+    rng = np.random.default_rng(seed)
+    return Audio(rng.uniform(-0.3, 0.3, (channels, samples)).astype(np.float32), rate)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(k, s) for k in (1, 3, 4, 8, 15) for s in (1, 2, 3, 4, 8) if k >= s])
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_convolutions_in_pieces_equal_the_whole(kernel: int, stride: int, dilation: int) -> None:
+    torch.manual_seed(0)
+    check_pieces(CausalConv(2, 3, kernel, stride, dilation), stride)
+
+
+@pytest.mark.parametrize("layer", [CausalUpsample(4, 3, 5), CausalWideBlock(4)])
+def test_other_layers_in_pieces_equal_the_whole(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    check_pieces(layer, 1)
+
+
+def check_pieces(layer: nn.Module, stride: int) -> None:
+    channels = next(module.in_channels for module in layer.modules() if isinstance(module, nn.Conv1d))
+    channels = 4 if isinstance(layer, CausalWideBlock) else channels
+    for frames, piece in itertools.product((1, 2, 7, 16), (1, 2, 8)):
+        x = torch.randn(2, channels, frames * stride)
+        memory = Memory()
+        parts = [layer(x[..., i : i + piece * stride], memory) for i in range(0, frames * stride, piece * stride)]
+        assert torch.allclose(torch.cat(parts, -1), layer(x), atol=1e-5), (frames, piece)
+
+
+def test_the_future_does_not_matter(tokenizer: AudioResidual) -> None:
+    wave = torch.randn(1, 1, 400)
+    changed = wave.clone()
+    changed[..., 200:] += 1
+    z, other = tokenizer.net.encode(wave), tokenizer.net.encode(changed)
+    assert torch.allclose(z[..., :10], other[..., :10], atol=1e-5)
+    assert (z[..., 10] - other[..., 10]).abs().max() > 1e-3
+    decoded, again = tokenizer.net.decode(z), tokenizer.net.decode(other)
+    assert torch.allclose(decoded[..., :200], again[..., :200], atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", ["samples", "frames", "odd", "random", "whole"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_streams_equal_the_whole_for_every_chunking(tokenizer: AudioResidual, cut: str, channels: int) -> None:
+    audio = noise(613, channels)
+    whole = tokenizer.encode([audio])[0]
+    (decoded,) = tokenizer.decode([whole])
+    rng = np.random.default_rng(1)
+    sizes = {"samples": [1] * 613, "frames": [20] * 31, "odd": [33] * 19, "random": rng.integers(0, 50, 60).tolist(), "whole": [613]}[cut]
+    encoder, decoder = tokenizer.stream(channels), tokenizer.stream_decoder(channels)
+    pieces, place = [], 0
+    for size in sizes:
+        pieces.append(encoder.push(audio.samples[:, place : place + size]))
+        place += size
+    found = [tokens for tokens in (*pieces, encoder.flush()) if tokens is not None]
+    for level, array in enumerate(whole.arrays):
+        assert np.array_equal(np.concatenate([tokens.arrays[level] for tokens in found], 1), array)
+    heard = np.concatenate([decoder.push(tokens) for tokens in found], 1)
+    assert heard.shape == audio.samples.shape
+    assert isinstance(decoded, Audio)
+    assert np.abs(heard - decoded.samples).max() < 1e-5
+    assert encoder.flush() is None
+
+
+def test_latents_of_a_stream_equal_those_of_the_whole(tokenizer: AudioResidual) -> None:
+    wave = torch.from_numpy(noise(640).samples)[None]
+    memory = Memory()
+    parts = [tokenizer.net.encode(wave[..., i : i + 20], memory) for i in range(0, 640, 20)]
+    assert (torch.cat(parts, -1) - tokenizer.net.encode(wave)).abs().max() < 1e-5
+
+
+def test_a_stream_starts_anew_after_its_end(tokenizer: AudioResidual) -> None:
+    encoder, audio = tokenizer.stream(), noise(30)
+    first = [encoder.push(audio.samples), encoder.flush()]
+    second = [encoder.push(audio.samples), encoder.flush()]
+    assert first == second
+
+
+@pytest.mark.parametrize("samples", [1, 19, 20, 21, 399, 400, 401])
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_any_length_comes_back(tokenizer: AudioResidual, samples: int, rate: int, channels: int) -> None:
+    (back,) = tokenizer.decode(tokenizer.encode([noise(samples, channels, rate)]))
+    assert isinstance(back, Audio)
+    assert back.samples.shape == (channels, samples)
+    assert back.rate == rate
+
+
+def test_long_sounds_in_pieces_equal_the_whole(tokenizer: AudioResidual) -> None:
+    audio = noise(20 * 50 + 3, 2)
+    whole = tokenizer.encode([audio, audio])
+    small = AudioResidual(tokenizer.net)
+    small.piece_frames, small.batch_channels = 7, 2
+    assert small.encode([audio, audio]) == whole
+    (a, b), (c, _) = small.decode(whole), tokenizer.decode(whole)
+    assert isinstance(a, Audio) and isinstance(b, Audio) and isinstance(c, Audio)  # noqa: PT018
+    assert np.abs(a.samples - c.samples).max() < 1e-5
+    assert np.array_equal(a.samples, b.samples)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -1.0])
+def test_silence_and_constants_are_decoded(tokenizer: AudioResidual, value: float) -> None:
+    (back,) = tokenizer.decode(tokenizer.encode([Audio(np.full((1, 100), value, np.float32), 16000)]))
+    assert isinstance(back, Audio)
+    assert np.isfinite(back.samples).all()
+    assert np.abs(back.samples).max() <= 1
+
+
+def test_what_is_no_sound_is_refused(tokenizer: AudioResidual) -> None:
+    with pytest.raises(SignalError, match="found Image"):
+        tokenizer.encode([Image(np.zeros((4, 4, 3), np.uint8))])
+    with pytest.raises(SignalError, match="no numbers"):
+        tokenizer.encode([Audio(np.full((1, 4), np.nan, np.float32), 16000)])
+    with pytest.raises(UsageError, match="signal size"):
+        tokenizer.layout((("height", 4), ("width", 4)))
+    for samples, rate, channels in ((2**30, 16000, 1), (2**20, 1, 1), (2**26, 1000, 8), (4, 16000, 9)):
+        with pytest.raises(UsageError):
+            tokenizer.layout((("samples", samples), ("rate", rate), ("channels", channels)))
+    with pytest.raises(SignalError, match=r"\(2, n\)"):
+        tokenizer.stream(2).push(noise(4).samples)
+    with pytest.raises(UsageError, match="2 channels"):
+        tokenizer.stream_decoder(2).push(tokenizer.encode([noise(20)])[0])
+
+
+def test_two_channels_are_their_mean_and_half_their_difference() -> None:
+    audio = noise(50, 2)
+    pair = sounds.to_network(audio, 16000, 25)
+    assert np.allclose(pair[0], audio.samples.mean(0))
+    assert np.allclose(sounds.left_right(pair), audio.samples, atol=1e-7)
+    assert np.array_equal(sounds.mid_side(noise(5, 3).samples), noise(5, 3).samples)
+
+
+def test_resampling_keeps_tones_where_they_are() -> None:
+    t = np.arange(24000) / 24000
+    tone = (0.5 * np.sin(2 * np.pi * 1000 * t)).astype(np.float32)[None]
+    found = sounds.resample(tone, 24000, 16000, 16000)
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    assert np.abs(found[0] - expected)[500:-500].max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"rate": 10}, {"strides": (4,)}, {"strides": (0, 2)}, {"widths": (8, 0)}, {"encoder_blocks": -1}],
+)
+def test_impossible_networks_are_refused(changes: dict[str, object]) -> None:
+    arguments = {"quantizer": CONFIG.quantizer, "strides": (4, 5), "widths": (8, 16)} | changes
+    with pytest.raises(UsageError):
+        AudioResidualConfig(**arguments)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Sound: waveforms <-> tokens. One file per tokenizer, its network beside it."""

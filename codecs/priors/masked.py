@@ -21,6 +21,7 @@ import numpy as np
 
 from smalti.codecs.coders.intervals import IntervalDecoder, IntervalEncoder
 from smalti.codecs.coders.tables import Model, Table
+from smalti.codecs.media.files import write_atomically
 from smalti.codecs.priors import coding
 from smalti.codecs.priors.masked_config import MaskedConfig, check
 from smalti.codecs.priors.masked_steps import LAST, ranks, windows
@@ -116,12 +117,10 @@ class MaskedPrior:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write config and tensors as safetensors."""
-        from safetensors.numpy import save_file
+        """Write config and tensors as safetensors, all or nothing; UsageError where the place cannot be written."""
+        from safetensors.numpy import save
 
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}, path, {"format": FORMAT, "config": self._form()}
-        )
+        write_atomically(path, save(dict(self.tensors), {"format": FORMAT, "config": self._form()}))
 
     @staticmethod
     def load(path: str | Path, device: str = "cpu") -> MaskedPrior:

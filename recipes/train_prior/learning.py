@@ -1,6 +1,6 @@
 """Training steps: windows of random pictures, a random step of the coding order, cross-entropy of the tokens it and later steps ask for.
 
-A few windows have tokens missing at random in place of by rank: what files with lost tokens look like.
+A few windows have tokens of all stages missing at random in place of by rank: what files with lost tokens look like.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -20,77 +19,81 @@ from smalti.codecs.priors.masked_config import MaskedConfig
 from smalti.codecs.priors.masked_steps import ranks
 from smalti.recipes.train_prior.data import Grids
 from smalti.recipes.train_prior.network import FloatNetwork
-from smalti.tokenizers.errors import ModelError
+from smalti.recipes.training import checkpoint
 
 Array = np.ndarray
-AT_RANDOM = 0.15  # share of windows whose known tokens are random ones
+SEED = 0
+AT_RANDOM = 0.15  # share of windows with random tokens lost
 LATER = 0.3  # share of tokens of later steps that are learnt too
+SHALLOW = (
+    0.2  # share of the steps in which the blocks rest: a step without them takes a third of the time, and they begin as nearly nothing
+)
 WARM_UP = 50
-EVERY = 30.0  # seconds between lines of progress and checkpoints
+EVERY_SECONDS = 30.0  # between lines of progress and checkpoints
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Seconds or steps to train for, whichever is given; batch: windows a step; rate: of learning at its height."""
+    """steps to train for. batch: windows a step. rate: of learning at its height."""
 
-    seconds: float | None
-    steps: int | None
+    steps: int
     batch: int = 8
     rate: float = 2e-3
 
 
-@dataclass
-class Progressed:
-    """How far training has come."""
-
-    steps: int = 0
-    seconds: float = 0.0
-
-
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """grids (B, K, side, side) as the network sees them; whole: the same with all tokens; chosen (B, side, side): what is asked for."""
+    """int16 grids (B, K, side, side) as the network sees them; whole: the same with all tokens; bool chosen (B, side, side): what is
+    asked for."""
 
     grids: Array
     whole: Array
     chosen: Array
 
 
-def train(net: FloatNetwork, grids: Grids, budget: Budget, checkpoint: Path, say: Callable[[str], None]) -> Progressed:
-    """Train on; goes on where the checkpoint stopped."""
+def train(net: FloatNetwork, grids: Grids, budget: Budget, path: Path, say: Callable[[str], None]) -> int:
+    """Train on from the checkpoint at `path`, if there is one; returns the steps done. What each step sees hangs on its number alone."""
+    device = net.bias.device
     optimizer = torch.optim.AdamW(_groups(net), lr=budget.rate, betas=(0.9, 0.98))
-    done = _resume(checkpoint, net, optimizer)
-    rng = np.random.default_rng(done.steps)
+    done = checkpoint.load(path, {"net": net}, {"optimizer": optimizer}) if path.is_file() else 0
     areas = np.array([float(item[0].size) for item in grids.items])
     net.train()
-    start, shown = time.perf_counter() - done.seconds, done.seconds
+    first, start = done, time.perf_counter()
+    shown = 0.0
     losses: list[list[float]] = [[] for _ in net.config.steps]
-    while (share := _share(done, budget)) < 1:
+    deep = round(SHALLOW * budget.steps)
+    while done < budget.steps:
+        warm = min(1.0, (done - deep * (done >= deep) + 1) / WARM_UP)
         for group in optimizer.param_groups:
-            group["lr"] = budget.rate * group["factor"] * min(1.0, (done.steps + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * share))
+            group["lr"] = budget.rate * group["factor"] * warm * (0.5 + 0.5 * math.cos(math.pi * done / budget.steps))
+        rng = np.random.default_rng((SEED, done))
         stage = int(rng.integers(len(net.config.steps)))
         batch = draw(grids, net.config, stage, budget.batch, areas, rng)
         chosen = torch.from_numpy(batch.chosen)
-        logits = net(torch.from_numpy(batch.grids.astype(np.int64)), stage, chosen)
-        loss = F.cross_entropy(logits, torch.from_numpy(batch.whole[:, stage].astype(np.int64))[chosen])
+        wanted = torch.from_numpy(batch.whole[:, stage].astype(np.int64))[chosen].to(device)
+        logits = net(torch.from_numpy(batch.grids.astype(np.int64)).to(device), stage, chosen.to(device), done < deep)
+        loss = F.cross_entropy(logits, wanted)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         losses[stage].append(loss.item() / math.log(2))
-        done.steps, done.seconds = done.steps + 1, time.perf_counter() - start
-        if done.seconds - shown >= EVERY:
-            shown = done.seconds
-            say(f"step {done.steps}, {done.seconds:.0f} s, bits a token {', '.join(f'{np.mean(found):.3f}' for found in losses if found)}")
+        done += 1
+        seconds = time.perf_counter() - start
+        if seconds - shown >= EVERY_SECONDS:
+            shown = seconds
+            pace = seconds / (done - first)
+            bits = ", ".join(f"{np.mean(found):.3f}" for found in losses if found)
+            say(f"step {done} of {budget.steps}, {pace:.3f} s each, bits a token {bits}")
             losses = [[] for _ in losses]
-            _save(checkpoint, net, optimizer, done)
-    _save(checkpoint, net, optimizer, done)
+            checkpoint.save(path, done, {"net": net}, {"optimizer": optimizer}, {})
+    checkpoint.save(path, done, {"net": net}, {"optimizer": optimizer}, {})
     net.eval()
     return done
 
 
 def draw(grids: Grids, config: MaskedConfig, stage: int, count: int, areas: Array, rng: np.random.Generator) -> Batch:
-    """Windows of pictures, larger ones more often."""
+    """`count` windows of pictures, larger ones more often (areas: float64, one each); at least one token of each is asked for."""
     side, ends = config.side, np.array((0, *config.steps[stage]))
     whole = np.full((count, len(config.steps), side, side), config.outside, np.int16)
     hidden, chosen = whole.copy(), np.zeros((count, side, side), bool)
@@ -99,17 +102,30 @@ def draw(grids: Grids, config: MaskedConfig, stage: int, count: int, areas: Arra
         item = grids.items[i]
         rows, columns = min(item.shape[1], side), min(item.shape[2], side)
         top, left = rng.integers(item.shape[1] - rows + 1), rng.integers(item.shape[2] - columns + 1)
-        cut = np.s_[:rows, :columns]
-        whole[b][:, :rows, :columns] = item[:, top : top + rows, left : left + columns]
-        order = np.roll(ranks(rows + 4, columns + 4), tuple(rng.integers(4, size=2)), (0, 1))[4 : 4 + rows, 4 : 4 + columns]
-        step = rng.choice(len(sizes), p=sizes / sizes.sum())
-        known = order < ends[step] if rng.random() > AT_RANDOM else rng.random((rows, columns)) < rng.random()
-        later = ~known & (order >= ends[step + 1]) & (rng.random((rows, columns)) > LATER)
-        hidden[b][:stage] = whole[b][:stage]
-        hidden[b][stage:][:, :rows, :columns] = config.unknown
-        hidden[b][stage][cut][known] = whole[b][stage][cut][known]
-        chosen[b][cut] = ~known & ~later
+        cut = np.s_[:, :rows, :columns]
+        whole[b][cut] = item[:, top : top + rows, left : left + columns]
+        known = np.zeros((len(config.steps), rows, columns), bool)
+        later = np.zeros((rows, columns), bool)
+        if rng.random() < AT_RANDOM:
+            known = _received(known.shape, rng)
+        else:
+            order = np.roll(ranks(rows + 4, columns + 4), tuple(rng.integers(4, size=2)), (0, 1))[4 : 4 + rows, 4 : 4 + columns]
+            step = rng.choice(len(sizes), p=sizes / sizes.sum())
+            known[:stage], known[stage] = True, order < ends[step]
+            later = (order >= ends[step + 1]) & (rng.random((rows, columns)) > LATER)
+        if (known[stage] | later).all():
+            row, column = rng.integers(rows), rng.integers(columns)
+            known[stage, row, column] = later[row, column] = False
+        hidden[b][cut] = np.where(known, whole[b][cut], config.unknown)
+        chosen[b, :rows, :columns] = ~known[stage] & ~later
     return Batch(hidden, whole, chosen)
+
+
+def _received(shape: tuple[int, int, int], rng: np.random.Generator) -> Array:
+    """bool (K, rows, columns): what came through of each stage, lost one by one or in runs along a row."""
+    run = int(rng.choice((1, 8)))
+    dice = rng.random((*shape[:2], -(-shape[2] // run))).repeat(run, 2)
+    return np.asarray(dice[..., : shape[2]] < rng.uniform(0.4, 1))
 
 
 def _groups(net: FloatNetwork) -> list[dict[str, object]]:
@@ -118,25 +134,3 @@ def _groups(net: FloatNetwork) -> list[dict[str, object]]:
     held = {id(p) for p in tables}
     layers = [p for p in net.parameters() if id(p) not in held]
     return [{"params": layers, "weight_decay": 0.02, "factor": 1.0}, {"params": tables, "weight_decay": 0.0, "factor": 0.5}]
-
-
-def _share(done: Progressed, budget: Budget) -> float:
-    return done.steps / budget.steps if budget.steps is not None else done.seconds / (budget.seconds or 1.0)
-
-
-def _save(path: Path, net: FloatNetwork, optimizer: torch.optim.Optimizer, done: Progressed) -> None:
-    part = path.with_suffix(".part")
-    torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "steps": done.steps, "seconds": done.seconds}, part)
-    part.replace(path)
-
-
-def _resume(path: Path, net: FloatNetwork, optimizer: torch.optim.Optimizer) -> Progressed:
-    if not path.is_file():
-        return Progressed()
-    try:
-        held = torch.load(path, weights_only=True)
-        net.load_state_dict(held["net"])
-        optimizer.load_state_dict(held["optimizer"])
-        return Progressed(held["steps"], held["seconds"])
-    except (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError) as error:
-        raise ModelError(f"{path}: can't go on from this checkpoint: {error}; remove it to start anew") from error

@@ -7,6 +7,7 @@ imitate them. Logits are linear in the entries' vectors and their products at th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,8 +17,17 @@ from torch.nn import functional as F
 from smalti.codecs.priors import masked_arithmetic as exact
 from smalti.codecs.priors.masked_config import LARGEST_BIAS, PATCH, REACH, MaskedConfig, kind
 from smalti.codecs.priors.masked_network import relative_places
+from smalti.tokenizers.errors import ModelError
 
 Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """tensors: what `MaskedNetwork` takes. clipped: how many numbers did not fit into their integers."""
+
+    tensors: dict[str, Array]
+    clipped: int
 
 
 class FloatNetwork(nn.Module):
@@ -33,21 +43,21 @@ class FloatNetwork(nn.Module):
         self.stage = nn.Parameter(torch.zeros(len(config.steps), config.channels))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         features = torch.stack([_features(v) for v in vectors])
-        self.register_buffer("features", features)
+        self.register_buffer("features", features, persistent=False)  # the codebooks'; no state of training
         self.join = nn.Parameter(0.002 * torch.randn(len(vectors), features.shape[2], config.channels))
         self.own = nn.Parameter(torch.zeros(len(vectors), config.vocab, config.channels))
         self.bias = nn.Parameter(torch.stack([torch.log((c + 1) / (c + 1).sum() * len(c)) for c in counts]).float())
 
-    def forward(self, grids: Tensor, stage: int, chosen: Tensor) -> Tensor:
-        """Logits (M, V) at the chosen positions; arguments as `MaskedNetwork.running_sums`."""
-        return F.linear(_norm(self.hidden(grids, stage)[chosen.flatten(1)]), self.head()[stage], self.bias[stage])
+    def forward(self, grids: Tensor, stage: int, chosen: Tensor, shallow: bool = False) -> Tensor:
+        """Logits (M, V) at the chosen positions, arguments as `MaskedNetwork.running_sums`; shallow: without the blocks."""
+        return F.linear(_norm(self.hidden(grids, stage, shallow)[chosen.flatten(1)]), self.head()[stage], self.bias[stage])
 
-    def hidden(self, grids: Tensor, stage: int) -> Tensor:
-        """(B, N, D)"""
+    def hidden(self, grids: Tensor, stage: int, shallow: bool = False) -> Tensor:
+        """float32 (B, N, D) of int64 grids (B, K, side, side)."""
         entries = torch.stack([F.embedding(grids[:, k], self.entries[k]) for k in range(len(self.config.steps))]).sum(0)
         kernel = self.stem.weight.unflatten(1, (self.config.entry, 2 * REACH + 1, 2 * REACH + 1))
         x = F.conv2d(entries.permute(0, 3, 1, 2), kernel, padding=REACH).flatten(2).transpose(1, 2) + self.stage[stage]
-        for block in self.blocks:
+        for block in [] if shallow else self.blocks:
             x = block(x)
         return x
 
@@ -55,13 +65,14 @@ class FloatNetwork(nn.Module):
         """(K, V, D)"""
         return self.features @ self.join + self.own
 
-    def integers(self) -> dict[str, Array]:
-        """The tensors that `MaskedNetwork` takes."""
+    def integers(self) -> Whole:
+        """The network on integers; raises ModelError where training has left no numbers."""
         tensors = {"entries": self.entries, "stem.weight": self.stem.weight, "stem.bias": self.stage}
         for i, block in enumerate(self.blocks):
             tensors |= {f"block{i}.{name}": value for name, value in block.named_parameters()}
         tensors |= {"head.weight": self.head(), "head.bias": self.bias}
-        return {name: _integers(name, value) for name, value in tensors.items()}
+        found = {name: _integers(name, value) for name, value in tensors.items()}
+        return Whole({name: whole for name, (whole, _) in found.items()}, sum(clipped for _, clipped in found.values()))
 
 
 class Block(nn.Module):
@@ -116,9 +127,12 @@ def _entries(vectors: Tensor, channels: int) -> Tensor:
     return torch.cat((found + 0.05 * torch.randn_like(found), 0.5 * torch.randn(2, channels)))
 
 
-def _integers(name: str, value: Tensor) -> Array:
+def _integers(name: str, value: Tensor) -> tuple[Array, int]:
+    """A tensor in its integers, and how many were too large for them."""
     bits = exact.VALUE_BITS if name == "entries" or name.endswith("places") else exact.WEIGHT_BITS
     bits += exact.VALUE_BITS if name.endswith("bias") else 0
     whole = np.rint(value.detach().cpu().double().numpy() * 2.0**bits)
+    if not np.isfinite(whole).all():
+        raise ModelError(f"{name} has values that are no numbers: training has failed; remove the checkpoint and start anew")
     most = LARGEST_BIAS if name.endswith("bias") else np.iinfo(np.int16).max
-    return np.clip(whole, -most, most).astype(kind(name))
+    return np.clip(whole, -most, most).astype(kind(name)), int((np.abs(whole) > most).sum())

@@ -38,7 +38,7 @@ from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
-STEPS = 4000
+STEPS = 3200
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

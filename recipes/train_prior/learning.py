@@ -25,9 +25,7 @@ Array = np.ndarray
 SEED = 0
 AT_RANDOM = 0.15  # share of windows with random tokens lost
 LATER = 0.3  # share of tokens of later steps that are learnt too
-SHALLOW = (
-    0.2  # share of the steps in which the blocks rest: a step without them takes a third of the time, and they begin as nearly nothing
-)
+SHALLOW = 0.3  # share of the steps in which the blocks rest: such a step takes a third of the time, and blocks begin as nearly nothing
 WARM_UP = 50
 EVERY_SECONDS = 30.0  # between lines of progress and checkpoints
 

@@ -1,6 +1,6 @@
 """What stands in for tokens that were lost on the way: the nearest one of their stage that came through, of lines that of the same step.
 
-`restore.py` has those that a masked prior foretells, which are not better yet.
+`restore.py` has better ones, for models that bring a masked prior.
 """
 
 from __future__ import annotations

@@ -72,31 +72,28 @@ def codec(
     tone_passes: int = tone.PASSES,
     allocate: bool = True,
 ) -> NeuralCodec:
-    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables. tone_passes,
-    allocate: as in `NeuralCodec`.
+    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, or as `prior_named`. tone_passes, allocate:
+    as in `NeuralCodec`.
     """
     info = zoo.find(os.fspath(model))
-    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, not prior, tone_passes, allocate)
+    return NeuralCodec(load_info(info, device), prior_of(info, prior, device), info.name, not prior, tone_passes, allocate)
 
 
-def prior_of(info: ModelInfo, prior: str = "") -> Prior:
-    """A prior by name: "" is the model's own (its stored one, or uniform where it has none), "uniform", "adaptive", or a file."""
+def prior_of(info: ModelInfo, prior: str = "", device: str = "cpu") -> Prior:
+    """A prior by name: "" is the model's own (its default one, or uniform where it has none); or as `prior_named`."""
     from smalti.codecs.priors import stored
     from smalti.codecs.priors.uniform import UniformPrior
 
     if prior:
-        return prior_named(prior)
-    if not info.prior:
-        return UniformPrior()
-    path = info.folder / "prior.safetensors"
-    tables = stored.load(path)
-    if tables.id.hex() != info.prior:
-        raise ModelError(f"{path}: tables {tables.id.hex()}, the model asks for {info.prior}; restore the model folder")
-    return tables
+        return prior_named(prior, info, device)
+    return stored.load_default(info.folder / stored.DEFAULT, info.prior) if info.prior else UniformPrior()
 
 
-def prior_named(name: str) -> Prior:
-    """The prior "uniform", "adaptive" (unprimed), or that of a file; raises UsageError, ModelError."""
+def prior_named(name: str, made_by: ModelInfo | None, device: str = "cpu") -> Prior:
+    """The prior "uniform", "adaptive" (unprimed), "masked" (the one beside the model), or that of a file; raises UsageError, ModelError.
+
+    device: where a masked prior's network runs; its files are the same everywhere.
+    """
     from smalti.codecs.priors import stored
     from smalti.codecs.priors.adaptive import AdaptivePrior
     from smalti.codecs.priors.uniform import UniformPrior
@@ -105,9 +102,27 @@ def prior_named(name: str) -> Prior:
         return UniformPrior()
     if name == "adaptive":
         return AdaptivePrior()
+    if name == "masked":
+        return _masked_prior(made_by, device)
     if not Path(name).is_file():
-        raise UsageError(f"no prior {name!r}; give 'uniform', 'adaptive' or a file of tables, or leave it out for the model's own")
-    return stored.load(name)
+        raise UsageError(
+            f"no prior {name!r}; give 'uniform', 'adaptive', 'masked' or a file of a prior, or leave it out for the model's own"
+        )
+    return stored.load(name, _device(device))
+
+
+def _masked_prior(made_by: ModelInfo | None, device: str) -> Prior:
+    from smalti.codecs.priors import stored
+
+    if made_by is None:
+        raise UsageError("raw tokens, made by no model, have no masked prior beside it; name the file of one")
+    path = made_by.folder / stored.MASKED
+    if not path.is_file():
+        raise UsageError(
+            f"{made_by.name} brings no masked prior; train one: python -m smalti.recipes.train_prior {made_by.name} PICTURES -o FILE, "
+            "and give that file"
+        )
+    return stored.load(path, _device(device))
 
 
 def open(
@@ -118,8 +133,8 @@ def open(
 ) -> Tokens:
     """Tokens from a `.smt` file or its bytes: all that it holds, or its first `stages`.
 
-    model: needed only for a model that `models()` does not list. prior: the file of tables that it was coded with, where these are not
-    the model's own. Raises BitstreamError for damage or what this release cannot honour, ModelError for an unknown model or prior.
+    model: needed only for a model that `models()` does not list. prior: the file of the prior that it was coded with, where the model
+    does not bring it. Raises BitstreamError for damage or what this release cannot honour, ModelError for an unknown model or prior.
     """
     data = _data(source)
 
@@ -163,7 +178,7 @@ def opened(file: File, model: str | os.PathLike[str] | None = None, device: str 
     """The tokenizer and the prior of a parsed file, found by what it says. device: where the tokenizer is loaded to."""
     info = the_stream(file)
     made_by = model_of(info.fingerprint, model) if info.layout is None else None
-    coded_with = prior_for(info, made_by, prior)
+    coded_with = prior_for(info, made_by, prior, device)
     return Opened(file, info, load_info(made_by, device) if made_by is not None else None, coded_with)
 
 
@@ -235,7 +250,7 @@ def transcode(
 ) -> bytes:
     """The same tokens under another prior: the bytes of a `.smt` file of the same form, archives too.
 
-    prior: "" for the model's own, "static" for its static tables, "uniform", "adaptive", or a file. model and source_prior as model and
+    prior: "" for the model's own, "static" for its static tables, or as `prior_named`. model and source_prior as model and
     prior for `open`. Raises as `open` does, UsageError where the model has no such prior.
     """
     found: dict[tuple[bytes, bytes], tuple[ModelInfo | None, Prior, Prior]] = {}
@@ -256,7 +271,7 @@ def _wanted_prior(made_by: ModelInfo | None, name: str) -> Prior:
     from smalti.codecs.priors.static import StaticPrior
 
     if name not in ("", "static"):
-        return prior_named(name)
+        return prior_named(name, made_by)
     if made_by is None:
         raise UsageError("raw tokens, made by no model, have no prior of their own; name 'uniform', 'adaptive' or a file of tables")
     own = prior_of(made_by)
@@ -338,29 +353,35 @@ def load_info(info: ModelInfo, device: str = "auto") -> Tokenizer:
     return _kept[key]
 
 
-def prior_for(info: StreamInfo, made_by: ModelInfo | None, prior: str | os.PathLike[str] = "") -> Prior:
-    """The prior that a stream was coded with: uniform, its model's own, or the given file of tables; ModelError where it is another."""
+def prior_for(info: StreamInfo, made_by: ModelInfo | None, prior: str | os.PathLike[str] = "", device: str = "cpu") -> Prior:
+    """The prior that a stream was coded with, found by its id: uniform, unprimed, the model's own, the masked one beside the model; or
+    that which `prior` names. ModelError where it is another.
+    """
+    from smalti.codecs.priors import stored
     from smalti.codecs.priors.adaptive import UNPRIMED, AdaptivePrior
     from smalti.codecs.priors.uniform import UniformPrior
 
     if name := os.fspath(prior):
-        return _given_prior(info, made_by, name)
+        return _given_prior(info, made_by, name, device)
     if info.prior_id == UNPRIMED:
         return AdaptivePrior()
     if info.prior_id == UniformPrior.id or made_by is None:
         return UniformPrior()
     own = prior_of(made_by)
-    if info.prior_id not in (OWN_PRIOR, own.id):
-        raise ModelError(
-            f"coded with prior {info.prior_id.hex()}, which {made_by.name} does not bring; it was fitted elsewhere: "
-            "name its file of tables as the prior"
-        )
-    return own
+    if info.prior_id in (OWN_PRIOR, own.id):
+        return own
+    if (made_by.folder / stored.MASKED).is_file():
+        masked = _masked_prior(made_by, device)
+        if info.prior_id == masked.id:
+            return masked
+    raise ModelError(
+        f"coded with prior {info.prior_id.hex()}, which {made_by.name} does not bring; it was made elsewhere: name its file as the prior"
+    )
 
 
-def _given_prior(info: StreamInfo, made_by: ModelInfo | None, name: str) -> Prior:
+def _given_prior(info: StreamInfo, made_by: ModelInfo | None, name: str, device: str) -> Prior:
     own = prior_of(made_by).id if made_by is not None and info.prior_id == OWN_PRIOR else info.prior_id
-    given = prior_named(name)
+    given = prior_named(name, made_by, device)
     if given.id != own:
         raise ModelError(f"coded with prior {own.hex()}, but {name} is {given.id.hex()}; leave it out where the model's own will do")
     return given

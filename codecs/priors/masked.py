@@ -23,8 +23,9 @@ from smalti.codecs.coders.intervals import IntervalDecoder, IntervalEncoder
 from smalti.codecs.coders.tables import Model, Table
 from smalti.codecs.media.files import write_atomically
 from smalti.codecs.priors import coding
-from smalti.codecs.priors.masked_config import MaskedConfig, check
-from smalti.codecs.priors.masked_steps import LAST, ranks, windows
+from smalti.codecs.priors.masked_config import LARGEST_BYTES, MaskedConfig, check
+from smalti.codecs.priors.masked_steps import LAST
+from smalti.codecs.priors.masked_view import View
 from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -33,10 +34,11 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 FORMAT = "smalti.masked-prior.1"
-LARGEST_FILE = 1 << 24  # bytes
-MAX_POSITIONS = 1 << 20  # of a stage: a picture of 16384 x 16384 at a stride of 16; more would take hours
-BATCH = 8  # windows at once
-_LEAST_BITS = -math.log2(1 - 1 / 256)  # of any token: what `masked_arithmetic.LEAST_SHARE` leaves to the others, at least
+LARGEST_FILE = LARGEST_BYTES + (1 << 16)  # the header too
+MAX_POSITIONS = 1 << 18  # of a stage: a picture of 8192 x 8192 at a stride of 16 takes a quarter of an hour
+AXES = ("row", "col")
+# of any token: `masked_arithmetic.LEAST_SHARE` leaves 1/256 to the others at least, of which the coder's division takes 1/256
+_LEAST_BITS = -math.log2(1 - 255 / 65536)
 _PIECE = 1 << 16
 
 
@@ -54,9 +56,12 @@ class MaskedPrior:
 
     def __post_init__(self) -> None:
         check(self.config, self.tensors)
+        held = {name: np.array(self.tensors[name], order="C") for name in sorted(self.tensors)}
+        for array in held.values():
+            array.flags.writeable = False  # the id is theirs
+        object.__setattr__(self, "tensors", held)
         sha = hashlib.sha256(self._form().encode())
-        for name in sorted(self.tensors):
-            array = self.tensors[name]
+        for array in held.values():
             sha.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         object.__setattr__(self, "id", sha.digest()[:4])
 
@@ -91,14 +96,16 @@ class MaskedPrior:
             view.know(k, arrays[k], _held(layout.stages[k], masks[k]))
         stages, mask = layout.stages[first:], masks[-1] if masks else None
         start, axes = (first, 0) if mask is not None or not stages else coding.take_header(coder, stages, first)
+        count = 0
         for k, stage in enumerate(stages, first):
             mask = coding.take_mask(coder, stage, mask, axes) if k >= start else None
             held = _held(stage, mask)
-            if held.sum() * _LEAST_BITS > 8 * len(data) + 64:
-                raise BitstreamError(f"{held.sum()} tokens can't come from {len(data)} bytes")
+            count += int(held.sum())
+            if count * _LEAST_BITS > 8 * len(data) + 64:
+                raise BitstreamError(f"{count} tokens can't come from {len(data)} bytes")
             array = np.zeros(stage.shape, np.int32)
             for step in self._steps(k):
-                for look in view.looks(k, step, held):
+                for look in view.looks(step, held):
                     array[look.rows, look.columns] = coder.intervals.take(self._network.running_sums(look.grids, k, look.chosen))
                 view.know(k, array, held & view.within(step))
             arrays.append(array)
@@ -106,15 +113,26 @@ class MaskedPrior:
         coder.intervals.finish()
         return Tokens(layout, tuple(arrays), tuple(masks))
 
-    def foretell(self, view: View, stage: int, where: Array) -> Foretold:
-        """The likeliest entries of a stage at the positions `where`, bool (rows, columns), given all that the view knows."""
-        found = [Foretold(*(np.zeros(0, np.int64),) * 4)]
-        for look in view.looks(stage, (0, LAST), where):
+    def check(self, layout: Layout, known: int = 0) -> None:
+        """Raises ModelError for stages that this prior is not for, UsageError for more than it takes."""
+        coding.check_known(layout, known)
+        config, shape = self.config, layout.stages[0].shape
+        for stage in layout.stages:
+            axes = tuple(name for name, _ in stage.axes)
+            if axes != AXES or stage.shape != shape or stage.vocab != config.vocab or len(layout.stages) > len(config.steps):
+                raise ModelError(
+                    f"this prior ({self.id.hex()}) is for up to {len(config.steps)} stages of {config.vocab} entries on one grid of rows "
+                    f"and columns; found stage {stage.name} {stage.axes} of {stage.vocab}; use the model's own prior, or train one"
+                )
+        rows, columns = (max(size, config.side) for size in shape)  # windows are whole: a grid of no rows and many columns has many
+        if rows * columns > MAX_POSITIONS:
+            raise UsageError(f"this prior takes at most {MAX_POSITIONS} positions, found {rows} x {columns}; choose another prior")
+
+    def foretell(self, view: View, stage: int, where: Array) -> Iterator[Foretold]:
+        """What is likely in a stage at the positions `where`, bool (rows, columns), given all that the view knows; some at a time."""
+        for look in view.looks((0, LAST), where):
             frequencies = np.diff(self._network.running_sums(look.grids, stage, look.chosen), axis=1)
-            found.append(Foretold(look.rows, look.columns, frequencies.argmax(1), frequencies.max(1)))
-        return Foretold(
-            *(np.concatenate([getattr(part, name) for part in found]) for name in ("rows", "columns", "entries", "frequencies"))
-        )
+            yield Foretold(look.rows, look.columns, frequencies / frequencies.sum(1, keepdims=True))
 
     def save(self, path: str | Path) -> None:
         """Write config and tensors as safetensors, all or nothing; UsageError where the place cannot be written."""
@@ -129,11 +147,11 @@ class MaskedPrior:
 
         try:
             if Path(path).stat().st_size > LARGEST_FILE:
-                raise ModelError(f"{path}: a masked prior's file has at most {LARGEST_FILE} bytes")
+                raise ModelError(f"a masked prior's file has at most {LARGEST_FILE} bytes")
             with safe_open(path, framework="numpy") as file:
                 described = file.metadata() or {}
                 if described.get("format") != FORMAT:
-                    raise ModelError(f"{path}: no masked prior: format {described.get('format')!r}")
+                    raise ModelError(f"no masked prior: format {described.get('format')!r}")
                 config = _config(described.get("config", ""))
                 return MaskedPrior(config, {name: file.get_tensor(name) for name in list(file.keys())}, device)
         except (OSError, SafetensorError) as error:
@@ -171,84 +189,20 @@ class MaskedPrior:
                 held = mask
             there = _held(stages[k], mask)
             for step in self._steps(k):
-                for look in view.looks(k, step, there):
+                for look in view.looks(step, there):
                     sums = self._network.running_sums(look.grids, k, look.chosen)
                     coder.put_rows(array[look.rows, look.columns], sums)
                 view.know(k, array, there & view.within(step))
             yield k
 
-    def check(self, layout: Layout, known: int = 0) -> None:
-        """Raises ModelError for stages that this prior is not for, UsageError for more than it takes."""
-        coding.check_known(layout, known)
-        config, shape = self.config, layout.stages[0].shape
-        for stage in layout.stages:
-            if len(shape) != 2 or stage.shape != shape or stage.vocab != config.vocab or len(layout.stages) > len(config.steps):
-                raise ModelError(
-                    f"this prior ({self.id.hex()}) is for up to {len(config.steps)} stages of {config.vocab} entries on one grid of rows "
-                    f"and columns; found stage {stage.name} {stage.shape} of {stage.vocab}; use the model's own prior, or train one"
-                )
-        if layout.stages[0].count > MAX_POSITIONS:
-            raise UsageError(f"this prior takes at most {MAX_POSITIONS} positions, found {layout.stages[0].count}; choose another prior")
-
 
 @dataclass(frozen=True, eq=False)
 class Foretold:
-    """Positions, each one's likeliest entry and how likely it is, in 2^-24: int64 (M,)."""
+    """Positions and what is likely there: rows, columns int64 (M,); shares float64 (M, V), which sum to 1."""
 
     rows: Array
     columns: Array
-    entries: Array
-    frequencies: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """Some windows, and which of their positions are asked for: grids (B, K, side, side), chosen (B, side, side); rows, columns (M,): where
-    the chosen ones lie in the whole grid."""
-
-    grids: Array
-    chosen: Array
-    rows: Array
-    columns: Array
-
-
-class View:
-    """All stages' tokens as far as they are known, window by window."""
-
-    def __init__(self, config: MaskedConfig, shape: tuple[int, ...]) -> None:
-        rows, columns = shape
-        self.config, self.shape = config, (rows, columns)
-        self.entries = np.full((len(config.steps), max(rows, config.side), max(columns, config.side)), config.outside, np.int16)
-        self.entries[:, :rows, :columns] = config.unknown
-        self.ranks = ranks(rows, columns)
-        self.windows = windows(rows, columns, config.side, config.margin)
-
-    def know(self, stage: int, array: Array, where: Array) -> None:
-        """The stage's tokens are known where `where` is True."""
-        self.entries[stage, : self.shape[0], : self.shape[1]][where] = array[where]
-
-    def within(self, step: tuple[int, int]) -> Array:
-        """The positions of a step: its ranks are half-open."""
-        return (step[0] <= self.ranks) & (self.ranks < step[1])
-
-    def looks(self, stage: int, step: tuple[int, int], held: Array) -> Iterator[Look]:
-        """Windows that show every position of the step that the stage holds, once."""
-        side = self.config.side
-        asked = np.zeros(self.entries.shape[1:], bool)
-        asked[: self.shape[0], : self.shape[1]] = held & self.within(step)
-        for start in range(0, len(self.windows), BATCH):
-            grids, chosen, places = [], [], []
-            for w in self.windows[start : start + BATCH]:
-                mine = np.zeros((side, side), bool)
-                inner = np.s_[w.rows[0] - w.row : w.rows[1] - w.row, w.columns[0] - w.column : w.columns[1] - w.column]
-                mine[inner] = asked[w.rows[0] : w.rows[1], w.columns[0] : w.columns[1]]
-                if mine.any():
-                    grids.append(self.entries[:, w.row : w.row + side, w.column : w.column + side])
-                    chosen.append(mine)
-                    places.append(np.argwhere(mine) + np.array((w.row, w.column)))
-            if grids:
-                rows, columns = np.concatenate(places).T
-                yield Look(np.stack(grids), np.stack(chosen), rows, columns)
+    shares: Array
 
 
 class _Meter:
@@ -299,7 +253,7 @@ def _held(stage: Stage, mask: Array | None) -> Array:
 def _config(text: str) -> MaskedConfig:
     try:
         values: dict[str, Any] = json.loads(text)
-        values["steps"] = tuple(tuple(int(end) for end in steps) for steps in values["steps"])
+        values["steps"] = tuple(tuple(steps) for steps in values["steps"])
         return MaskedConfig(**values)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ModelError(f"no config of a masked prior: {error}") from error

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from smalti.codecs.coders.range_coder import LARGEST_TOTAL
-from smalti.codecs.priors.masked_config import LARGEST_BIAS, LARGEST_FAN
+from smalti.codecs.priors.masked_config import LARGEST_BIAS, LARGEST_CHANNELS, LARGEST_FAN
 
 Array = np.ndarray
 WEIGHT_BITS, VALUE_BITS = 12, 10
@@ -24,6 +24,8 @@ STEPS = 2048  # entries of each table, 128 to a unit
 LEAST_SHARE = 128  # a 1/128 of all frequencies is spread evenly: no token is free, none costs more than log2(128 K) bits
 # |weight| <= 2^15, |activation| <= 2^20, at most 2^12 of them, and a bias: below 2^48
 assert LARGEST_FAN * (1 << 15) * REACH + LARGEST_BIAS < 1 << 52
+# queries and keys within REACH, at most 512 channels, and a bias of 2^15 in 2^-10
+assert LARGEST_CHANNELS * REACH * REACH + (1 << 15 + VALUE_BITS) < 1 << 52
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,10 @@ REACH = 2  # of the first layer: 5 x 5 entries
 PATCH = (2 * REACH + 1) ** 2
 MOST_STAGES = 8
 LARGEST_FAN = 4096  # products that a layer adds up
+LARGEST_CHANNELS = 512
 LARGEST_BIAS = 1 << 30
+LARGEST_BYTES = 1 << 24  # of all tensors
+MOST_AT_ONCE = 1 << 22  # numbers in one of the largest intermediate results
 
 
 @dataclass(frozen=True)
@@ -39,22 +43,46 @@ class MaskedConfig:
             ("side", 4, 32),
             ("margin", 0, 4),
             ("entry", 1, 128),
-            ("channels", 1, 512),
+            ("channels", 1, LARGEST_CHANNELS),
             ("heads", 1, 16),
             ("blocks", 0, 8),
             ("wide", 1, 2048),
         )
         for name, least, most in bounds:
             value = getattr(self, name)
-            if not isinstance(value, int) or not least <= value <= most:
+            if type(value) is not int or not least <= value <= most:
                 raise ModelError(f"a masked prior's {name} lies in {least}..{most}, found {value!r}")
         if self.channels % self.heads or self.side <= 2 * self.margin:
             raise ModelError("a masked prior's channels are whole heads, and its windows wider than two margins")
         if not 1 <= len(self.steps) <= MOST_STAGES:
             raise ModelError(f"a masked prior has 1..{MOST_STAGES} stages, found {len(self.steps)}")
         for steps in self.steps:
-            if not steps or list(steps) != sorted(set(steps)) or steps[0] < 1 or steps[-1] != LAST:
+            if (
+                not steps
+                or any(type(end) is not int for end in steps)
+                or list(steps) != sorted(set(steps))
+                or steps[0] < 1
+                or steps[-1] != LAST
+            ):
                 raise ModelError(f"a stage's steps ascend from at least 1 to {LAST}, found {steps}")
+
+        if max(PATCH * self.entry, self.channels, self.wide, self.side**2) > LARGEST_FAN:
+            raise ModelError(f"a masked prior's layers add up at most {LARGEST_FAN} products")
+        if self._attention * max(self.blocks, 1) > MOST_AT_ONCE:
+            raise ModelError(f"a masked prior has at most {MOST_AT_ONCE} pairs of positions in all heads of all blocks")
+        size = sum(math.prod(shape) * kind(name).itemsize for name, shape in self.shapes().items())
+        if size > LARGEST_BYTES:
+            raise ModelError(f"a masked prior's tensors have at most {LARGEST_BYTES} bytes, these have {size}")
+
+    @property
+    def _attention(self) -> int:
+        """Pairs of positions in all heads of a block."""
+        return self.heads * self.side**4
+
+    @property
+    def windows_at_once(self) -> int:
+        """As many as 32 MiB hold of what is largest of a window; at most 8."""
+        return max(1, min(8, MOST_AT_ONCE // max(self._attention, self.side**2 * max(self.vocab, self.wide, PATCH * self.entry))))
 
     @property
     def unknown(self) -> int:
@@ -102,5 +130,3 @@ def check(config: MaskedConfig, tensors: Mapping[str, Array]) -> None:
             raise ModelError(f"a masked prior's {name} is {kind(name)} {shape}, found {array.dtype} {array.shape}")
         if name.endswith("bias") and int(np.abs(array.astype(np.int64)).max()) > LARGEST_BIAS:
             raise ModelError(f"a masked prior's biases lie within {LARGEST_BIAS}, found others in {name}")
-    if max(PATCH * config.entry, config.channels, config.wide, config.side**2) > LARGEST_FAN:
-        raise ModelError(f"a masked prior's layers add up at most {LARGEST_FAN} products")

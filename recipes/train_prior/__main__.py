@@ -26,8 +26,9 @@ import torch
 
 from smalti.codecs.media.files import check_place, list_images
 from smalti.codecs.priors.adaptive import AdaptivePrior
-from smalti.codecs.priors.masked import MaskedPrior, View
+from smalti.codecs.priors.masked import MaskedPrior
 from smalti.codecs.priors.masked_config import MaskedConfig
+from smalti.codecs.priors.masked_view import View
 from smalti.codecs.priors.static import StaticPrior
 from smalti.recipes.prime_prior import Progress, Row, entropy_bits, judge, tables_of, tokenize, trees
 from smalti.recipes.train_prior import data
@@ -38,7 +39,7 @@ from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
-STEPS = 3200
+STEPS = 10000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +75,7 @@ def float_price(net: FloatNetwork, tokens: Tokens) -> list[float]:
     for k, array in enumerate(tokens.arrays):
         ends, total = net.config.steps[k], 0.0
         for step in zip((0, *ends[:-1]), ends, strict=True):
-            for look in view.looks(k, step, everywhere):
+            for look in view.looks(step, everywhere):
                 with torch.inference_mode():
                     logits = net(torch.from_numpy(look.grids.astype(np.int64)).to(device), k, torch.from_numpy(look.chosen).to(device))
                 wanted = torch.from_numpy(array[look.rows, look.columns].astype(np.int64)).to(device)

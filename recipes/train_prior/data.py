@@ -1,4 +1,4 @@
-"""Tokens of the training pictures, made once: each picture as it is, and enlarged and mirrored."""
+"""Tokens of the training pictures, made once: each picture as it is and enlarged, both of them mirrored too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from smalti.tokenizers.errors import ModelError, UsageError
 from smalti.tokenizers.signals import Image
 
 Array = np.ndarray
-VARIANTS = ((1.0, False), (1.6, True))  # scale, mirrored; enlarged, since judged photos are larger than training ones
+VARIANTS = (
+    (1.0, False),
+    (1.6, True),
+    (1.0, True),
+    (1.6, False),
+)  # scale, mirrored; enlarged, since judged photos are larger than training ones
 BATCH = 32  # pictures that are tokenized at once, and whose tokens make one file of the cache
 
 

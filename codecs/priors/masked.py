@@ -124,9 +124,13 @@ class MaskedPrior:
                     f"this prior ({self.id.hex()}) is for up to {len(config.steps)} stages of {config.vocab} entries on one grid of rows "
                     f"and columns; found stage {stage.name} {stage.axes} of {stage.vocab}; use the model's own prior, or train one"
                 )
-        rows, columns = (max(size, config.side) for size in shape)  # windows are whole: a grid of no rows and many columns has many
-        if rows * columns > MAX_POSITIONS:
-            raise UsageError(f"this prior takes at most {MAX_POSITIONS} positions, found {rows} x {columns}; choose another prior")
+        if not self.takes(layout):
+            raise UsageError(f"this prior takes at most {MAX_POSITIONS} positions, found {shape[0]} x {shape[1]}; choose another prior")
+
+    def takes(self, layout: Layout) -> bool:
+        """Whether a layout's grid, rows and columns, is small enough."""
+        rows, columns = (max(size, self.config.side) for size in layout.stages[0].shape)  # windows are whole, however thin the grid
+        return rows * columns <= MAX_POSITIONS
 
     def foretell(self, view: View, stage: int, where: Array) -> Iterator[Foretold]:
         """What is likely in a stage at the positions `where`, bool (rows, columns), given all that the view knows; some at a time."""

@@ -39,7 +39,7 @@ from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
-STEPS = 3600
+STEPS = 1800
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -25,8 +25,10 @@ Array = np.ndarray
 SEED = 0
 AT_RANDOM = 0.15  # share of windows with random tokens lost
 LATER = 0.3  # share of tokens of later steps that are learnt too
-SHALLOW = 0.3  # share of the steps in which the blocks rest: such a step takes a third of the time, and blocks begin as nearly nothing
+SHALLOW = 1080  # steps in which the blocks rest, at most two thirds of all: they take half of the time, and blocks begin as nearly nothing
 WARM_UP = 50
+HORIZON = 3600  # steps over which the rate falls by a cosine, or all where there are more; shorter runs are their beginning
+FALL = 0.25  # share of the steps at the end over which it falls to nothing besides
 EVERY_SECONDS = 30.0  # between lines of progress and checkpoints
 
 
@@ -59,11 +61,10 @@ def train(net: FloatNetwork, grids: Grids, budget: Budget, path: Path, say: Call
     first, start = done, time.perf_counter()
     shown = 0.0
     losses: list[list[float]] = [[] for _ in net.config.steps]
-    deep = round(SHALLOW * budget.steps)
+    deep = min(SHALLOW, 2 * budget.steps // 3)
     while done < budget.steps:
-        warm = min(1.0, (done - deep * (done >= deep) + 1) / WARM_UP)
         for group in optimizer.param_groups:
-            group["lr"] = budget.rate * group["factor"] * warm * (0.5 + 0.5 * math.cos(math.pi * done / budget.steps))
+            group["lr"] = group["factor"] * _rate(budget, done, deep)
         rng = np.random.default_rng((SEED, done))
         stage = int(rng.integers(len(net.config.steps)))
         batch = draw(grids, net.config, stage, budget.batch, areas, rng)
@@ -88,6 +89,13 @@ def train(net: FloatNetwork, grids: Grids, budget: Budget, path: Path, say: Call
     checkpoint.save(path, done, {"net": net}, {"optimizer": optimizer}, {})
     net.eval()
     return done
+
+
+def _rate(budget: Budget, done: int, deep: int) -> float:
+    """Of learning: it grows at the start and where the blocks begin, and falls."""
+    grown = min(1.0, (done - deep * (done >= deep) + 1) / WARM_UP)
+    fallen = 0.5 + 0.5 * math.cos(math.pi * done / max(HORIZON, budget.steps))
+    return budget.rate * grown * fallen * min(1.0, (1 - done / budget.steps) / FALL)
 
 
 def draw(grids: Grids, config: MaskedConfig, stage: int, count: int, areas: Array, rng: np.random.Generator) -> Batch:

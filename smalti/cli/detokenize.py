@@ -49,7 +49,8 @@ def command(
     model: give --model.
 
     --conceal goes on where chunks of a file are damaged or missing: what the model's masked prior expects, or the nearest tokens that are
-    left where it brings none, takes the place of lost ones; stages of which too little is left, or nothing of a step, are dropped. The short form of a file (most pictures) stands or falls as a whole.
+    left where it brings none, takes the place of lost ones; stages of which too little is left, or nothing of a step, are dropped. The
+    short form of a file (most pictures) stands or falls as a whole.
 
     Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
     """

@@ -1,6 +1,6 @@
 """What stands in for tokens that were lost on the way: the nearest one of their stage that came through, of lines that of the same step.
 
-This is the whole of what a model that restores tokens (Extreme VQGAN's way, arXiv 2307.08265) has to replace.
+`restore.py` has better ones, for models that bring a masked prior.
 """
 
 from __future__ import annotations

@@ -13,5 +13,5 @@ from smalti.tokenizers.contracts import Prior
 def codec(name: str, device: str = "cpu", tone_passes: int = tone.PASSES) -> NeuralCodec:
     """By name, name@number or folder; its files name the model's own prior. tone_passes: as in `NeuralCodec`. Raises ModelError."""
     info = zoo.find(name)
-    prior: Prior = stored.load(info.folder / "prior.safetensors") if info.prior else UniformPrior()
+    prior: Prior = stored.load_default(info.folder / stored.DEFAULT, info.prior) if info.prior else UniformPrior()
     return NeuralCodec(zoo.load_model(info, device), prior, info.name, True, tone_passes)

@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,8 @@ def trees(quantizer: Any, stages: Sequence[Stage]) -> list[np.ndarray]:
 
     So too where a table is too large for a tree.
     """
-    tables = list(books(quantizer))
-    if len(tables) == 1:
-        tables *= len(stages)
-    if len(tables) != len(stages):
+    tables = tables_of(quantizer, len(stages))
+    if not tables:
         return [np.zeros(0, np.int32) for _ in stages]
     fits = [table.size == stage.vocab <= adaptive_tree.LARGEST for table, stage in zip(tables, stages, strict=True)]
     return [
@@ -75,16 +73,29 @@ def trees(quantizer: Any, stages: Sequence[Stage]) -> list[np.ndarray]:
     ]
 
 
-def tokenize(tokenizer: Any, files: Sequence[Path], mirrored: bool) -> list[Tokens]:
-    """Tokens of each picture, and of its mirror image after it."""
-    tokens: list[Tokens] = []
-    progress = Progress("tokenized", len(files))
-    for done, path in enumerate(files, 1):
+def tables_of(quantizer: Any, stages: int) -> list[Any]:
+    """The codebook of each stage; none where there is neither one a stage nor one for all."""
+    tables = list(books(quantizer))
+    tables = tables * stages if len(tables) == 1 else tables
+    return tables if len(tables) == stages else []
+
+
+def readable(files: Sequence[Path]) -> Iterator[tuple[int, Image]]:
+    """(number from 1 on, picture) of each file that can be read; the others are named on standard error."""
+    for number, path in enumerate(files, 1):
         try:
             picture = read_image(path)
         except SignalError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
+        yield number, picture
+
+
+def tokenize(tokenizer: Any, files: Sequence[Path], mirrored: bool) -> list[Tokens]:
+    """Tokens of each picture, and of its mirror image after it."""
+    tokens: list[Tokens] = []
+    progress = Progress("tokenized", len(files))
+    for done, picture in readable(files):
         both = [picture, Image(np.ascontiguousarray(picture.pixels[:, ::-1]))] if mirrored else [picture]
         tokens += tokenizer.encode(both)
         progress(done)

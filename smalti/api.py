@@ -24,6 +24,7 @@ from smalti.codecs.bitstream.salvage import Salvage, salvage
 from smalti.codecs.conceal import conceal
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
+from smalti.priors import brings_masked, prior_for, prior_named, prior_of, wanted_prior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.excerpt import Stretch, excerpt
 from smalti.tokenizers.audio.sounds import size_of
@@ -74,42 +75,11 @@ def codec(
     tone_passes: int = tone.PASSES,
     allocate: bool = True,
 ) -> NeuralCodec:
-    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, "uniform", or a file of static tables. tone_passes,
-    allocate: as in `NeuralCodec`.
+    """Tokenizer and prior of a model as a codec. prior: "" for the model's own, or as `prior_named`. tone_passes, allocate:
+    as in `NeuralCodec`.
     """
     info = zoo.find(os.fspath(model))
-    return NeuralCodec(load_info(info, device), prior_of(info, prior), info.name, not prior, tone_passes, allocate)
-
-
-def prior_of(info: ModelInfo, prior: str = "") -> Prior:
-    """A prior by name: "" is the model's own (its stored one, or uniform where it has none), "uniform", "adaptive", or a file."""
-    from smalti.codecs.priors import stored
-    from smalti.codecs.priors.uniform import UniformPrior
-
-    if prior:
-        return prior_named(prior)
-    if not info.prior:
-        return UniformPrior()
-    path = info.folder / "prior.safetensors"
-    tables = stored.load(path)
-    if tables.id.hex() != info.prior:
-        raise ModelError(f"{path}: tables {tables.id.hex()}, the model asks for {info.prior}; restore the model folder")
-    return tables
-
-
-def prior_named(name: str) -> Prior:
-    """The prior "uniform", "adaptive" (unprimed), or that of a file; raises UsageError, ModelError."""
-    from smalti.codecs.priors import stored
-    from smalti.codecs.priors.adaptive import AdaptivePrior
-    from smalti.codecs.priors.uniform import UniformPrior
-
-    if name == "uniform":
-        return UniformPrior()
-    if name == "adaptive":
-        return AdaptivePrior()
-    if not Path(name).is_file():
-        raise UsageError(f"no prior {name!r}; give 'uniform', 'adaptive' or a file of tables, or leave it out for the model's own")
-    return stored.load(name)
+    return NeuralCodec(load_info(info, device), prior_of(info, prior, _device(device)), info.name, not prior, tone_passes, allocate)
 
 
 def open(
@@ -120,8 +90,8 @@ def open(
 ) -> Tokens:
     """Tokens from a `.smt` file or its bytes: all that it holds, or its first `stages`.
 
-    model: needed only for a model that `models()` does not list. prior: the file of tables that it was coded with, where these are not
-    the model's own. Raises BitstreamError for damage or what this release cannot honour, ModelError for an unknown model or prior.
+    model: needed only for a model that `models()` does not list. prior: the file of the prior that it was coded with, where the model
+    does not bring it. Raises BitstreamError for damage or what this release cannot honour, ModelError for an unknown model or prior.
     """
     data = _data(source)
 
@@ -135,12 +105,16 @@ def open(
 
 @dataclass(frozen=True)
 class Opened:
-    """A parsed file of one stream with what its tokens need. tokenizer: None for raw tokens, which carry their layout."""
+    """A parsed file of one stream with what its tokens need. made_by, tokenizer: None for raw tokens, which carry their layout. device:
+    of networks.
+    """
 
     file: File
     info: StreamInfo
+    made_by: ModelInfo | None
     tokenizer: Tokenizer | None
     prior: Prior
+    device: str
 
     def tokens(self, stages: int | None = None) -> Tokens:
         """All tokens that the file holds, or those of its first `stages`."""
@@ -164,10 +138,25 @@ class Opened:
         return Stretch(Tokens(own, region.arrays), found.samples)
 
     def concealed(self, stages: int | None = None) -> Salvage:
-        """What is left of a damaged file's tokens, or of those of its first `stages`, with neighbours in the place of what was lost."""
+        """What is left of a damaged file's tokens, or of those of its first `stages`; in the place of what was lost stands what the masked
+        prior beside the model expects, or neighbours where there is none.
+        """
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
         found = salvage(self.file, layout, self.prior, stages=stages)
-        return replace(found, tokens=conceal(found.tokens, found.received))
+        return replace(found, tokens=self._filled(found))
+
+    def _filled(self, found: Salvage) -> Tokens:
+        from smalti.codecs.priors.masked import MaskedPrior
+        from smalti.codecs.restore import restore, vectors_of
+
+        prior, tokenizer = self.prior, self.tokenizer
+        if self.made_by is not None and brings_masked(self.made_by) and not all(there.all() for there in found.received):
+            prior = prior_named("masked", self.made_by, self.device)
+        if tokenizer is None or not isinstance(prior, MaskedPrior) or not prior.takes(found.tokens.layout):
+            return conceal(found.tokens, found.received)
+        quantizer = tokenizer.net.quantizer  # type: ignore[attr-defined]  # of whatever tokenizer a masked prior fits
+        vectors = vectors_of(quantizer, prior.config.vocab, len(found.tokens.arrays))
+        return restore(prior, found.tokens, found.received, vectors)
 
     def decoder(self) -> Tokenizer:
         """Whoever turns the tokens into a signal; raises BitstreamError for side fields that must be applied and are not."""
@@ -181,8 +170,9 @@ def opened(file: File, model: str | os.PathLike[str] | None = None, device: str 
     """The tokenizer and the prior of a parsed file, found by what it says. device: where the tokenizer is loaded to."""
     info = the_stream(file)
     made_by = model_of(info.fingerprint, model) if info.layout is None else None
-    coded_with = prior_for(info, made_by, prior)
-    return Opened(file, info, load_info(made_by, device) if made_by is not None else None, coded_with)
+    device = _device(device)
+    coded_with = prior_for(info, made_by, prior, device)
+    return Opened(file, info, made_by, load_info(made_by, device) if made_by is not None else None, coded_with, device)
 
 
 def save(
@@ -271,7 +261,7 @@ def transcode(
 ) -> bytes:
     """The same tokens under another prior: the bytes of a `.smt` file of the same form, archives too.
 
-    prior: "" for the model's own, "static" for its static tables, "uniform", "adaptive", or a file. model and source_prior as model and
+    prior: "" for the model's own, "static" for its static tables, or as `prior_named`. model and source_prior as model and
     prior for `open`. Raises as `open` does, UsageError where the model has no such prior.
     """
     found: dict[tuple[bytes, bytes], tuple[ModelInfo | None, Prior, Prior]] = {}
@@ -280,25 +270,12 @@ def transcode(
         key = (info.fingerprint if info.layout is None else b"", info.prior_id)
         if key not in found:
             made_by = model_of(info.fingerprint, model) if info.layout is None else None
-            found[key] = made_by, prior_for(info, made_by, source_prior), _wanted_prior(made_by, os.fspath(prior))
+            found[key] = made_by, prior_for(info, made_by, source_prior), wanted_prior(made_by, os.fspath(prior))
         made_by, old, new = found[key]
         layout = load_info(made_by, "cpu").layout(info.signal) if made_by is not None else None
         return Change(layout, old, new, new.id if prior else OWN_PRIOR)
 
     return with_name(source, lambda: recoded(_data(source), choose))
-
-
-def _wanted_prior(made_by: ModelInfo | None, name: str) -> Prior:
-    from smalti.codecs.priors.static import StaticPrior
-
-    if name not in ("", "static"):
-        return prior_named(name)
-    if made_by is None:
-        raise UsageError("raw tokens, made by no model, have no prior of their own; name 'uniform', 'adaptive' or a file of tables")
-    own = prior_of(made_by)
-    if name and not isinstance(own, StaticPrior):
-        raise UsageError(f"{made_by.name} brings no static tables; name a file of them, or 'uniform' or 'adaptive'")
-    return own
 
 
 def the_stream(file: File) -> StreamInfo:
@@ -372,34 +349,6 @@ def load_info(info: ModelInfo, device: str = "auto") -> Tokenizer:
             del _kept[next(iter(_kept))]
         _kept[key] = zoo.load_model(info, device)
     return _kept[key]
-
-
-def prior_for(info: StreamInfo, made_by: ModelInfo | None, prior: str | os.PathLike[str] = "") -> Prior:
-    """The prior that a stream was coded with: uniform, its model's own, or the given file of tables; ModelError where it is another."""
-    from smalti.codecs.priors.adaptive import UNPRIMED, AdaptivePrior
-    from smalti.codecs.priors.uniform import UniformPrior
-
-    if name := os.fspath(prior):
-        return _given_prior(info, made_by, name)
-    if info.prior_id == UNPRIMED:
-        return AdaptivePrior()
-    if info.prior_id == UniformPrior.id or made_by is None:
-        return UniformPrior()
-    own = prior_of(made_by)
-    if info.prior_id not in (OWN_PRIOR, own.id):
-        raise ModelError(
-            f"coded with prior {info.prior_id.hex()}, which {made_by.name} does not bring; it was fitted elsewhere: "
-            "name its file of tables as the prior"
-        )
-    return own
-
-
-def _given_prior(info: StreamInfo, made_by: ModelInfo | None, name: str) -> Prior:
-    own = prior_of(made_by).id if made_by is not None and info.prior_id == OWN_PRIOR else info.prior_id
-    given = prior_named(name)
-    if given.id != own:
-        raise ModelError(f"coded with prior {own.hex()}, but {name} is {given.id.hex()}; leave it out where the model's own will do")
-    return given
 
 
 def _codec_of(tokenizer: Tokenizer) -> NeuralCodec:

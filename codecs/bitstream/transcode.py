@@ -1,5 +1,5 @@
 """Another prior for the same tokens: each segment is decoded and coded again where it stands. Tokens, hashes, side fields, notes and
-whatever else a file says stay; no network runs."""
+whatever else a file says stay; the tokenizer's network does not run."""
 
 from __future__ import annotations
 

@@ -4,4 +4,5 @@ PRIORS: dict[str, str] = {
     "uniform": "smalti.codecs.priors.uniform:UniformPrior",
     "static": "smalti.codecs.priors.static:StaticPrior",
     "adaptive": "smalti.codecs.priors.adaptive:AdaptivePrior",
+    "masked": "smalti.codecs.priors.masked:MaskedPrior",
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,20 @@ MAX_REGIONS = 1 << 24
 MAX_FREE = 1 << 25  # tokens that cost nothing (absent, or of a codebook with one entry): a few bytes must not ask for gigabytes
 _ANY = table(np.array([65280, 256]))  # are there masks at all
 _LEVELS = 64  # a mask's density: level / 63, of which 0 is "none" and 63 "all", without flags
+
+
+class Puts(Protocol):
+    """Where symbols under tables go."""
+
+    def put(self, symbols: Array, model: Model) -> None:
+        """Append symbols (N,)."""
+
+
+class Takes(Protocol):
+    """Where symbols under tables come from."""
+
+    def take(self, count: int, model: Model) -> Array:
+        """The next symbols (count,)."""
 
 
 def encode(tokens: Tokens, known: int, models: Sequence[Model]) -> bytes:
@@ -53,10 +68,10 @@ def decode(data: bytes, layout: Layout, known: Tokens | None, models: Sequence[M
     stages = layout.stages[first:]
     coder = Decoder(data, _size(layout, first))
     held = masks[-1] if masks else None
-    start, axes = (first, 0) if held is not None else _take_header(coder, stages, first)
+    start, axes = (first, 0) if held is not None else take_header(coder, stages, first)
     absent = 0
     for k, stage in enumerate(stages, first):
-        mask = _take_mask(coder, stage, held, axes) if k >= start else None
+        mask = take_mask(coder, stage, held, axes) if k >= start else None
         held = mask
         if mask is None:
             arrays.append(coder.take(stage.count, models[k]).reshape(stage.shape))
@@ -80,10 +95,10 @@ def _put(coder: Encoder, tokens: Tokens, known: int, models: Sequence[Model]) ->
     held = masks[known - 1] if known else None
     bits, before = [], 0.0
     if held is None and known < len(stages):
-        _put_header(coder, stages[known:], masks[known:])
+        put_header(coder, stages[known:], masks[known:])
     for array, mask, model in zip(tokens.arrays[known:], masks[known:], models[known:], strict=True):
         if mask is not None:
-            _put_mask(coder, mask, held)
+            put_mask(coder, mask, held)
             held = mask
         coder.put((array if mask is None else array[..., mask]).ravel(), model)
         bits.append(coder.bits - before)
@@ -91,7 +106,8 @@ def _put(coder: Encoder, tokens: Tokens, known: int, models: Sequence[Model]) ->
     return bits
 
 
-def _put_header(coder: Encoder, stages: Sequence[Stage], masks: Sequence[Array | None]) -> None:
+def put_header(coder: Puts, stages: Sequence[Stage], masks: Sequence[Array | None]) -> None:
+    """Whether there are masks, from which of these stages on, and over how many axes."""
     first = next((i for i, mask in enumerate(masks) if mask is not None), None)
     coder.put(np.array([first is not None], np.int64), _ANY)
     if first is None:
@@ -104,7 +120,7 @@ def _put_header(coder: Encoder, stages: Sequence[Stage], masks: Sequence[Array |
     coder.put(np.array([mask.ndim]), uniform(len(stages[first].axes) + 1))
 
 
-def _take_header(coder: Decoder, stages: Sequence[Stage], first: int) -> tuple[int, int]:
+def take_header(coder: Takes, stages: Sequence[Stage], first: int) -> tuple[int, int]:
     """The first stage that has a mask, and over how many trailing axes; a stage after the last one where none has."""
     if not stages or not coder.take(1, _ANY)[0]:
         return first + len(stages), 0
@@ -112,7 +128,8 @@ def _take_header(coder: Decoder, stages: Sequence[Stage], first: int) -> tuple[i
     return first + start, int(coder.take(1, uniform(len(stages[start].axes) + 1))[0])
 
 
-def _put_mask(coder: Encoder, mask: Array, held: Array | None) -> None:
+def put_mask(coder: Puts, mask: Array, held: Array | None) -> None:
+    """A stage's mask; `held` is the one of the stage before."""
     flags = mask.ravel() if held is None else mask[held]
     there = int(flags.sum())
     level = 0 if there == 0 else _LEVELS - 1 if there == flags.size else min(max(63 * there // flags.size, 1), 62)
@@ -121,7 +138,8 @@ def _put_mask(coder: Encoder, mask: Array, held: Array | None) -> None:
         coder.put(flags.astype(np.int64), _density(level))
 
 
-def _take_mask(coder: Decoder, stage: Stage, held: Array | None, axes: int) -> Array:
+def take_mask(coder: Takes, stage: Stage, held: Array | None, axes: int) -> Array:
+    """What `put_mask` put, over the `axes` last axes where it is the first one; raises BitstreamError."""
     shape = held.shape if held is not None else stage.shape[len(stage.shape) - axes :]
     if shape != stage.shape[len(stage.shape) - len(shape) :] or math.prod(shape) > MAX_REGIONS:
         raise BitstreamError(f"a mask over regions {shape} does not fit stage {stage.name} of shape {stage.shape}")

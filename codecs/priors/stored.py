@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smalti.codecs.priors import adaptive
+from smalti.codecs.priors import adaptive, masked
 from smalti.codecs.priors.adaptive import AdaptivePrior
+from smalti.codecs.priors.masked import MaskedPrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.tokenizers.errors import ModelError
 
+DEFAULT, MASKED = "prior.safetensors", "masked.safetensors"  # in a model's folder
 
-def load(path: str | Path) -> StaticPrior | AdaptivePrior:
-    """The prior that a safetensors file holds; raises ModelError."""
+
+def load_default(path: str | Path, id: str) -> StaticPrior | AdaptivePrior:
+    """A model's default prior, whose id in hex the model names; raises ModelError.
+
+    None that runs a network: it would take seconds of each file without having been asked for.
+    """
+    found = load(path)
+    if isinstance(found, MaskedPrior):
+        raise ModelError(f"{path}: a masked prior, which is no model's default; let it lie beside the model as {MASKED}")
+    if found.id.hex() != id:
+        raise ModelError(f"{path}: tables {found.id.hex()}, the model asks for {id}; restore the model folder")
+    return found
+
+
+def load(path: str | Path, device: str = "cpu") -> StaticPrior | AdaptivePrior | MaskedPrior:
+    """The prior that a safetensors file holds; raises ModelError. device: where a masked one's network runs."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -19,4 +35,6 @@ def load(path: str | Path) -> StaticPrior | AdaptivePrior:
             form = (file.metadata() or {}).get("format")
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: can't be read as a prior: {error}") from error
+    if form == masked.FORMAT:
+        return MaskedPrior.load(path, device)
     return AdaptivePrior.load(path) if form == adaptive.FORMAT else StaticPrior.load(path)

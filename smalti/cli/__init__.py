@@ -17,7 +17,7 @@ COMMANDS = {
     "models": "List the models that can be used by name, or show one's card.",
     "tokenize": "Turn pictures and sounds into token files.",
     "detokenize": "Turn token files back into pictures and sounds.",
-    "cut": "Make a token file shorter, without running a network.",
+    "cut": "Make a token file shorter, without decoding the picture.",
     "transcode": "Code a token file's tokens under another prior.",
     "info": "Show what token files hold and where their bytes go.",
     "verify": "Check whether token files are whole.",

@@ -28,7 +28,7 @@ def command(
     file: str, limit_bytes: int | None, stages: int | None, out: str | None, model: str | None, prior: str,
     force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Make a shorter file of FILE's first stages, without running a network.
+    """Make a shorter file of FILE's first stages, without running the tokenizer's network.
 
     Give --stages K, or --bytes N for as many stages as fit into N bytes. FILE may be - for standard input. The short form of a file (most
     pictures) is coded again, so its model must be there; the chunked form needs no model.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def command(files: tuple[str, ...], entropy: bool, model: str | None, prior: str, as_json: bool) -> int:
     """Show what FILEs (.smt, or - for standard input) hold: picture size, model, stages, what the source lost, where the bytes go.
 
-    No network runs; a model is needed for --entropy alone, as are --model and --prior. Exit code 1: a file is damaged in part, or one of
-    several could not be read.
+    The tokenizer's network does not run; a model is needed for --entropy alone, as are --model and --prior. Exit code 1: a file is damaged
+    in part, or one of several could not be read.
     """
     if (model or prior) and not entropy:
         raise click.UsageError("--model and --prior are for --entropy, which decodes tokens", click.get_current_context())

@@ -29,11 +29,13 @@ prior = click.option(
     "--prior",
     default="",
     metavar="PRIOR",
-    help="Probabilities to code with: 'uniform', 'adaptive' or a file of tables.  [default: the model's own]",
+    help="Probabilities to code with: 'uniform', 'adaptive', 'masked' (smallest; some models; seconds a picture) or a prior's file.  "
+    "[default: the model's own]",
 )
 file_prior = click.option(
-    "--prior", default="", metavar="FILE", help="Tables that the file was coded with, as given to tokenize.  [default: as the file says]"
-)
+    "--prior", default="", metavar="PRIOR",
+    help="What the file was coded with, as given to tokenize; for a file of a prior of one's own.  [default: as the file says]",
+)  # fmt: skip
 stages = click.option("--stages", type=click.IntRange(1), metavar="K", help="Keep the first K stages.")
 tone_passes = click.option(
     "--tone-passes", type=click.IntRange(0, 16), default=2, metavar="N", show_default=True,

@@ -14,9 +14,9 @@ from smalti.cli import options
         "--prior",
         default="",
         metavar="PRIOR",
-        help="Probabilities to code with: 'uniform', 'static', 'adaptive' or a file of tables.  [default: the model's own]",
+        help="Probabilities to code with: 'uniform', 'static', 'adaptive', 'masked' or a prior's file.  [default: the model's own]",
     ),
-    click.option("--source-prior", default="", metavar="FILE", help="Tables that FILE was coded with.  [default: as the file says]"),
+    click.option("--source-prior", default="", metavar="FILE", help="What FILE was coded with.  [default: as the file says]"),
     click.option("-o", "--out", metavar="OUT", help="Result file, folder (ends in / or exists) or -.  [default: FILE.transcoded.smt]"),
     options.file_model,
     options.force,
@@ -26,10 +26,11 @@ from smalti.cli import options
 def command(
     file: str, prior: str, source_prior: str, out: str | None, model: str | None, force: bool, as_json: bool, quiet: bool
 ) -> int:  # fmt: skip
-    """Code FILE's tokens under another prior, without running a network: same picture, other size.
+    """Code FILE's tokens under another prior, without running the tokenizer's network: same picture, other size.
 
     FILE is a .smt file of any form, archives too, or - for standard input. Tokens, side fields and what the file says of its source stay.
-    'static' asks for the model's own static tables. Whoever reads the result needs a file of tables again, where one was given.
+    'static' asks for the model's own static tables, 'masked' for the masked prior beside the model, whose own small network takes seconds a
+    picture. Whoever reads the result needs the prior's file again, where one was given.
     """
     from pathlib import Path
 

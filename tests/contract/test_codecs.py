@@ -15,6 +15,8 @@ import torch
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors import PRIORS
 from smalti.codecs.priors.adaptive import AdaptivePrior
+from smalti.codecs.priors.masked import MaskedPrior
+from smalti.codecs.priors.masked_config import MaskedConfig, kind
 from smalti.codecs.priors.static import StaticPrior
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.codecs.registry import CODECS, resolve
@@ -32,7 +34,15 @@ INSTANCES: dict[str, Callable[[Sequence[Tokens]], Prior]] = {
     "uniform": lambda tokens: UniformPrior(),
     "static": StaticPrior.fit,
     "adaptive": lambda tokens: AdaptivePrior(),
+    "masked": lambda tokens: small_masked(tokens[0].layout.stages[0].vocab, len(tokens[0].layout.stages)),
 }
+
+
+def small_masked(vocab: int, stages: int) -> MaskedPrior:
+    """A network of random weights."""
+    config = MaskedConfig(vocab, ((4, 16), *((16,),) * (stages - 1)), side=8, margin=1, entry=4, channels=8, heads=2, blocks=1, wide=8)
+    rng = np.random.default_rng(0)
+    return MaskedPrior(config, {name: rng.integers(-2000, 2000, shape).astype(kind(name)) for name, shape in config.shapes().items()})
 
 
 def test_every_registered_prior_is_tried() -> None:

@@ -13,6 +13,8 @@ import numpy as np
 
 from smalti.codecs.bitstream import Entry, Field, Item, StreamInfo, write_archive, write_chunked, write_solo
 from smalti.codecs.priors.adaptive import AdaptivePrior
+from smalti.codecs.priors.masked import MaskedPrior
+from smalti.codecs.priors.masked_config import MaskedConfig, kind
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -47,6 +49,16 @@ def _counting(stage: Stage, k: int) -> np.ndarray:
     return ((np.arange(stage.count, dtype=np.int64) * 7919 + 31 * k) % stage.vocab).astype(np.int32).reshape(stage.shape)
 
 
+def masked() -> MaskedPrior:
+    """A small network whose weights are arithmetic too; windows are smaller than the picture."""
+    config = MaskedConfig(1000, ((2, 8, 16), (8, 16), (16,)), side=4, margin=1, entry=2, channels=4, heads=2, blocks=1, wide=6)
+    tensors = {}
+    for i, (name, shape) in enumerate(config.shapes().items()):
+        values = (np.arange(np.prod(shape), dtype=np.int64) * 7919 + 613 * i) % 12001 - 6000
+        tensors[name] = (values << (8 if name.endswith("bias") else 0)).astype(kind(name)).reshape(shape)
+    return MaskedPrior(config, tensors)
+
+
 def files() -> dict[str, bytes]:
     """Name -> bytes as this release writes them."""
     prior, picture, sound = UniformPrior(), still(), timed()
@@ -63,6 +75,7 @@ def files() -> dict[str, bytes]:
         "archive.smt": write_archive(items),
         "solo.smt": write_solo(picture, prior, image),
         "adaptive.smt": write_solo(picture, AdaptivePrior(), replace(image, prior_id=AdaptivePrior().id)),
+        "masked.smt": write_solo(picture, masked(), replace(image, prior_id=masked().id)),
         "chunked.smt": write_chunked([Entry(picture, prior, image), Entry(sound, prior, audio)]),
     }
 
@@ -70,5 +83,5 @@ def files() -> dict[str, bytes]:
 if __name__ == "__main__":
     for name, data in files().items():
         (HERE / name).write_bytes(data)
-    digests = {"still": still().digest(), "timed": timed().digest(), "many": many().digest()}
+    digests = {"still": still().digest(), "timed": timed().digest(), "many": many().digest(), "masked prior": masked().id.hex()}
     (HERE / "digests.json").write_text(json.dumps(digests, indent=1) + "\n")

@@ -24,20 +24,32 @@ def _regenerate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["solo.smt", "adaptive.smt", "chunked.smt", "archive.smt"])
+@pytest.mark.parametrize("name", ["solo.smt", "adaptive.smt", "masked.smt", "chunked.smt", "archive.smt"])
 def test_written_again_byte_for_byte(name: str) -> None:
     assert _regenerate().files()[name] == (HERE / name).read_bytes()
 
 
 @pytest.mark.parametrize(
     ("name", "stream", "kind"),
-    [("solo.smt", 0, "still"), ("adaptive.smt", 0, "still"), ("chunked.smt", 0, "still"), ("chunked.smt", 1, "timed")],
+    [
+        ("solo.smt", 0, "still"),
+        ("adaptive.smt", 0, "still"),
+        ("masked.smt", 0, "still"),
+        ("chunked.smt", 0, "still"),
+        ("chunked.smt", 1, "timed"),
+    ],
 )
 def test_decodes_to_the_known_tokens(name: str, stream: int, kind: str) -> None:
     data = (HERE / name).read_bytes()
-    layout = getattr(_regenerate(), kind)().layout
+    made = _regenerate()
+    layout = getattr(made, kind)().layout
+    prior = {"adaptive.smt": AdaptivePrior(), "masked.smt": made.masked()}.get(name, UniformPrior())
     assert inspect(data).status == "whole"
-    assert parse(data).tokens(layout, AdaptivePrior() if name == "adaptive.smt" else UniformPrior(), stream).digest() == DIGESTS[kind]
+    assert parse(data).tokens(layout, prior, stream).digest() == DIGESTS[kind]
+
+
+def test_the_masked_prior_has_its_name() -> None:
+    assert _regenerate().masked().id.hex() == DIGESTS["masked prior"]
 
 
 def test_items_of_an_archive_decode_to_the_known_tokens() -> None:

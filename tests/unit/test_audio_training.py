@@ -202,7 +202,7 @@ def test_a_release_is_a_whole_model(sounds: Path, tmp_path: Path) -> None:
     assert "8000 Hz, 200 frames per second" in info.summary
     assert "| tiny, 2 stages |" in info.card
     assert "| mel |" in info.card
-    assert "5 ms in a stream" in info.card
+    assert "8 ms in a stream" in info.card
     assert "No discriminators" in info.card
     assert "on training sounds: level 0:" in info.card
     assert "Opus voip, 6 kbps asked" in info.card

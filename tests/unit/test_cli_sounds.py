@@ -138,8 +138,8 @@ def test_info_tells_the_delay(cli: Any, sound_model: Path, sound: Path, tmp_path
     (tmp_path / "tiny" / "1").symlink_to(sound_model)
     monkeypatch.setenv("SMALTI_MODELS", str(tmp_path))
     (about,) = cli("info", sound.with_suffix(".smt"), "--json").json
-    assert about["streams"][0]["delay_seconds"] == 0.01
-    assert "  delay        10 ms in a stream, 1 frame" in cli("info", sound.with_suffix(".smt")).out
+    assert about["streams"][0]["delay_seconds"] == 0.0115
+    assert "  delay        11.5 ms in a stream, 2 frames" in cli("info", sound.with_suffix(".smt")).out
 
 
 def test_sounds_of_more_than_a_minute_are_chunked(sound_model: Path) -> None:

@@ -169,7 +169,7 @@ def test_the_command(cli: Any, samples: Any, tmp_path: Path) -> None:
     assert cli("transcode", samples.solo, "--prior", tables, "-o", out, "--force", "-q").code == 0
     assert smalti.open(out, prior=tables) == smalti.open(samples.solo)
     assert cli("transcode", out, "--source-prior", tables, "-o", "-").stdout == samples.solo.read_bytes()
-    assert "name its file of tables" in cli("transcode", out, "-o", "-").refusal()
+    assert "name its file as the prior" in cli("transcode", out, "-o", "-").refusal()
 
 
 def test_what_the_command_refuses(cli: Any, samples: Any, tmp_path: Path) -> None:

@@ -103,12 +103,6 @@ def resample_into(found: Array, samples: Array, rate: int, new_rate: int) -> Non
     found[:, place:] = found[:, place - 1 : place] if place else samples[:, :1]
 
 
-def fitted(samples: Array, length: int) -> Array:
-    """(channels, length): cut, or the last sample repeated."""
-    missing = length - samples.shape[1]
-    return samples[:, :length] if missing <= 0 else np.pad(samples, ((0, 0), (0, missing)), mode="edge")
-
-
 def to_network(audio: Audio, rate: int, hop: int) -> Array:
     """float32 (channels, T) at the network's rate, mid and side, T in whole frames."""
     return waves_of([audio], rate, hop)

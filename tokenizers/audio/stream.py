@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from smalti.tokenizers.audio.sounds import SoundSize, fitted, left_right, mid_side
+from smalti.tokenizers.audio.sounds import SoundSize, left_right, mid_side
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.nets.causal import Memory
 from smalti.tokenizers.nets.precision import full_precision
@@ -43,8 +43,10 @@ class EncoderStream:
         The stream starts anew.
         """
         count, hop, ahead = self._rest.shape[1], self._tokenizer.config.hop, self._tokenizer.net.ahead
-        filled = np.pad(fitted(self._rest, hop), ((0, 0), (0, ahead)), mode="edge") if count else None
-        tokens = self._encoded(filled, count) if filled is not None else None
+        tokens = None
+        if count:
+            followed = np.pad(self._rest, ((0, 0), (0, -count % hop + ahead)), mode="edge")
+            tokens = self._encoded(followed, count)
         self._rest, self._memory = self._rest[:, :0], Memory()
         return tokens
 

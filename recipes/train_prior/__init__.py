@@ -1,0 +1,1 @@
+"""Train the masked prior of a picture model: `python -m smalti.recipes.train_prior`."""

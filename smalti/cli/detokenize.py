@@ -49,13 +49,9 @@ class Seconds(click.ParamType):
     ),
     click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
-<<<<<<< HEAD
     click.option("--start", type=Seconds(), metavar="S", help="Decode a sound from this time on: seconds, as in 90 or 2.5s."),
     click.option("--end", type=Seconds(), metavar="S", help="Decode a sound up to this time."),
-    click.option("--conceal", is_flag=True, help="Decode what is left of a damaged .smt file; neighbours stand in for the rest."),
-=======
     click.option("--conceal", is_flag=True, help="Decode what is left of a damaged .smt file; what is likely stands in for the rest."),
->>>>>>> main
     options.device,
     options.threads,
     options.force,
@@ -71,16 +67,11 @@ def command(
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
 
-<<<<<<< HEAD
     --start and --end decode a stretch of a sound: of long files, which are written in chunks, nothing else.
 
-    --conceal goes on where chunks of a file are damaged or missing: the nearest tokens that are left take the place of lost ones, stages
-    of which too little is left, or nothing of a step, are dropped. The short form of a file (most pictures) stands or falls as a whole.
-=======
     --conceal goes on where chunks of a file are damaged or missing: what the model's masked prior expects, or the nearest tokens that are
     left where it brings none, takes the place of lost ones; stages of which too little is left, or nothing of a step, are dropped. The
     short form of a file (most pictures) stands or falls as a whole.
->>>>>>> main
 
     Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
     """

@@ -1,12 +1,14 @@
-"""The network of `audio-residual`: causal strided convolutions around wide blocks at frame rate, and a residual quantizer.
+"""The network of `audio-residual`: a spectrum, causal layers around wide blocks at frame rate, a residual quantizer, a spectrum again.
 
-The strides are those of SoundStream (arXiv 2107.03312) with the Snake of DAC (arXiv 2306.06546). Deviations:
+The shape is SoundStream's (arXiv 2107.03312), with the Snake of DAC (arXiv 2306.06546) and the head of Vocos (arXiv 2306.00814). Deviations:
 
-- The first stride works on the waveform itself, and few channels follow it: layers at full rate took three quarters of the time. Wide
-  causal ConvNeXt blocks hold most of the weights, where there are 50 to 75 frames a second and they cost little. EnCodec's channels take
-  a third of real time on one core, and can't be trained there.
-- Latents are whitened, and levels share one space of `dim` numbers, on spheres that shrink where the codebook is cosine. DAC has a
-  projection per level in place of it.
+- No layer works on samples: the first stride is that of a short-time spectrum, heard as log magnitudes and phases, drawn as both. It is
+  twice as fast as strided convolutions, and after 60 steps it stood where they did after 500. What is heard reaches three of its hops
+  ahead, so that no window is drawn before what lies in it is known.
+- Latents start as principal components of the frames' log magnitudes, larger ones larger (see `fit_start`), beside which the encoder
+  starts at 0. Whitened latents, as pictures have them, drifted in batches of a few sounds: their mean moves faster than an average
+  follows it, and all of them came to lie on one entry.
+- Levels share one space of `dim` numbers; DAC has a projection per level in place of it. What each entry is, averages learn.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ FLATNESS = 0.5  # power of their variances that principal components are given: 
 
 @dataclass(frozen=True)
 class AudioResidualConfig:
-    """rate: samples per second that the network works at. strides: from the waveform down; their product is the samples of a frame.
+    """rate: samples per second that the network works at. strides: from the waveform down, that of the spectrum first; their product is the
+    samples of a frame.
 
     widths: channels behind each stride. encoder_blocks, decoder_blocks: wide blocks at frame rate.
     """
@@ -51,8 +54,8 @@ class AudioResidualConfig:
     kind: ClassVar[str] = "audio-residual"
     quantizer: ResidualConfig
     rate: int = 16000
-    strides: tuple[int, ...] = (8, 5, 8)
-    widths: tuple[int, ...] = (48, 96, 256)
+    strides: tuple[int, ...] = (80, 4)
+    widths: tuple[int, ...] = (160, 256)
     encoder_blocks: int = 2
     decoder_blocks: int = 5
 

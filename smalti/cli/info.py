@@ -156,7 +156,7 @@ def _show(item: dict[str, Any]) -> None:
         if len(stream["stage_bytes"]) > 1:
             click.echo(f"  by stage     {', '.join(map(str, stream['stage_bytes']))} bytes")
         for row in stream.get("entropy", ()):
-            gap = f", {100 * row['gap']:+.1f} %" if row["gap"] is not None else ""
+            gap = f": {abs(100 * row['gap']):.1f} % {'above' if row['gap'] > 0 else 'below'}" if row["gap"] is not None else ""
             bits = f"{row['payload_bits']:.0f} bits of payload, {row['order0_bits']:.0f} at order-0 entropy{gap}"
             click.echo(f"  stage {row['stage']:<6} {row['tokens']} tokens, {bits}")
         if stream["notes"]:

@@ -44,9 +44,10 @@ def command(
     data = read(file)
     made = api.with_name(name_of(file), lambda: api.transcode(data, prior, model, source_prior))
     write(job.target, made)
-    result = {"source": job.source, "target": job.target, "bytes": len(made), "source_bytes": len(data)}
+    result = {"source": job.source, "target": job.target, "bytes": len(made), "source_bytes": len(data), "changed": made != data}
     if as_json:
         options.print_json(result)
     elif not quiet:
-        options.say_done(job.target, f"{len(made)} bytes ({name_of(file)} has {len(data)} bytes)")
+        same = "" if made != data else "; nothing changed, it was coded so before"
+        options.say_done(job.target, f"{len(made)} bytes ({name_of(file)} has {len(data)} bytes{same})")
     return 0

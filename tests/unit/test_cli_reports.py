@@ -42,7 +42,7 @@ def test_info_sets_bits_beside_the_entropy(cli: Any, samples: Any) -> None:
             counts = np.unique(array, return_counts=True)[1]
             assert row["order0_bits"] == pytest.approx(float((counts * np.log2(array.size / counts)).sum()))
             assert row["gap"] == pytest.approx(row["payload_bits"] / row["order0_bits"] - 1)
-    assert "at order-0 entropy, " in cli("info", samples.solo, "--entropy").out
+    assert "at order-0 entropy: " in cli("info", samples.solo, "--entropy").out
     assert "not installed" in cli("info", samples.foreign, "--entropy").refusal()
     assert "--entropy" in cli("info", samples.solo, "--prior", "uniform").refusal()
 

@@ -164,6 +164,9 @@ def test_the_command(cli: Any, samples: Any, tmp_path: Path) -> None:
         assert smalti.open(out) == smalti.open(source)
         back = cli("transcode", out, "-o", "-")
         assert back.stdout == source.read_bytes()
+        again = cli("transcode", out, "--prior", "uniform", "-o", tmp_path / "again.smt", "--force")
+        assert "nothing changed" in again.out
+        assert (tmp_path / "again.smt").read_bytes() == out.read_bytes()
     tables = tmp_path / "tables.safetensors"
     StaticPrior.fit([smalti.open(samples.solo)]).save(tables)
     assert cli("transcode", samples.solo, "--prior", tables, "-o", out, "--force", "-q").code == 0

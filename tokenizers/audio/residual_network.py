@@ -1,6 +1,7 @@
 """The network of `audio-residual`: a spectrum, causal layers around wide blocks at frame rate, a residual quantizer, a spectrum again.
 
-The shape is SoundStream's (arXiv 2107.03312), with the Snake of DAC (arXiv 2306.06546) and the head of Vocos (arXiv 2306.00814). Deviations:
+The shape is that of SoundStream (arXiv 2107.03312), with the Snake of DAC (arXiv 2306.06546) and the head of Vocos (arXiv 2306.00814).
+Deviations:
 
 - No layer works on samples: the first stride is that of a short-time spectrum, heard as log magnitudes and phases, drawn as both. It is
   twice as fast as strided convolutions, and after 60 steps it stood where they did after 500. What is heard reaches three of its hops

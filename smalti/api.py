@@ -135,6 +135,7 @@ class Opened:
         wanted = stages or max((cut for cut in layout.cuts if cut <= self.file.stages()), default=layout.cuts[0])
         region = self.file.region(layout, self.prior, found.frames.start, found.frames.stop, stages=wanted)
         own = tokenizer.layout(found.size.signal).prefix(len(region.arrays))
+        region.check_unmasked(tokenizer.name)
         return Stretch(Tokens(own, region.arrays), found.samples)
 
     def concealed(self, stages: int | None = None) -> Salvage:

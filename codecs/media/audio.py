@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from smalti.codecs.media import soundtrack
-from smalti.codecs.media.files import AUDIO_SUFFIXES, open_file, read_source, reason, write_atomically
+from smalti.codecs.media.files import AUDIO_SUFFIXES, MAX_FILE_BYTES, open_file, read_source, reason, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import MAX_ALL_SAMPLES, MAX_CHANNELS, MAX_SAMPLES, Audio
 
@@ -41,7 +41,7 @@ def read_audio(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
             if file.seekable() and file.read(1):
                 file.seek(0)
                 return _read(file, name)
-            source = file.read()  # a pipe, or nothing
+            source = file.read(MAX_FILE_BYTES + 1)  # a pipe, or nothing
     data, name = read_source(source, name, "sound")
     return _read(io.BytesIO(data), name)
 
@@ -64,7 +64,9 @@ def looks_like_sound(source: str | os.PathLike[str] | bytes) -> bool:
 
 
 def _start_of(path: str | os.PathLike[str]) -> bytes:
-    """The first bytes of a file; none where it can't be read, which is said by whoever reads it."""
+    """The first bytes of a file; none where it can't be read, which is said by whoever reads it, and of a pipe, which gives them once."""
+    if not os.path.isfile(path):
+        return b""
     try:
         with open(path, "rb") as file:
             return file.read(12)

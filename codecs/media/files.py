@@ -22,7 +22,10 @@ Content = bytes | Callable[[BinaryIO], object]
 def read_bytes(path: str | os.PathLike[str], limit: int = MAX_FILE_BYTES) -> bytes:
     """The whole file, of at most `limit` bytes; SignalError where it is missing, a folder, too long or cannot be read."""
     with open_file(path) as file:
-        data = file.read(limit + 1)
+        try:
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise _unreadable(path, error) from None
     if len(data) > limit:
         raise SignalError(f"{path}: more than {limit} bytes, expected {limit} at most; make it smaller or split it")
     return data
@@ -33,14 +36,19 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file open for reading, for `with`; SignalError where it is missing, a folder, or cannot be read."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            yield file
+        file = path.open("rb")
     except FileNotFoundError:
         raise SignalError(f"{path}: no such file; check the name and the folder ({Path.cwd()})") from None
     except IsADirectoryError:
         raise SignalError(f"{path}: a folder, expected a file; name one of the files in it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise SignalError(f"{path}: cannot be read ({reason(error)}), expected a readable file; check its permissions") from None
+        raise _unreadable(path, error) from None
+    with file:
+        yield file
+
+
+def _unreadable(path: str | os.PathLike[str], error: Exception) -> SignalError:
+    return SignalError(f"{path}: cannot be read ({reason(error)}), expected a readable file; check its permissions")
 
 
 def read_source(source: str | os.PathLike[str] | bytes | BinaryIO, name: str, kind: str) -> tuple[bytes, str]:

@@ -20,7 +20,7 @@ from smalti.recipes.training.config import TrainingConfig
 from smalti.recipes.training.sound_holdout import SCORED_SECONDS, at_rate, middle
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Target, Tokenizer
-from smalti.tokenizers.errors import ModelError, SignalError
+from smalti.tokenizers.errors import SignalError, SmaltiError
 from smalti.tokenizers.signals import Audio
 from smalti.tokenizers.tokens import Tokens
 from smalti.tokenizers.zoo import ModelInfo
@@ -57,14 +57,14 @@ def evaluate(codec: NeuralCodec, files: Sequence[Path], rate: int) -> list[Row]:
     cuts = codec.tokenizer.layout(SIZE).cuts
     settings = [Setting(f"{codec.name}, {cut} stage{'s' if cut > 1 else ''}", codec, Target(stages=cut)) for cut in cuts]
     for text in RIVALS:
-        with contextlib.suppress(ModelError):  # its package or its networks are not here
-            settings.append(_tried(rival(text), sounds[0]))
+        with contextlib.suppress(SmaltiError):  # its package or its networks are not here, or it takes no such sound
+            settings.append(_tried(rival(text), max(sounds, key=lambda sound: len(sound.audio.samples))))
     judges, _ = judges_of()
     return measure(sounds, settings, tuple(judges))
 
 
 def _tried(setting: Setting, sound: Sound) -> Setting:
-    """Itself; ModelError where it needs what is not installed."""
+    """Itself; SmaltiError where it needs what is not installed, or takes no sound of so many channels."""
     setting.codec.compress(sound.audio, setting.target)
     return setting
 

@@ -70,6 +70,7 @@ def command(
         for group in _groups(jobs, batch, sound, codec):
             results += _written_together(group, codec, target, form, alone=len(jobs) == 1)
             bar.update(len(group))
+            group.clear()  # or the next are read while these are held
     _report(results, as_json, quiet)
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
@@ -85,6 +86,7 @@ def _groups(jobs: list[Job], batch: int, sound: bool, codec: NeuralCodec) -> Ite
         signal = options.attempt(len(jobs) == 1, _signal, job, sound, codec)
         group.append((job, signal))
         held += signal.samples.size if signal is not None and not hasattr(signal, "pixels") else 0
+        signal = None
         if len(group) == batch or held >= GROUP_SAMPLES:
             yield group
             group, held = [], 0

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from smalti.tokenizers.audio import sounds
+from smalti.tokenizers.audio.delay import delay_of
 from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.codebooks import VQConfig
@@ -276,3 +277,18 @@ def test_impossible_networks_are_refused(changes: dict[str, object]) -> None:
     arguments = {"quantizer": CONFIG.quantizer, "strides": (4, 5), "widths": (8, 16)} | changes
     with pytest.raises(UsageError):
         AudioResidualConfig(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("changes", [{"rate": 0}, {"strides": "x"}, {"strides": []}, {"rate": None}])
+@pytest.mark.parametrize("kind", ["audio-residual", "audio-single"])
+def test_configs_of_strangers_have_no_delay(kind: str, changes: dict[str, object]) -> None:
+    assert delay_of(kind, {"rate": 16000, "strides": [4, 5]} | changes) is None
+    assert delay_of("audio-residual", {"rate": 16000, "strides": [4, 5]}) is not None
+
+
+def test_silence_has_components_too() -> None:
+    net = AudioResidualNet(CONFIG)
+    net.fit_start(torch.zeros(2, 1, 400))
+    assert torch.isfinite(net.components).all()
+    with pytest.raises(UsageError, match="a codebook of 64"):
+        AudioResidualNet(replace(CONFIG, quantizer=ResidualConfig(VQConfig(8, 64)), strides=(4, 2)))

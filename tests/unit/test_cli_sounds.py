@@ -15,6 +15,7 @@ from smalti.codecs.media.audio import read_audio, write_audio
 from smalti.codecs.neural import NeuralCodec, info_of
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers import zoo
+from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Audio
 
 
@@ -156,6 +157,9 @@ def test_a_stretch_is_that_of_the_whole(cli: Any, sound_model: Path, sound: Path
     assert parse(data).form == "chunked"
     whole = smalti.decompress(data, str(sound_model), device="cpu")
     assert isinstance(whole, Audio)
+    for odd in (float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="finite"):
+            smalti.decompress(data, str(sound_model), device="cpu", start=odd)
     for start, end in ((None, 0.5), (0.0123, 1.0), (31.337, 33.1), (60.0, None), (61.9, 99.0), (None, None)):
         part = smalti.decompress(data, str(sound_model), device="cpu", start=start, end=end)
         first, last = round((start or 0) * 44100), whole.samples.shape[1] if end is None else round(end * 44100)

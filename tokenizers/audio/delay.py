@@ -33,7 +33,16 @@ class Delay:
 
 
 def delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:
-    """Of a tokenizer of that kind with that config, as model folders hold it; None for kinds that know no time."""
+    """Of a tokenizer of that kind with that config, as model folders hold it; None for kinds that know no time, and for configs that are
+    none: whoever loads the model says what is wrong with them.
+    """
+    try:
+        return _delay_of(kind, config)
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError):
+        return None
+
+
+def _delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:
     if kind == "audio-residual":
         hop, ahead = math.prod(config["strides"]), (OVERLAP - 1) * config["strides"][0]
         return Delay((hop + ahead) / config["rate"], -(-(hop + ahead) // hop), True)

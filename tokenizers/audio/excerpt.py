@@ -13,7 +13,7 @@ from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Audio
 from smalti.tokenizers.tokens import Tokens
 
-FILTER_FRAMES = 4  # that the resampler sees to each side, with room to spare
+FILTER_SAMPLES = 256  # of the lower rate that the resampler sees to each side, with room to spare
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Stretch:
 
 def excerpt(whole: SoundSize, rate: int, hop: int, margins: Margins, start: float | None, end: float | None) -> Excerpt:
     """The stretch from `start` to `end` seconds (None: the ends) of a sound at a network's rate and hop; UsageError where it is empty."""
+    if not (math.isfinite(start or 0.0) and math.isfinite(end or 0.0)):
+        raise UsageError(f"times of a sound are finite numbers of seconds, found {start} and {end}")
     first = round((start or 0.0) * whole.rate)
     last = whole.samples if end is None else min(whole.samples, round(end * whole.rate))
     if not 0 <= first < last:
@@ -54,7 +56,8 @@ def excerpt(whole: SoundSize, rate: int, hop: int, margins: Margins, start: floa
         raise UsageError(f"nothing lies from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'} of a sound of {length}")
     total = -(-resampled_length(whole.samples, whole.rate, rate) // hop)
     step = rate // math.gcd(hop * whole.rate, rate)  # frames that begin on a whole sample of the original
-    before, behind = (count + FILTER_FRAMES for count in (margins.before, margins.behind))
+    seen = math.ceil(FILTER_SAMPLES * rate / (min(rate, whole.rate) * hop))
+    before, behind = (count + seen for count in (margins.before, margins.behind))
     begin = max(0, first * rate // (whole.rate * hop) - before) // step * step
     stop = -(-(last * rate) // (whole.rate * hop)) + behind
     stop = min(total, -(-stop // step) * step)

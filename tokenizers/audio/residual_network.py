@@ -86,6 +86,10 @@ class AudioResidualNet(nn.Module):
         self.quantizer = quantizers.build(config.quantizer)
         self.spectrum = AheadSpectrum(config.strides[0])
         loudness = self.spectrum.bins * config.hop // config.strides[0]
+        if self.quantizer.dim > loudness:
+            raise UsageError(
+                f"latents have at most the {loudness} numbers that a frame's spectra hold, found a codebook of {self.quantizer.dim}"
+            )
         self.register_buffer("centre", torch.zeros(loudness))
         self.register_buffer("components", torch.randn(self.quantizer.dim, loudness) / math.sqrt(loudness))
         self.encoder = _encoder(config, self.quantizer.dim, 3 * self.spectrum.bins)
@@ -94,7 +98,8 @@ class AudioResidualNet(nn.Module):
     def encode(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
         """(B, 1, T + ahead) -> latents (B, D, T / hop)."""
         spectra = self.spectrum(wave)
-        plain = F.linear(self._loudness(spectra) - self.centre, self.components).transpose(1, 2)
+        with torch.autocast(wave.device.type, enabled=False):  # in bfloat16 latents would be others than those that are coded
+            plain = F.linear(self._loudness(spectra) - self.centre, self.components).transpose(1, 2)
         return plain + self.encoder(spectra, memory)
 
     def _loudness(self, spectra: Tensor) -> Tensor:
@@ -110,7 +115,7 @@ class AudioResidualNet(nn.Module):
         centred = rows - self.centre
         variances, directions = torch.linalg.eigh(centred.t() @ centred / len(rows))
         variances, directions = (part.flip(-1)[..., : self.quantizer.dim] for part in (variances, directions))
-        variances = variances.clamp(min=1e-6 * float(variances[0]))
+        variances = variances.clamp(min=max(1e-6 * float(variances[0]), 1e-12))  # of silence too
         sizes = variances ** (FLATNESS / 2)
         scale = sizes / variances.sqrt() / sizes.square().mean().sqrt()
         self.components.copy_(scale[:, None] * directions.t())

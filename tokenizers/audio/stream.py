@@ -35,7 +35,7 @@ class EncoderStream:
             raise SignalError(f"this stream takes finite float32 samples ({self._channels}, n), found {samples.dtype} {samples.shape}")
         held, hop = np.concatenate([self._rest, samples], 1), self._tokenizer.config.hop
         whole = max(0, held.shape[1] - self._tokenizer.net.ahead) // hop * hop
-        self._rest = held[:, whole:]
+        self._rest = held[:, whole:].copy()  # and not the whole of a long push
         return self._encoded(held, whole) if whole else None
 
     def flush(self) -> Tokens | None:

@@ -50,6 +50,8 @@ def evaluate(
     tasks on the whole set. `metrics`, `tasks`: what each score means, and a task's ceiling. `codebooks`: per stage, on the tokens of all
     levels. `items`: per sound. `skipped`: what could not be read; `left_out`: usual metrics whose package is not installed.
 
+    `without_text`: how many sounds have none among texts, where those are given.
+
     metrics: further names in `metrics.registry` beside `sounds.METRICS`; all score at a sound's own rate. texts: what is said, see
     `sounds.text_of`; where they are given, tasks score the sounds that have one. With tasks, those sounds stay in memory. Raises
     SignalError where no sound can be read, UsageError where no sound has a text.
@@ -104,6 +106,7 @@ def evaluate(
         "model": codec.name,
         "sounds": len(items),
         "seconds": seconds,
+        "without_text": len(items) - len(said) if texts is not None else 0,
         "metrics": meanings,
         "tasks": ceilings,
         "rates": found,

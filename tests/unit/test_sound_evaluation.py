@@ -52,6 +52,10 @@ def test_files_of_a_rate(cli: Any, sound_model: Path, sounds: Path) -> None:
     (rate,) = cli("evaluate", sound_model, sounds / "a.wav", "--kbps", "2", "--json").json["rates"]
     assert rate["kbps"] <= 2
     assert rate["stages"] < 4
+    write_audio(Audio(np.zeros((1, 1600), np.float32), 16000), sounds / "short.wav")
+    ran = cli("evaluate", sound_model, sounds / "short.wav", sounds / "a.wav", "--kbps", "100", "--kbps", "2", "--json")
+    assert (ran.code, [Path(item["file"]).name for item in ran.json["items"]]) == (1, ["a.wav"]), "one short sound stops no others"
+    assert f"{sounds / 'short.wav'}: the smallest file" in ran.err
     assert f"{sounds / 'a.wav'}: the smallest file" in cli("evaluate", sound_model, sounds / "a.wav", "--kbps", "0.1").refusal()
 
 

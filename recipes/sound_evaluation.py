@@ -48,7 +48,9 @@ def evaluate(
     """A plain dictionary. `rates`: per target, by default one per decodable prefix, mean stages, bytes of all files, kbps and payload_kbps
     (all bits over all seconds), scores (means over the sounds that a metric can score), `unscored` (how many it could not), and scores of
     tasks on the whole set. `metrics`, `tasks`: what each score means, and a task's ceiling. `codebooks`: per stage, on the tokens of all
-    levels. `items`: per sound. `skipped`: what could not be read; `left_out`: usual metrics whose package is not installed.
+    levels. `items`: per sound. `skipped`: what could not be read, or coded for a target; `left_out`: usual metrics that are not installed.
+
+    `without_text`: how many sounds have none among texts, where those are given.
 
     metrics: further names in `metrics.registry` beside `sounds.METRICS`; all score at a sound's own rate. texts: what is said, see
     `sounds.text_of`; where they are given, tasks score the sounds that have one. With tasks, those sounds stay in memory. Raises
@@ -73,15 +75,16 @@ def evaluate(
         try:
             sound = read_audio(path)
             (tokens,) = codec.encode([sound])
+            rates = rates or [_Rate(target) for target in targets or [Target(stages=cut) for cut in tokens.layout.cuts]]
+            written = [codec.pack(tokens, target=rate.target) for rate in rates]
         except SignalError as error:
             skipped.append(str(error))
-        except UsageError as error:  # a rate or a size that the model does not take
+        except UsageError as error:  # a rate or a size that the model does not take, or too short for a target
             skipped.append(f"{path}: {error}")
         else:
-            rates = rates or [_Rate(target) for target in targets or [Target(stages=cut) for cut in tokens.layout.cuts]]
             text = spoken.get(path)
             keep = bool(tasks) and (texts is None or text is not None)
-            rows = [_add(rate, codec, path, sound, tokens, judges, meanings, keep) for rate in rates]
+            rows = [_add(rate, codec, data, sound, judges, meanings, keep) for rate, data in zip(rates, written, strict=True)]
             items.append({"file": str(path), "seconds": sound.seconds, "rates": rows})
             originals += [sound] if keep else []
             said += [text] if text is not None else []
@@ -104,6 +107,7 @@ def evaluate(
         "model": codec.name,
         "sounds": len(items),
         "seconds": seconds,
+        "without_text": len(items) - len(said) if texts is not None else 0,
         "metrics": meanings,
         "tasks": ceilings,
         "rates": found,
@@ -121,18 +125,13 @@ def _tasks(names: Sequence[str], device: str, said: Sequence[str] | None) -> dic
 def _add(
     rate: _Rate,
     codec: NeuralCodec,
-    path: Path,
+    data: bytes,
     sound: Audio,
-    tokens: Tokens,
     judges: Mapping[str, Metric],
     meanings: dict[str, dict[str, Any]],
     keep: bool,
 ) -> dict[str, Any]:
-    """Code one sound for a target, add it to the sums, and return its own row."""
-    try:
-        data = codec.pack(tokens, target=rate.target)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+    """Add one sound, coded for a target, to the sums, and return its own row."""
     decoded = codec.decompress(data)
     scores = scores_of(judges, sound, decoded)
     for name, score in scores.items():

@@ -63,5 +63,6 @@ def read_texts(path: Path) -> dict[str, str]:
 
 def text_of(texts: Mapping[str, str], file: Path) -> str | None:
     """What is said in a file: the text under the longest end of its path ("speech/a.flac" before "a.flac")."""
-    ends = ("/".join(file.parts[start:]) for start in range(len(file.parts)))
+    parts = file.absolute().as_posix().split("/")
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((texts[end] for end in ends if end in texts), None)

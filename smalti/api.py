@@ -132,7 +132,8 @@ class Opened:
         config = tokenizer.config
         whole = size_of(self.info.signal, config.rate, tokenizer.name)
         found = excerpt(whole, config.rate, config.hop, tokenizer.margins, start, end)
-        wanted = stages or max((cut for cut in layout.cuts if cut <= self.file.stages()), default=layout.cuts[0])
+        held = self.info.stages if self.info.grouped else self.file.stages()  # of groups, damage elsewhere costs no stage here
+        wanted = stages or max((cut for cut in layout.cuts if cut <= held), default=layout.cuts[0])
         region = self.file.region(layout, self.prior, found.frames.start, found.frames.stop, stages=wanted)
         own = tokenizer.layout(found.size.signal).prefix(len(region.arrays))
         region.check_unmasked(tokenizer.name)
@@ -236,13 +237,14 @@ def decompress(
 ) -> Image | Audio:
     """The picture or sound of a `.smt` file or its bytes, from all its stages or the first `stages`; model and prior as for `open`.
 
-    start, end: seconds between which a sound is wanted; of long files no more is decoded.
+    start, end: seconds between which a sound is wanted; of long files no more is decoded, and the rest may be damaged.
     """
     data = _data(source)
 
     def signal() -> Image | Audio:
-        found = opened(parse(data), model, device, prior)
-        if start is not None or end is not None:
+        timed = start is not None or end is not None
+        found = opened(parse(data, strict=not timed), model, device, prior)
+        if timed:
             part = found.stretch(start, end, stages)
             (whole,) = found.decoder().decode([part.tokens])
             assert isinstance(whole, Audio)

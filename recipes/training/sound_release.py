@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def release(
     rate = stored.config.rate
     tokens = _tokens(stored, files[:: max(1, -(-len(files) // PRIOR_SOUNDS))], rate)
     prior = StaticPrior.fit(tokens)
-    rows = evaluate(NeuralCodec(stored, prior, config.name), holdout, rate)
+    rows = evaluate(NeuralCodec(zoo.load(str(folder), "cpu"), prior, config.name), holdout, rate)
     own = [row.kbps for row in rows if row.codec.startswith(config.name)]
     few = f"{own[0]:.2f}" if len(own) == 1 else f"{own[0]:.2f} to {own[-1]:.2f}"
     summary = f"sound at {rate} Hz, {rate / stored.config.hop:.4g} frames per second, {few} kbps"
@@ -50,17 +50,29 @@ def release(
 
 def evaluate(codec: NeuralCodec, files: Sequence[Path], rate: int) -> list[Row]:
     """Rates of real files, scores and speed at every decodable prefix, on the middles of sounds at the tokenizer's rate; beside them
-    rivals that are installed. Raises SignalError where no file can be read."""
+    rivals that are installed. codec: on the CPU, of which it gets one thread. Raises SignalError where no file can be read."""
     sounds = [Sound(str(number), sound) for number, sound in enumerate(_sounds(files, rate))]
     if not sounds:
         raise SignalError(f"no sound to evaluate on among {len(files)} files")
     cuts = codec.tokenizer.layout(SIZE).cuts
     settings = [Setting(f"{codec.name}, {cut} stage{'s' if cut > 1 else ''}", codec, Target(stages=cut)) for cut in cuts]
-    for text in RIVALS:
-        with contextlib.suppress(SmaltiError):  # its package or its networks are not here, or it takes no such sound
-            settings.append(_tried(rival(text), max(sounds, key=lambda sound: len(sound.audio.samples))))
-    judges, _ = judges_of()
-    return measure(sounds, settings, tuple(judges))
+    with _one_thread():
+        for text in RIVALS:
+            with contextlib.suppress(SmaltiError):  # its package or its networks are not here, or it takes no such sound
+                settings.append(_tried(rival(text), max(sounds, key=lambda sound: len(sound.audio.samples))))
+        judges, _ = judges_of()
+        return measure(sounds, settings, tuple(judges))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread, and on as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _tried(setting: Setting, sound: Sound) -> Setting:

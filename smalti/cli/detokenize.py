@@ -67,13 +67,14 @@ def command(
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
 
-    --start and --end decode a stretch of a sound: of long files, which are written in chunks, nothing else.
+    --start and --end decode a stretch of a sound: of long files, which are written in chunks, nothing else, so that damage elsewhere
+    does not matter; it is told.
 
     --conceal goes on where chunks of a file are damaged or missing: what the model's masked prior expects, or the nearest tokens that are
     left where it brings none, takes the place of lost ones; stages of which too little is left, or nothing of a step, are dropped. The
     short form of a file (most pictures) stands or falls as a whole.
 
-    Exit code 1: some of several files could not be decoded, or something was concealed; stderr says which, and what.
+    Exit code 1: some of several files could not be decoded, or something was concealed or is damaged; stderr says which, and what.
     """
     from smalti.cli.files import plan
     from smalti.cli.signals import holds_sound
@@ -134,7 +135,7 @@ def _one(
     lost: list[str] = []
     stretch = None
     if times != (None, None):
-        tokens, tokenizer, stretch = api.with_name(name_of(job.source), lambda: _stretch(data, model, prior, stages, times, device))
+        tokens, tokenizer, stretch, lost = api.with_name(name_of(job.source), lambda: _stretch(data, model, prior, stages, times, device))
     elif conceal:
         tokens, tokenizer, lost = api.with_name(name_of(job.source), lambda: _concealed(data, model, prior, stages, device))
     else:
@@ -197,8 +198,8 @@ def _from_smt(
 
 def _stretch(
     data: bytes, model: str | None, prior: str, stages: int | None, times: tuple[float | None, float | None], device: str
-) -> tuple[Tokens, Tokenizer, Stretch]:
-    """Tokens of a part of a sound, their tokenizer, and what of them is wanted."""
+) -> tuple[Tokens, Tokenizer, Stretch, list[str]]:
+    """Tokens of a part of a sound, their tokenizer, what of them is wanted, and a line on each problem elsewhere in the file."""
     from smalti import api
     from smalti.cli import arrays
     from smalti.codecs.bitstream import parse
@@ -206,9 +207,10 @@ def _stretch(
 
     if (kind := arrays.kind(data)) != "smt":
         raise UsageError(f"--start and --end are for .smt files, this is {kind}; leave them out")
-    found = api.opened(parse(data), model, device, prior)
+    file = parse(data, strict=False)
+    found = api.opened(file, model, device, prior)
     part = found.stretch(*times, stages)
-    return part.tokens, found.decoder(), part
+    return part.tokens, found.decoder(), part, [f"damaged elsewhere: {problem}" for problem in file.problems]
 
 
 def _concealed(data: bytes, model: str | None, prior: str, stages: int | None, device: str) -> tuple[Tokens, Tokenizer, list[str]]:

@@ -78,9 +78,12 @@ def command(
     from smalti.tokenizers.errors import UsageError
 
     sound = hears(model, ())
-    of_others = {"--lpips": nets, "--bpp": bpp, "--labels": labels} if sound else {"--kbps": kbps, "--transcripts": transcripts}
+    of_pictures = {"--lpips": nets, "--bpp": bpp, "--labels": labels, **_given("--batch", "--tone-passes", "--allocate")}
+    of_others = of_pictures if sound else {"--kbps": kbps, "--transcripts": transcripts}
     if wrong := [name for name, value in of_others.items() if value]:
         raise UsageError(f"{wrong[0]} is for models of {'pictures' if sound else 'sound'}, and {model} is none; leave it out")
+    if transcripts and not tasks:
+        raise UsageError("--transcripts is for a task, and none is given; add --task word-error-rate")
     if use_picture:
         check([Job(model, use_picture)], force, as_json, "--use-picture")
     kind = "sounds" if sound else "pictures"
@@ -105,6 +108,13 @@ def command(
     elif not quiet:
         _show(result, sound)
     return options.exit_code(result[kind], len(result["skipped"]))
+
+
+def _given(*names: str) -> dict[str, bool]:
+    """Which options that have a default were given."""
+    source = click.get_current_context().get_parameter_source
+    default = click.core.ParameterSource.DEFAULT
+    return {name: source(name[2:].replace("-", "_")) is not default for name in names}
 
 
 def _of_pictures(
@@ -159,6 +169,8 @@ def _show(result: dict[str, Any], sound: bool) -> None:
         click.echo(_row(f"{rate['stages']:.3g}", f"{first:.3f}" if sound else f"{first:.0f}", f"{second:.4f}", scores, widths))
     for name, count in result["rates"][0].get("unscored", {}).items():
         click.echo(f"{name}: {count} of {result[kind]} {kind} cannot be scored, and are left out of its means")
+    if count := result.get("without_text"):
+        click.echo(f"{count} of {result[kind]} {kind} have no text, and are left out of the tasks")
     for name, task in result["tasks"].items():
         click.echo(f"{name}: {task['ceiling']:.4f} on the {kind} as they are; {task['better']} is better")
     for stage in result["codebooks"]:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from smalti.tokenizers.audio.delay import delay_of
 from smalti.tokenizers.audio.single import AudioSingle
 from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
 from smalti.tokenizers.codebooks import VQConfig
+from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.frames import WindowAttention, rotate
 from smalti.tokenizers.nets.spectrum import Spectrum
@@ -125,3 +127,10 @@ def test_long_sounds_in_stretches_equal_the_whole(tokenizer: AudioSingle, channe
 def test_impossible_networks_are_refused(changes: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         AudioSingleConfig(CONFIG.quantizer, **changes)  # type: ignore[arg-type]
+
+
+def test_configs_that_lack_keys_have_the_delay_of_the_defaults() -> None:
+    whole = to_dict(AudioSingleConfig(CONFIG.quantizer))
+    short = {key: value for key, value in whole.items() if key not in ("fineness", "fine_blocks")}
+    assert delay_of("audio-single", short) == delay_of("audio-single", whole) is not None
+    assert delay_of("audio-single", short | {"fineness": 1}) != delay_of("audio-single", whole), "what is said counts"

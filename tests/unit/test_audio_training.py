@@ -14,6 +14,7 @@ import torch
 from smalti.codecs.media.audio import read_audio, write_audio
 from smalti.metrics import spectra
 from smalti.metrics.audio import SISDR, MelDistance
+from smalti.recipes.audio_table import measure
 from smalti.recipes.training import sound_data, sound_holdout
 from smalti.recipes.training.config import DataConfig, LossConfig, OptimizerConfig, SoundDataConfig, SoundLossConfig, TrainingConfig, load
 from smalti.recipes.training.loop import Run
@@ -194,10 +195,23 @@ def test_one_tone_is_learned(net: Any, tmp_path: Path) -> None:
     assert np.mean(found[-5:]) < 0.6 * found[0]
 
 
-def test_a_release_is_a_whole_model(sounds: Path, tmp_path: Path) -> None:
+def test_a_release_is_a_whole_model(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[int, str]] = []
+
+    def watched(listed: Any, settings: Any, judges: Any) -> Any:
+        measured.append((torch.get_num_threads(), str(settings[0].codec.tokenizer.device)))
+        return measure(listed, settings, judges)
+
+    monkeypatch.setattr("smalti.recipes.training.sound_release.measure", watched)
     config = tiny(sounds)
     run = Run(config, tmp_path, "cpu", quiet=True)
-    info = release(run.train(), config, run.files, run.holdout)
+    trained, threads = run.train(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        info = release(trained, config, run.files, run.holdout)
+        assert (measured, torch.get_num_threads()) == ([(1, "cpu")], 2), "speed is that of one thread, whatever was set"
+    finally:
+        torch.set_num_threads(threads)
     assert info.kind == "audio-residual"
     assert "8000 Hz, 200 frames per second" in info.summary
     assert "| tiny, 2 stages |" in info.card

@@ -176,6 +176,24 @@ def test_a_stretch_is_that_of_the_whole(cli: Any, sound_model: Path, sound: Path
     assert "neither --bytes nor --conceal" in cli(*call, "--start", "1", "--conceal").refusal()
 
 
+def test_a_stretch_of_a_damaged_file_is_told_or_refused(cli: Any, sound_model: Path, tmp_path: Path) -> None:
+    audio = Audio(np.random.default_rng(0).uniform(-0.3, 0.3, (1, 8000 * 61)).astype(np.float32), 8000)
+    data = bytearray(smalti.compress(audio, str(sound_model), device="cpu"))
+    assert parse(bytes(data)).segments() > 2
+    whole = smalti.decompress(bytes(data), str(sound_model), device="cpu", start=40, end=40.5)
+    data[200] ^= 1  # in the first of the segments
+    (tmp_path / "a.smt").write_bytes(data)
+    call = ("detokenize", tmp_path / "a.smt", "-m", sound_model, "--force", "--json")
+    ran = cli(*call, "--start", "40", "--end", "40.5")
+    assert (ran.code, ran.json[0]["stages"]) == (1, 4), "all stages, though the first segment is lost"
+    assert "a.smt: damaged elsewhere: " in ran.err
+    part = smalti.decompress(bytes(data), str(sound_model), device="cpu", start=40, end=40.5)
+    assert isinstance(whole, Audio)
+    assert isinstance(part, Audio)
+    assert np.array_equal(part.samples, whole.samples)
+    assert "segment 0 of the region is damaged or missing" in cli(*call, "--start", "0", "--end", "0.5").refusal()
+
+
 def test_pictures_have_no_stretch_of_time(cli: Any, samples: Any) -> None:
     assert "times of a sound" in cli("detokenize", samples.solo, "-o", "a.png", "--start", "1").refusal()
 

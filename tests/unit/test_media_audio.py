@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -90,6 +91,19 @@ def test_files_too_long_are_refused_before_they_are_decoded(monkeypatch: pytest.
     monkeypatch.setattr(media, "MAX_SAMPLES", 1000)
     with pytest.raises(SignalError, match="split it"):
         read_audio(made(RAMP))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_look_takes_nothing_from_a_named_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    data = encode_audio(Audio(np.zeros((1, 80), np.float32), 8000), ".wav")
+    end = os.open(tmp_path / "pipe", os.O_RDWR)  # both ends, so that opening one does not wait for the other
+    try:
+        os.write(end, data)
+        assert not looks_like_sound(tmp_path / "pipe")
+        assert os.read(end, 2 * len(data)) == data
+    finally:
+        os.close(end)
 
 
 def test_a_missing_file_and_an_unknown_suffix_are_named(tmp_path: Path) -> None:

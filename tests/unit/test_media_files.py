@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from smalti.codecs.media.files import check_place, list_files, list_images, read_bytes, write_atomically
+from smalti.codecs.media.files import check_place, list_files, list_images, open_file, read_bytes, write_atomically
 from smalti.tokenizers.errors import SignalError, UsageError
 
 
@@ -19,6 +19,13 @@ def test_reading(tmp_path: Path) -> None:
     assert read_bytes(path) == read_bytes(str(path), limit=5) == b"12345"
     with pytest.raises(SignalError, match=r"a\.bin: more than 4 bytes"):
         read_bytes(path, limit=4)
+
+
+def test_what_fails_while_a_file_is_open_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"1")
+    for error in (ValueError("of the reader"), FileNotFoundError("of another file")):
+        with pytest.raises(type(error), match="of "), open_file(tmp_path / "a.bin"):
+            raise error
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,10 @@ def test_files_of_a_rate(cli: Any, sound_model: Path, sounds: Path) -> None:
     (rate,) = cli("evaluate", sound_model, sounds / "a.wav", "--kbps", "2", "--json").json["rates"]
     assert rate["kbps"] <= 2
     assert rate["stages"] < 4
+    write_audio(Audio(np.zeros((1, 1600), np.float32), 16000), sounds / "short.wav")
+    ran = cli("evaluate", sound_model, sounds / "short.wav", sounds / "a.wav", "--kbps", "100", "--kbps", "2", "--json")
+    assert (ran.code, [Path(item["file"]).name for item in ran.json["items"]]) == (1, ["a.wav"]), "one short sound stops no others"
+    assert f"{sounds / 'short.wav'}: the smallest file" in ran.err
     assert f"{sounds / 'a.wav'}: the smallest file" in cli("evaluate", sound_model, sounds / "a.wav", "--kbps", "0.1").refusal()
 
 
@@ -62,16 +66,22 @@ def test_words(cli: Any, sound_model: Path, sounds: Path, tmp_path: Path, monkey
     call = ("evaluate", sound_model, sounds, "--task", "word-error-rate", "--json", "--kbps", "9")
     found = cli(*call, "--transcripts", tmp_path / "texts.json").json
     assert found["tasks"]["word-error-rate"]["ceiling"] == pytest.approx(1 / 3)
+    assert found["without_text"] == 1
+    assert "1 of 2 sounds have no text" in cli(*(part for part in call if part != "--json"), "--transcripts", tmp_path / "texts.json").out
     assert set(heard) == {8000}, "only the one with a text is listened to"
     assert cli(*call).json["rates"][0]["tasks"]["word-error-rate"] == 0, "without texts the truth is what is heard in the originals"
     (tmp_path / "texts.json").write_text(json.dumps({"c.wav": "one"}))
     assert "none of 2 sounds has a text" in cli(*call, "--transcripts", tmp_path / "texts.json").refusal()
 
 
-def test_texts_belong_to_the_longest_end_of_a_path(tmp_path: Path) -> None:
+def test_texts_belong_to_the_longest_end_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.json").write_text(json.dumps({"a.wav": "any", "b/a.wav": "of b"}))
     texts = read_texts(tmp_path / "t.json")
     assert [text_of(texts, Path(name)) for name in ("/x/b/a.wav", "/x/c/a.wav", "/x/a.flac")] == ["of b", "any", None]
+    assert text_of({"/x/b/a.wav": "whole", "b/a.wav": "of b"}, Path("/x/b/a.wav")) == "whole"
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    assert text_of({"b/a.wav": "of b"}, Path("a.wav")) == "of b", "the folder that one stands in has a name, too"
     for content in ("[1]", '{"a": 1}', "{"):
         (tmp_path / "t.json").write_text(content)
         with pytest.raises(UsageError, match="no transcripts"):
@@ -80,6 +90,9 @@ def test_texts_belong_to_the_longest_end_of_a_path(tmp_path: Path) -> None:
 
 def test_what_is_refused(cli: Any, sound_model: Path, samples: Any, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "--bpp is for models of pictures" in cli("evaluate", sound_model, sounds, "--bpp", "1").refusal()
+    for option in (("--batch", "16"), ("--tone-passes", "2"), ("--allocate",), ("--no-allocate",)):
+        assert "is for models of pictures" in cli("evaluate", sound_model, sounds, *option).refusal()
+    assert "--transcripts is for a task" in cli("evaluate", sound_model, sounds, "--transcripts", tmp_path / "t.json").refusal()
     assert "--kbps is for models of sound" in cli("evaluate", samples.tiny, samples.photo, "--kbps", "1").refusal()
     assert "no sounds in there" in cli("evaluate", sound_model, samples.folder).refusal()
     write_audio(Audio(np.zeros((1, 90), np.float32), 900), sounds / "slow.wav")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OVERLAP = 4  # that of `nets.spectrum`: hops of a window
+FINENESS, FINE_BLOCKS = 4, 2  # what `AudioSingleConfig` takes where a config does not say
 BLOCK_FRAMES = 3  # the radius of blocks, and of the decoder's first convolution
 
 
@@ -47,10 +48,11 @@ def _delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:
         hop, ahead = math.prod(config["strides"]), (OVERLAP - 1) * config["strides"][0]
         return Delay((hop + ahead) / config["rate"], -(-(hop + ahead) // hop), True)
     if kind == "audio-single":
-        encoder = BLOCK_FRAMES * config["encoder_blocks"] + -(-(OVERLAP // 2) // config["fineness"])
+        fineness, fine_blocks = config.get("fineness", FINENESS), config.get("fine_blocks", FINE_BLOCKS)
+        encoder = BLOCK_FRAMES * config["encoder_blocks"] + -(-(OVERLAP // 2) // fineness)
         reads = config["attentions"] * config["attention_frames"]
-        fine = BLOCK_FRAMES * config["fine_blocks"] + OVERLAP // 2
-        decoder = BLOCK_FRAMES * (1 + config["decoder_blocks"]) + reads + -(-fine // config["fineness"])
+        fine = BLOCK_FRAMES * fine_blocks + OVERLAP // 2
+        decoder = BLOCK_FRAMES * (1 + config["decoder_blocks"]) + reads + -(-fine // fineness)
         frames = encoder + decoder + 1
         return Delay(frames * config["hop"] / config["rate"], frames, False)
     return None

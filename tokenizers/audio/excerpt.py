@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from smalti.tokenizers.audio.sounds import SoundSize, resampled_length
+from smalti.tokenizers.audio.sounds import SoundSize, grid_of
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Audio
 from smalti.tokenizers.tokens import Tokens
@@ -54,7 +54,7 @@ def excerpt(whole: SoundSize, rate: int, hop: int, margins: Margins, start: floa
     if not 0 <= first < last:
         length = f"{whole.samples / whole.rate:.3f} s"
         raise UsageError(f"nothing lies from {start or 0:g} s to {'the end' if end is None else f'{end:g} s'} of a sound of {length}")
-    total = -(-resampled_length(whole.samples, whole.rate, rate) // hop)
+    total = grid_of(whole, rate, hop)[1]
     step = rate // math.gcd(hop * whole.rate, rate)  # frames that begin on a whole sample of the original
     seen = math.ceil(FILTER_SAMPLES * rate / (min(rate, whole.rate) * hop))
     before, behind = (count + seen for count in (margins.before, margins.behind))

@@ -21,7 +21,7 @@ from smalti.tokenizers.audio.sounds import (
     batches_of,
     borders_of,
     from_network,
-    resampled_length,
+    grid_of,
     size_of,
     size_of_sound,
     sound_of,
@@ -102,8 +102,7 @@ class AudioResidual:
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""
         size = size_of(signal, self.config.rate, self.name)
-        frames = -(-resampled_length(size.samples, size.rate, self.config.rate) // self.config.hop)
-        return self.net.quantizer.layout((size.channels, frames), ("channel", "time"), size.signal)
+        return self.net.quantizer.layout(grid_of(size, self.config.rate, self.config.hop), ("channel", "time"), size.signal)
 
     @torch.inference_mode()
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:

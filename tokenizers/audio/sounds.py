@@ -108,6 +108,11 @@ def to_network(audio: Audio, rate: int, hop: int) -> Array:
     return waves_of([audio], rate, hop)
 
 
+def grid_of(size: SoundSize, rate: int, hop: int) -> tuple[int, int]:
+    """(channels, frames) of a sound's tokens at a network's rate and hop."""
+    return size.channels, -(-resampled_length(size.samples, size.rate, rate) // hop)
+
+
 def waves_of(audios: Sequence[Audio], rate: int, hop: int, ahead: int = 0) -> Array:
     """The same of several sounds, one below the other: float32 (all channels, T + ahead), T in the
     whole frames of the longest; each one's last sample is repeated to there."""

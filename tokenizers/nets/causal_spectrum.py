@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from smalti.tokenizers.nets.causal import Memory, first_frame
-from smalti.tokenizers.nets.spectrum import OVERLAP, drawn, heard, quiet_start
+from smalti.tokenizers.nets.spectrum import OVERLAP, drawn, heard, quiet_start, spectra
 
 SQUARES = 1.5  # what the squares of four windows add up to, everywhere
 
@@ -35,8 +35,7 @@ class AheadSpectrum(nn.Module):
         return self.size - self.hop
 
     def forward(self, wave: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft(wave[:, 0].unfold(-1, self.size, self.hop) * self.window)
-        return heard(spectrum.transpose(1, 2))
+        return heard(spectra(wave, self.window, self.hop))
 
 
 class CausalWave(nn.Module):

@@ -17,6 +17,11 @@ LOUDEST = 100.0  # magnitude that a network may draw, as in Vocos
 QUIET_START = -3.0  # log magnitude that an untrained network draws: exp(0) would be a roar
 
 
+def spectra(wave: Tensor, window: Tensor, hop: int) -> Tensor:
+    """(B, 1, (T - 1) * hop + N), window (N,) -> complex (B, N / 2 + 1, T), windows each a hop apart."""
+    return torch.fft.rfft(wave[:, 0].unfold(-1, len(window), hop) * window).transpose(1, 2)
+
+
 def heard(spectrum: Tensor) -> Tensor:
     """What a network hears of a complex spectrum (B, bins, T): log magnitudes, then phases as points of the circle, (B, 3 bins, T)."""
     size = spectrum.abs()
@@ -53,8 +58,7 @@ class Spectrum(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         """(B, 1, T * hop) -> complex (B, bins, T); the edges are repeated beyond the ends."""
         side = (self.size - self.hop) // 2
-        framed = F.pad(wave, (side, side), mode="replicate")[:, 0].unfold(-1, self.size, self.hop)
-        return torch.fft.rfft(framed * self.window).transpose(1, 2)
+        return spectra(F.pad(wave, (side, side), mode="replicate"), self.window, self.hop)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """complex (B, bins, T) -> (B, 1, T * hop)."""

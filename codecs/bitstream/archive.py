@@ -95,6 +95,23 @@ class Archive:
     def __iter__(self) -> Iterator[File]:
         return (self[i] for i in range(len(self)))
 
+    def salvaged(self, number: int) -> tuple[str, File]:
+        """(key, file) of an item; where its own chunk is damaged, what of the chunked file in it came through its own checks.
+
+        The file's `problems` name the rest. Raises as [] does where nothing is left: a compact item stands or falls as a whole.
+        """
+        try:
+            return self._item(number)
+        except BitstreamError:
+            place = self._place(number)
+            size = _chunk_size(self._read, place.start, self._size)
+            data = self._read(place.start, size)
+            if data[0] != FILE:
+                raise
+            head = Cursor(data, f"the chunk at {place.start}", 1)
+            length = head.uvarint(MAX_PAYLOAD)
+            return read_file(Chunk(FILE, place.start, place.start + size, head.take(length), 0), number, strict=False)
+
     def key(self, number: int) -> str:
         """The name of an item, "" without one."""
         return self._item(number)[0]
@@ -106,13 +123,17 @@ class Archive:
                 return number
         raise KeyError(key)
 
-    def _item(self, number: int) -> tuple[str, File]:
+    def _place(self, number: int) -> Place:
         if not 0 <= number < len(self):
             raise IndexError(f"item {number} of {len(self)}")
         at = bisect_right(self._firsts, number) - 1
         place = self.places[max(at, 0)]
         if not place.first <= number < place.first + place.count:
             raise BitstreamError(f"item {number} is in a chunk that is damaged")
+        return place
+
+    def _item(self, number: int) -> tuple[str, File]:
+        place = self._place(number)
         if (found := self._heads.get(place.start)) is None:
             size = _chunk_size(self._read, place.start, self._size)
             if self._read(place.start, 1)[0] == FILE:
@@ -202,13 +223,13 @@ def _head(read: Read, place: int, size: int, sets: Sequence[ParameterSet]) -> tu
     return place + cursor.place, head
 
 
-def read_file(found: Chunk, number: int) -> tuple[str, File]:
-    """(key, file) of a FILE chunk, which must hold this item."""
+def read_file(found: Chunk, number: int, strict: bool = True) -> tuple[str, File]:
+    """(key, file) of a FILE chunk, which must hold this item. strict: as for `parse`."""
     cursor = Cursor(found.payload, "a FILE chunk")
     if found.type != FILE or cursor.uvarint(MAX_ITEMS - 1) != number:
         raise BitstreamError(f"the index has item {number} where it is not")
     key = cursor.text(MAX_KEY)
-    return key, parse(cursor.take(cursor.left))
+    return key, parse(cursor.take(cursor.left), strict)
 
 
 def end_chunk(places: Sequence[tuple[int, int]], seed: int) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from smalti.codecs.bitstream.archive import HEADER, MAX_SETS, Archive, Place, end_chunk, read_file, read_header, read_index
 from smalti.codecs.bitstream.items import HEAD_ROOM, MAX_ITEMS, Head, ParameterSet, read_head, read_item, read_set
 from smalti.codecs.bitstream.resync import Resync
-from smalti.codecs.bitstream.wire import END, FILE, ITEMS, MAX_CHUNKS, MAX_PAYLOAD, SET, SKIPPABLE, Chunk, Cursor, crc, read_chunk
+from smalti.codecs.bitstream.wire import END, FILE, ITEMS, MAGIC, MAX_CHUNKS, MAX_PAYLOAD, SET, SKIPPABLE, Chunk, Cursor, crc, read_chunk
 from smalti.tokenizers.errors import BitstreamError
 
 
@@ -110,12 +110,15 @@ class _Walk:
             raise BitstreamError(f"chunk type {found.type:#04x} must be understood and is not known to this release: install a later one")
 
     def _put(self, place: Place) -> None:
-        expected = self.places[-1].first + self.places[-1].count if self.places else 0
+        expected = self._expected()
         if place.first < expected:
             raise BitstreamError(f"item {place.first} comes again at {place.start}")
         if place.first > expected:
             self._say(f"items {expected}..{place.first - 1} are missing")
         self.places.append(place)
+
+    def _expected(self) -> int:
+        return self.places[-1].first + self.places[-1].count if self.places else 0
 
     def _account(self, found: Chunk, head: Head) -> None:
         common, start, keys, sizes, payload = self.sets[head.set], head.size, 0, 0, 0
@@ -132,7 +135,10 @@ class _Walk:
         )
 
     def _salvaged(self, place: int) -> int | None:
-        """The end of a damaged ITEMS chunk whose head is whole, which then counts: each of its items has a checksum of its own."""
+        """The end of a damaged ITEMS chunk whose head is whole, which then counts: each of its items has a checksum of its own. The same of
+        a FILE chunk whose bounds are whole, since `Archive.salvaged` may read what is left of its file."""
+        if self.data[place : place + 1] == bytes([FILE]):
+            return self._salvaged_file(place)
         if self.data[place : place + 1] != bytes([ITEMS]):
             return None
         cursor = Cursor(self.data, "the chunk", place + 1)
@@ -146,6 +152,21 @@ class _Walk:
         except BitstreamError:
             return None
         return cursor.place
+
+    def _salvaged_file(self, place: int) -> int | None:
+        cursor = Cursor(self.data, "the chunk", place + 1)
+        try:
+            length = cursor.uvarint(MAX_PAYLOAD)
+            end = cursor.place + length + 4
+            if not self._resync.is_chunk(end) or cursor.uvarint(MAX_ITEMS - 1) != self._expected():
+                return None  # a wrong number would take the place of whole items that follow
+            cursor.skip(cursor.byte())
+            if cursor.take(4) != MAGIC:
+                return None
+        except BitstreamError:
+            return None
+        self._put(Place(place, self._expected(), 1))
+        return end
 
     def _say(self, problem: str) -> None:
         if self.strict:

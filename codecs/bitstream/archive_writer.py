@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from smalti.codecs.bitstream.archive import HEADER, MAX_SETS, end_chunk
 from smalti.codecs.bitstream.file import parse, write
 from smalti.codecs.bitstream.items import MAX_HELD, MAX_ITEM, MAX_ITEMS, MAX_KEY, ParameterSet, write_item, write_items, write_set
+from smalti.codecs.bitstream.solo import Solo
 from smalti.codecs.bitstream.streams import StreamInfo
 from smalti.codecs.bitstream.wire import FILE, ITEMS, MAX_PAYLOAD, SET, chunk, crc, uvarint
 from smalti.tokenizers.contracts import Prior
@@ -29,7 +30,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Whole:
-    """A solo or chunked file to be written as it is. key: as of an Item."""
+    """A solo or chunked file. A small solo one becomes a compact item, as its tokens would, without decoding them; others are written as
+    they are. key: as of an Item.
+    """
 
     data: bytes
     key: str = ""
@@ -43,15 +46,15 @@ def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, by
     if not 1 <= len(items) <= MAX_ITEMS:
         raise UsageError(f"an archive has 1..{MAX_ITEMS} items, found {len(items)}")
     for item in items:
-        if len(item.key.encode("utf-8")) > MAX_KEY or not item.key.isprintable():
+        if not item.key.isprintable() or len(item.key.encode("utf-8")) > MAX_KEY:  # in this order: a lone surrogate has no UTF-8
             raise UsageError(f"keys are printable and have at most {MAX_KEY} bytes, found {item.key!r}")
-    infos = [_info(item) for item in items]
-    payloads = [_payload(item) for item in items]
+    coded = [_coded(item) for item in items]
+    infos = [item.info for item in coded]
     keyed = any(item.key for item in items)
     families = _families(infos, keyed)
     out = bytearray(HEADER)
     seed = crc(HEADER)
-    mark = crc(b"".join(p for p in payloads[:16] if p is not None)).to_bytes(4, "little")
+    mark = crc(b"".join(item.payload for item in coded[:16] if item.payload is not None)).to_bytes(4, "little")
     sets: list[ParameterSet] = []
     for common in families.values():
         made = chunk(SET, write_set(common, mark), seed)
@@ -72,11 +75,9 @@ def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, by
             out.extend(chunk(ITEMS, write_items(current, sets[current], first, held), seed))
             held.clear()
 
-    for i, (item, info, payload) in enumerate(zip(items, infos, payloads, strict=True)):
-        number = numbers[_family(info)]
-        body = b""
-        if isinstance(item, Item) and payload is not None:
-            body = write_item(sets[number], info, item.key, item.tokens.digest(), payload)
+    for i, (item, made) in enumerate(zip(items, coded, strict=True)):
+        number = numbers[_family(made.info)]
+        body = b"" if made.payload is None else write_item(sets[number], made.info, item.key, made.digest, made.payload)
         if not 0 < len(body) <= MAX_ITEM:
             flush()
             places.append((len(out), 1))
@@ -91,17 +92,25 @@ def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, by
     return bytes(out + end_chunk(places, seed))
 
 
-def _info(item: Item | Whole) -> StreamInfo:
-    if isinstance(item, Item):
-        return replace(item.info, stages=len(item.tokens.arrays)).checked()
-    return replace(parse(item.data).streams[0], grouped=False, unit=0, mark=bytes(4))
+@dataclass(frozen=True)
+class _Coded:
+    """What a compact item would hold. digest: of its tokens, hex. payload: its coder bytes; None for what cannot be one."""
+
+    info: StreamInfo
+    digest: str = ""
+    payload: bytes | None = None
 
 
-def _payload(item: Item | Whole) -> bytes | None:
-    """The coder bytes of what may be a compact item."""
-    if isinstance(item, Whole) or item.tokens.uniform_bits > 256 * MAX_ITEM:
-        return None
-    return item.prior.encode(item.tokens)
+def _coded(item: Item | Whole) -> _Coded:
+    if isinstance(item, Whole):
+        file = parse(item.data)
+        if isinstance(file.content, Solo):
+            return _Coded(file.content.info, file.content.hash.hex(), file.content.payload)
+        return _Coded(replace(file.streams[0], grouped=False, unit=0, mark=bytes(4)))
+    info = replace(item.info, stages=len(item.tokens.arrays)).checked()
+    if item.tokens.uniform_bits > 256 * MAX_ITEM:
+        return _Coded(info)
+    return _Coded(info, item.tokens.digest(), item.prior.encode(item.tokens))
 
 
 def _file_chunk(number: int, item: Item | Whole, seed: int) -> bytes:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smalti.api import compress, decompress, load, models, open, read, save
+    from smalti.archives import SignalArchive, compress_archive, open_archive
     from smalti.tokenizers.contracts import Target
-    from smalti.tokenizers.errors import BitstreamError, ModelError, SignalError, SmaltiError, UsageError
+    from smalti.tokenizers.errors import BitstreamError, DamageWarning, ModelError, SignalError, SmaltiError, UsageError
     from smalti.tokenizers.signals import Audio, Image, Shape, Video
     from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Audio",
     "BitstreamError",
+    "DamageWarning",
     "Image",
     "Layout",
     "ModelError",
     "Shape",
+    "SignalArchive",
     "SignalError",
     "SmaltiError",
     "Stage",
@@ -34,18 +37,21 @@ __all__ = [
     "Video",
     "__version__",
     "compress",
+    "compress_archive",
     "decompress",
     "load",
     "models",
     "open",
+    "open_archive",
     "read",
     "save",
 ]
 
 _HOMES = {
     "smalti.api": ("compress", "decompress", "load", "models", "open", "read", "save"),
+    "smalti.archives": ("SignalArchive", "compress_archive", "open_archive"),
     "smalti.tokenizers.contracts": ("Target",),
-    "smalti.tokenizers.errors": ("BitstreamError", "ModelError", "SignalError", "SmaltiError", "UsageError"),
+    "smalti.tokenizers.errors": ("BitstreamError", "DamageWarning", "ModelError", "SignalError", "SmaltiError", "UsageError"),
     "smalti.tokenizers.signals": ("Audio", "Image", "Shape", "Video"),
     "smalti.tokenizers.tokens": ("Layout", "Stage", "Tokens"),
 }

@@ -6,11 +6,14 @@ smalti.save(tokens[0], "photo.smt", model=tokenizer)
 tokens = smalti.open("photo.smt")
 data = smalti.compress("photo.jpg", bits_per_pixel=0.05)
 picture = smalti.decompress(data)
+data = smalti.compress_archive({"a.jpg": "photos/a.jpg", "b.jpg": "photos/b.jpg"})     # many in one
+picture = smalti.open_archive(data).decompress("b.jpg")
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +21,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from smalti.codecs import notes as note_bits
 from smalti.codecs import tone
-from smalti.codecs.bitstream import OWN_PRIOR, Change, File, StreamInfo, check_applied, parse
+from smalti.codecs.bitstream import OWN_PRIOR, Change, File, StreamInfo, check_applied, is_archive, parse
 from smalti.codecs.bitstream import transcode as recoded
-from smalti.codecs.bitstream.salvage import Salvage, salvage
+from smalti.codecs.bitstream.salvage import Loss, Salvage, salvage
 from smalti.codecs.conceal import conceal
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
@@ -29,7 +32,7 @@ from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.excerpt import Stretch, excerpt
 from smalti.tokenizers.audio.sounds import size_of
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
-from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
+from smalti.tokenizers.errors import DamageWarning, ModelError, SmaltiError, UsageError
 from smalti.tokenizers.signals import Audio, Image
 from smalti.tokenizers.tokens import Tokens
 
@@ -87,16 +90,18 @@ def open(
     model: str | os.PathLike[str] | None = None,
     stages: int | None = None,
     prior: str | os.PathLike[str] = "",
+    key: int | str | None = None,
 ) -> Tokens:
     """Tokens from a `.smt` file or its bytes: all that it holds, or its first `stages`.
 
     model: needed only for a model that `models()` does not list. prior: the file of the prior that it was coded with, where the model
-    does not bring it. Raises BitstreamError for damage or what this release cannot honour, ModelError for an unknown model or prior.
+    does not bring it. key: of an archive, the number or the name of one item; `open_archive` is for several. Raises BitstreamError for
+    damage or what this release cannot honour, ModelError for an unknown model or prior.
     """
-    data = _data(source)
+    data = data_of(source)
 
     def tokens() -> Tokens:
-        found = opened(parse(data), model, prior=prior)
+        found = opened(_file(data, key), model, prior=prior)
         check_applied(found.info)
         return found.tokens(stages)
 
@@ -146,6 +151,34 @@ class Opened:
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
         found = salvage(self.file, layout, self.prior, stages=stages)
         return replace(found, tokens=self._filled(found))
+
+    def lost(self, found: Salvage) -> tuple[str, ...]:
+        """A line on each thing that is wrong with the file, and on what `concealed` did about it."""
+        return (*self.file.problems, *(_lost(loss, self.info.stages) for loss in found.losses))
+
+    def signal(
+        self, stages: int | None = None, start: float | None = None, end: float | None = None, conceal: bool = False
+    ) -> Image | Audio:
+        """The picture or sound, as `decompress` gives it. conceal, start and end want a file that was parsed not strictly."""
+        timed = start is not None or end is not None
+        if timed and conceal:
+            raise UsageError("conceal goes with neither start nor end: a stretch is decoded as it was written, or not at all")
+        if timed:
+            part = self.stretch(start, end, stages)
+            (whole,) = self.decoder().decode([part.tokens])
+            assert isinstance(whole, Audio)
+            return part.of(whole)
+        tokenizer, lost = self.decoder(), tuple[str, ...]()
+        if conceal:
+            found = self.concealed(stages)
+            tokens, lost = found.tokens, self.lost(found)
+        else:
+            tokens = self.tokens(stages)
+        (decoded,) = tokenizer.decode([tokens])
+        assert isinstance(decoded, Image | Audio)
+        if lost:
+            warnings.warn(DamageWarning(lost), stacklevel=5)  # where decompress was called
+        return decoded if isinstance(decoded, Audio) else Image(decoded.pixels, note_bits.from_bits(self.info.notes))
 
     def _filled(self, found: Salvage) -> Tokens:
         from smalti.codecs.priors.masked import MaskedPrior
@@ -214,11 +247,11 @@ def compress(
     Raises UsageError where not even the first stage fits, SignalError where the signal cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
-    given = signal if isinstance(signal, Image | Audio) else _read_for(model, signal)
+    given = signal if isinstance(signal, Image | Audio) else read_for(model, signal)
     return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(given, target)
 
 
-def _read_for(model: str | os.PathLike[str], source: PathOrBytes) -> Image | Audio:
+def read_for(model: str | os.PathLike[str], source: PathOrBytes) -> Image | Audio:
     """What a model takes of a file: of a film, a model of sound takes the soundtrack."""
     from smalti.codecs.media.audio import read_audio
 
@@ -234,24 +267,21 @@ def decompress(
     prior: str | os.PathLike[str] = "",
     start: float | None = None,
     end: float | None = None,
+    conceal: bool = False,
+    key: int | str | None = None,
 ) -> Image | Audio:
-    """The picture or sound of a `.smt` file or its bytes, from all its stages or the first `stages`; model and prior as for `open`.
+    """The picture or sound of a `.smt` file or its bytes, from all its stages or the first `stages`; model, prior and key as for `open`.
 
     start, end: seconds between which a sound is wanted; of long files no more is decoded, and the rest may be damaged.
+    conceal: decode what is left of a damaged file; what the model's masked prior expects, or neighbours where it brings none, stands in
+    the place of lost tokens, and stages of which too little is left are dropped. A DamageWarning, if anything was lost, says what. The
+    short form of a file (most pictures) stands or falls as a whole: BitstreamError.
     """
-    data = _data(source)
+    data = data_of(source)
 
     def signal() -> Image | Audio:
-        timed = start is not None or end is not None
-        found = opened(parse(data, strict=not timed), model, device, prior)
-        if timed:
-            part = found.stretch(start, end, stages)
-            (whole,) = found.decoder().decode([part.tokens])
-            assert isinstance(whole, Audio)
-            return part.of(whole)
-        (decoded,) = found.decoder().decode([found.tokens(stages)])
-        assert isinstance(decoded, Image | Audio)
-        return decoded if isinstance(decoded, Audio) else Image(decoded.pixels, note_bits.from_bits(found.info.notes))
+        lenient = conceal or start is not None or end is not None
+        return opened(_file(data, key, lenient), model, device, prior).signal(stages, start, end, conceal)
 
     return with_name(source, signal)
 
@@ -278,7 +308,7 @@ def transcode(
         layout = load_info(made_by, "cpu").layout(info.signal) if made_by is not None else None
         return Change(layout, old, new, new.id if prior else OWN_PRIOR)
 
-    return with_name(source, lambda: recoded(_data(source), choose))
+    return with_name(source, lambda: recoded(data_of(source), choose))
 
 
 def the_stream(file: File) -> StreamInfo:
@@ -325,7 +355,29 @@ def with_name(source: PathOrBytes, action: Callable[[], T]) -> T:
         raise type(error)(f"{source}: {error}") from error
 
 
-def _data(source: PathOrBytes) -> bytes:
+def _file(data: bytes, key: int | str | None, lenient: bool = False) -> File:
+    """A file of one signal, or one item of an archive; UsageError where the other was meant. lenient: parsed not strictly."""
+    from smalti.archives import SignalArchive
+
+    if is_archive(data):
+        archive = SignalArchive(data)
+        if key is None:
+            raise UsageError(f"an archive of {len(archive)} signals; name one of them with key, or use smalti.open_archive")
+        return archive.file(archive.number(key), lenient)
+    if key is not None:
+        raise UsageError("a file of one signal and no archive; leave key out")
+    return parse(data, strict=not lenient)
+
+
+def _lost(loss: Loss, stages: int) -> str:
+    stage = f"stage {loss.stage + 1} of {stages}"
+    if loss.dropped:
+        return f"{stage} left out"
+    return f"{stage} concealed in {loss.axis}s {loss.start} to {loss.stop - 1} of {loss.count}"
+
+
+def data_of(source: PathOrBytes) -> bytes:
+    """The bytes of a path, or bytes as they are."""
     if not isinstance(source, str | os.PathLike | bytes):
         raise UsageError(f"a token file is a path or the bytes of a .smt file; found {type(source).__name__}")
     return source if isinstance(source, bytes) else read_bytes(source)

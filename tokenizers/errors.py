@@ -23,3 +23,11 @@ class ModelError(SmaltiError):
 
 class UsageError(SmaltiError):
     """The call itself is wrong: an unknown name, two targets at once, an output that cannot be written."""
+
+
+class DamageWarning(UserWarning):
+    """A damaged file was decoded all the same. lost: a line on each thing that was wrong, left out or concealed."""
+
+    def __init__(self, lost: tuple[str, ...]) -> None:
+        super().__init__("; ".join(lost))
+        self.lost = lost

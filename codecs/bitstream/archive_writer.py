@@ -75,9 +75,9 @@ def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, by
             out.extend(chunk(ITEMS, write_items(current, sets[current], first, held), seed))
             held.clear()
 
-    for i, (item, made) in enumerate(zip(items, coded, strict=True)):
-        number = numbers[_family(made.info)]
-        body = b"" if made.payload is None else write_item(sets[number], made.info, item.key, made.digest, made.payload)
+    for i, (item, own) in enumerate(zip(items, coded, strict=True)):
+        number = numbers[_family(own.info)]
+        body = b"" if own.payload is None else write_item(sets[number], own.info, item.key, own.digest, own.payload)
         if not 0 < len(body) <= MAX_ITEM:
             flush()
             places.append((len(out), 1))

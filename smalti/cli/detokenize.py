@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,9 @@ import click
 from smalti.cli import options
 
 if TYPE_CHECKING:
+    from smalti.api import Opened
     from smalti.cli.files import Job
-    from smalti.codecs.bitstream.salvage import Loss
+    from smalti.cli.unpacking import Inputs
     from smalti.tokenizers.audio.excerpt import Stretch
     from smalti.tokenizers.contracts import Tokenizer
     from smalti.tokenizers.tokens import Tokens
@@ -45,8 +48,10 @@ class Seconds(click.ParamType):
         "-o",
         "--out",
         metavar="OUT",
-        help="Result .png, .jpg, .webp, .wav or .flac, folder (ends in / or exists) or -.  [default: FILE.png or FILE.wav]",
+        help="Result .png, .jpg, .webp, .wav or .flac, folder (ends in / or exists) or -; of an archive a folder.  "
+        "[default: FILE.png or FILE.wav; of an archive the folder FILE]",
     ),
+    click.option("--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0)."),
     click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
     click.option("--start", type=Seconds(), metavar="S", help="Decode a sound from this time on: seconds, as in 90 or 2.5s."),
@@ -59,13 +64,18 @@ class Seconds(click.ParamType):
     options.quiet,
 )
 def command(
-    files: tuple[str, ...], model: str | None, prior: str, out: str | None, stages: int | None, limit_bytes: int | None,
-    start: float | None, end: float | None, conceal: bool, device: str, threads: int | None, force: bool, as_json: bool, quiet: bool,
+    files: tuple[str, ...], model: str | None, prior: str, out: str | None, key: str | None, stages: int | None,
+    limit_bytes: int | None, start: float | None, end: float | None, conceal: bool, device: str, threads: int | None, force: bool,
+    as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures or sounds of exactly the size that went in.
 
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
+
+    An archive (made by tokenize --archive) becomes a folder of its items under their names; with --key, one of them. A name that would
+    lead out of the folder, or is taken, is not followed: that item is called by its number. Each item is read alone, so that damage to one,
+    or to the index, costs no other.
 
     --start and --end decode a stretch of a sound: of long files, which are written in chunks, nothing else, so that damage elsewhere
     does not matter; it is told.
@@ -76,8 +86,9 @@ def command(
 
     Exit code 1: some of several files could not be decoded, or something was concealed or is damaged; stderr says which, and what.
     """
-    from smalti.cli.files import plan
+    from smalti.cli.files import PIPE, check, check_sources, expected
     from smalti.cli.signals import holds_sound
+    from smalti.cli.unpacking import Inputs, unpacked
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
@@ -86,27 +97,38 @@ def command(
     timed = start is not None or end is not None
     if timed and (conceal or limit_bytes):
         raise click.UsageError("--start and --end go with neither --bytes nor --conceal", click.get_current_context())
-    sounds = functools.cache(lambda file: holds_sound(file, model))
-    jobs = plan(files, out, lambda file: ".wav" if sounds(file) else ".png", (".smt", ".json", ".npy"), force, as_json)
+    inputs = Inputs(model, device, prior)
+    held = functools.cache(lambda file: None if file == PIPE else holds_sound(file, model))
+
+    def ending(file: str) -> str:
+        return "" if inputs.is_archive(file) else ".wav" if held(file) else ".png"
+
+    planned = expected(files, out, ending, (".smt", ".json", ".npy"))
+    found = unpacked(planned, inputs, out, key, len(files) == len(planned) == 1 and not Path(files[0]).is_dir())
+    jobs = found.jobs
+    check(jobs, force, as_json)
+    check_sources(jobs)
     for job in jobs:
-        _check_suffix(job.target, sounds(job.source))
+        _check_suffix(job.target, held(job.source) if job.key is None else inputs.sounds(job.source, int(job.key)))
     options.set_threads(threads)
+    for line in found.said:
+        options.say(line)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
         for job in jobs:
-            done = options.attempt(len(jobs) == 1, _one, job, model, prior, stages, limit_bytes, (start, end), conceal, device)
+            done = options.attempt(len(jobs) == 1, _one, job, inputs, model, prior, stages, limit_bytes, (start, end), conceal, device)
             results += [done] if done else []
             bar.update(1)
     for item in results:
         for line in item["lost"]:
-            options.say(f"{item['source']}: {line}")
+            options.say(f"{_title(item)}: {line}")
     if as_json:
         options.print_json(results)
     elif not quiet:
         for item in results:
             size = f"{item['width']} x {item['height']}" if "width" in item else f"{item['samples']} samples at {item['rate']} Hz"
             options.say_done(item["target"], f"{size} from {options.stages_of(item['stages'])}")
-    return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
+    return options.exit_code(len(results), len(jobs) - len(results), bool(found.said) or any(item["lost"] for item in results))
 
 
 def _check_suffix(target: str, sound: bool | None) -> None:
@@ -121,121 +143,114 @@ def _check_suffix(target: str, sound: bool | None) -> None:
 
 
 def _one(
-    job: Job, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, times: tuple[float | None, float | None],
-    conceal: bool, device: str,
+    job: Job, inputs: Inputs, model: str | None, prior: str, stages: int | None, limit_bytes: int | None,
+    times: tuple[float | None, float | None], conceal: bool, device: str,
 ) -> dict[str, Any]:  # fmt: skip
     from smalti import api
-    from smalti.cli.files import PIPE, name_of, read, write
+
+    named: dict[str, Any] = {"source": job.source}
+    if job.key is not None:
+        number = int(job.key)
+        named |= {"item": number, "name": inputs.archive(job.source).name(number)}
+    title = _title(named)
+    held = api.with_name(title, lambda: _held(job, inputs, model, prior, stages, limit_bytes, times, conceal, device))
+    _check_suffix(job.target, "samples" in held.tokens.layout.size)
+    (signal,) = api.with_name(title, lambda: held.tokenizer.decode([held.tokens]))
+    return {
+        **named,
+        "target": job.target,
+        **_write(job.target, signal, held.stretch),
+        "stages": len(held.tokens.arrays),
+        "model": held.tokenizer.name,
+        "lost": list(held.lost),
+    }
+
+
+def _title(item: dict[str, Any]) -> str:
+    """What messages call the source of a result, or the item of an archive."""
+    from smalti.archives import title
+    from smalti.cli.files import name_of
+
+    source = name_of(item["source"])
+    return f"{source}: {title(item['item'], item['name'])}" if "item" in item else source
+
+
+def _write(target: str, signal: Any, stretch: Stretch | None) -> dict[str, Any]:
+    """Write a signal, or a stretch of it; returns its size."""
+    from smalti.cli.files import PIPE, write
     from smalti.cli.signals import size_of
     from smalti.codecs.media.audio import encode_audio, encode_into
     from smalti.codecs.media.images import encode_image
     from smalti.tokenizers.signals import Audio, Image
 
-    data = read(job.source)
-    lost: list[str] = []
-    stretch = None
-    if times != (None, None):
-        tokens, tokenizer, stretch, lost = api.with_name(name_of(job.source), lambda: _stretch(data, model, prior, stages, times, device))
-    elif conceal:
-        tokens, tokenizer, lost = api.with_name(name_of(job.source), lambda: _concealed(data, model, prior, stages, device))
-    else:
-        tokens, tokenizer = api.with_name(name_of(job.source), lambda: _tokens(data, model, prior, stages, limit_bytes, device))
-    _check_suffix(job.target, "samples" in tokens.layout.size)
-    (signal,) = api.with_name(name_of(job.source), lambda: tokenizer.decode([tokens]))
     assert isinstance(signal, Image | Audio)
     if stretch is not None and isinstance(signal, Audio):
         signal = stretch.of(signal)
     if isinstance(signal, Image):
-        write(job.target, encode_image(signal, Path(job.target).suffix if job.target != PIPE else ".png", job.target))
-    elif job.target == PIPE:
+        write(target, encode_image(signal, Path(target).suffix if target != PIPE else ".png", target))
+    elif target == PIPE:
         write(PIPE, encode_audio(signal, ".wav"))
     else:
-        write(job.target, lambda file: encode_into(file, signal, Path(job.target).suffix, job.target))
-    return {
-        "source": job.source,
-        "target": job.target,
-        **size_of(signal),
-        "stages": len(tokens.arrays),
-        "model": tokenizer.name,
-        "lost": lost,
-    }
+        write(target, lambda file: encode_into(file, signal, Path(target).suffix, target))
+    return size_of(signal)
 
 
-def _tokens(
-    data: bytes, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, device: str
-) -> tuple[Tokens, Tokenizer]:
-    """Tokens and their tokenizer, from what the bytes are: an array, JSON or a `.smt` file. The file's ending does not matter."""
+@dataclass(frozen=True)
+class _Held:
+    """Tokens to decode, who decodes them, what of the result is wanted (None: all), a line on each thing that is damaged or concealed."""
+
+    tokens: Tokens
+    tokenizer: Tokenizer
+    stretch: Stretch | None = None
+    lost: Sequence[str] = ()
+
+
+def _held(
+    job: Job, inputs: Inputs, model: str | None, prior: str, stages: int | None, limit_bytes: int | None,
+    times: tuple[float | None, float | None], conceal: bool, device: str,
+) -> _Held:  # fmt: skip
+    """What a job decodes, from what its bytes are: an array, JSON or a `.smt` file. The file's ending does not matter."""
+    from smalti import api
     from smalti.cli import arrays
+    from smalti.codecs.bitstream import parse
     from smalti.tokenizers.errors import UsageError
 
-    kind = arrays.kind(data)
-    if kind == "smt":
-        return _from_smt(data, model, prior, stages, limit_bytes, device)
+    timed = times != (None, None)
+    if job.key is not None:
+        return _from_smt(inputs.archive(job.source).opened(int(job.key), timed or conceal), stages, limit_bytes, times, conceal)
+    data = inputs.data(job.source)
+    if (kind := arrays.kind(data)) == "smt":
+        found = api.opened(parse(data, strict=not (timed or conceal)), model, device, prior)
+        return _from_smt(found, stages, limit_bytes, times, conceal)
+    if timed:
+        raise UsageError(f"--start and --end are for .smt files, this is {kind}; leave them out")
+    if conceal:
+        raise UsageError(f"--conceal is for .smt files, this is {kind}; leave it out")
     if prior:
         raise UsageError(f"--prior is for .smt files, this is {kind}, which no prior coded; leave it out")
     if limit_bytes:
         raise UsageError(f"--bytes are sizes of .smt files, this is {kind}; give --stages")
     tokens, tokenizer = _from_array(data, kind, model, device)
-    return tokens.prefix(stages) if stages else tokens, tokenizer
+    return _Held(tokens.prefix(stages) if stages else tokens, tokenizer)
 
 
-def _from_smt(
-    data: bytes, model: str | None, prior: str, stages: int | None, limit_bytes: int | None, device: str
-) -> tuple[Tokens, Tokenizer]:
-    from smalti import api
+def _from_smt(found: Opened, stages: int | None, limit_bytes: int | None, times: tuple[float | None, float | None], conceal: bool) -> _Held:
     from smalti.codecs.bitstream import parse
     from smalti.codecs.neural import write_within
     from smalti.tokenizers.contracts import Target
 
-    found = api.opened(parse(data), model, device, prior)
     tokenizer = found.decoder()
+    if times != (None, None):
+        part = found.stretch(*times, stages)
+        return _Held(part.tokens, tokenizer, part, [f"damaged elsewhere: {problem}" for problem in found.file.problems])
+    if conceal:
+        left = found.concealed(stages)
+        return _Held(left.tokens, tokenizer, None, found.lost(left))
     tokens = found.tokens(stages)
-    if limit_bytes and limit_bytes < len(data):
+    if limit_bytes and limit_bytes < found.file.size:
         shorter = write_within(tokens, found.prior, found.info, Target(bytes=limit_bytes))
         tokens = tokens.prefix(parse(shorter).stages())
-    return tokens, tokenizer
-
-
-def _stretch(
-    data: bytes, model: str | None, prior: str, stages: int | None, times: tuple[float | None, float | None], device: str
-) -> tuple[Tokens, Tokenizer, Stretch, list[str]]:
-    """Tokens of a part of a sound, their tokenizer, what of them is wanted, and a line on each problem elsewhere in the file."""
-    from smalti import api
-    from smalti.cli import arrays
-    from smalti.codecs.bitstream import parse
-    from smalti.tokenizers.errors import UsageError
-
-    if (kind := arrays.kind(data)) != "smt":
-        raise UsageError(f"--start and --end are for .smt files, this is {kind}; leave them out")
-    file = parse(data, strict=False)
-    found = api.opened(file, model, device, prior)
-    part = found.stretch(*times, stages)
-    return part.tokens, found.decoder(), part, [f"damaged elsewhere: {problem}" for problem in file.problems]
-
-
-def _concealed(data: bytes, model: str | None, prior: str, stages: int | None, device: str) -> tuple[Tokens, Tokenizer, list[str]]:
-    """Tokens with neighbours in the place of lost ones, their tokenizer, and a line on each thing that was lost."""
-    from smalti import api
-    from smalti.cli import arrays
-    from smalti.codecs.bitstream import parse
-    from smalti.tokenizers.errors import UsageError
-
-    kind = arrays.kind(data)
-    if kind != "smt":
-        raise UsageError(f"--conceal is for .smt files, this is {kind}; leave it out")
-    file = parse(data, strict=False)
-    found = api.opened(file, model, device, prior)
-    tokenizer = found.decoder()
-    result = found.concealed(stages)
-    lines = [_lost(loss, found.info.stages) for loss in result.losses]
-    return result.tokens, tokenizer, [*file.problems, *lines]
-
-
-def _lost(loss: Loss, stages: int) -> str:
-    stage = f"stage {loss.stage + 1} of {stages}"
-    if loss.dropped:
-        return f"{stage} left out"
-    return f"{stage} concealed in {loss.axis}s {loss.start} to {loss.stop - 1} of {loss.count}"
+    return _Held(tokens, tokenizer)
 
 
 def _from_array(data: bytes, kind: str, model: str | None, device: str) -> tuple[Tokens, Tokenizer]:

@@ -17,10 +17,13 @@ PIPE = "-"
 
 @dataclass(frozen=True)
 class Job:
-    """One source and where its result goes; "-" is standard input or output."""
+    """One source and where its result goes; "-" is standard input or output. key: the name of an item of an archive that is written, or
+    the number of one that is read; None elsewhere.
+    """
 
     source: str
     target: str
+    key: int | str | None = None
 
 
 def plan(
@@ -36,6 +39,14 @@ def plan(
     suffix: of results, or of a source's result.
     wanted: endings that count inside a folder. as_json: standard output is taken by the report.
     """
+    jobs = expected(sources, out, suffix, wanted)
+    check(jobs, force, as_json)
+    check_sources(jobs)
+    return jobs
+
+
+def expected(sources: Sequence[str], out: str | None, suffix: str | Callable[[str], str], wanted: tuple[str, ...]) -> list[Job]:
+    """The jobs of `plan`, unchecked."""
     jobs = []
     ending = suffix if callable(suffix) else lambda source: suffix
     several = len(sources) > 1 or any(Path(s).is_dir() for s in sources if s != PIPE)
@@ -46,10 +57,13 @@ def plan(
             jobs += _folder_jobs(Path(source), out, ending, wanted)
         else:
             jobs.append(Job(source, _target(Path(source), out, ending, several)))
-    check(jobs, force, as_json)
-    if len(jobs) == 1 and jobs[0].source != PIPE and not os.path.exists(jobs[0].source):
-        read_bytes(jobs[0].source)  # says so now, and not after a model was loaded
     return jobs
+
+
+def check_sources(jobs: Sequence[Job]) -> None:
+    """Where a single source is missing, say so now, and not after a model was loaded."""
+    if len(jobs) == 1 and jobs[0].source != PIPE and not os.path.exists(jobs[0].source):
+        read_bytes(jobs[0].source)
 
 
 def name_of(source: str) -> str:
@@ -93,13 +107,19 @@ def _target(source: Path, out: str | None, ending: Callable[[str], str], several
 
 
 def _folder_jobs(folder: Path, out: str | None, ending: Callable[[str], str], wanted: tuple[str, ...]) -> list[Job]:
-    found = list_files(folder, wanted)
-    if not found:
-        raise UsageError(f"{folder}: no file in this folder ends in {', '.join(wanted)}; name another")
+    found = files_of(folder, wanted)
     if out == PIPE:
         raise UsageError(f"{folder}: a folder of results does not go through a pipe; name a folder with -o")
     root = Path(out) if out else folder
     return [Job(str(path), str(root / path.relative_to(folder).with_suffix(ending(str(path))))) for path in found]
+
+
+def files_of(folder: Path, wanted: tuple[str, ...]) -> list[Path]:
+    """The files in a folder and all folders in it that end so; UsageError where there is none."""
+    found = list_files(folder, wanted)
+    if not found:
+        raise UsageError(f"{folder}: no file in this folder ends in {', '.join(wanted)}; name another")
+    return found
 
 
 def check(jobs: Sequence[Job], force: bool, as_json: bool, option: str = "-o") -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,12 +11,14 @@ import click
 from smalti.cli import options
 
 if TYPE_CHECKING:
+    from smalti.archives import ArchiveDraft
     from smalti.cli.files import Job
     from smalti.codecs.neural import NeuralCodec
     from smalti.tokenizers.contracts import Target
     from smalti.tokenizers.signals import Audio, Image
     from smalti.tokenizers.tokens import Tokens
 
+NO_NAME = "its name is no plain path of at most 255 bytes: it has none in the archive"
 GROUP_SAMPLES = 2**24  # of sounds that are encoded together: six minutes at 48 kHz
 
 
@@ -24,6 +27,7 @@ GROUP_SAMPLES = 2**24  # of sounds that are encoded together: six minutes at 48 
 @options.together(
     options.model,
     click.option("-o", "--out", metavar="OUT", help="Result file, folder (ends in / or exists) or -.  [default: beside SRC]"),
+    click.option("--archive", metavar="OUT.smt", help="One file of all SRC, from which each can be read alone; or -."),
     options.limit_bytes,
     click.option("--bpp", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X bits per pixel."),
     click.option("--kbps", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X kilobits per second of sound."),
@@ -40,9 +44,9 @@ GROUP_SAMPLES = 2**24  # of sounds that are encoded together: six minutes at 48 
     options.quiet,
 )
 def command(
-    sources: tuple[str, ...], model: str | None, out: str | None, limit_bytes: int | None, bpp: float | None, kbps: float | None,
-    stages: int | None, prior: str, tone_passes: int, allocate: bool, form: str, device: str, threads: int | None, batch: int, force: bool,
-    as_json: bool, quiet: bool,
+    sources: tuple[str, ...], model: str | None, out: str | None, archive: str | None, limit_bytes: int | None, bpp: float | None,
+    kbps: float | None, stages: int | None, prior: str, tone_passes: int, allocate: bool, form: str, device: str, threads: int | None,
+    batch: int, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn pictures or sounds into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
@@ -50,28 +54,48 @@ def command(
     with sound, or a folder of them. A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or
     --stages (one of them) allow.
 
+    --archive OUT.smt writes all SRC into that one file, each under its name: photo.jpg, or of a folder the path in it. Many small pictures
+    take less so: a few bytes each beside their tokens. --bytes, --bpp, --kbps and --stages hold for each item, as if it were a file of its
+    own. `smalti detokenize OUT.smt` gives back all of them, with --key one; `smalti info` lists them.
+
     Exit code 1: done, but a picture lost something visible (transparency, later frames, depth beyond 8 bits) or could not be read; stderr
     says which.
     """
     from smalti import api
-    from smalti.cli.files import plan
+    from smalti.archives import ArchiveDraft
+    from smalti.cli.files import plan, write
+    from smalti.cli.packing import plan_archive
     from smalti.cli.signals import hears, suffixes
     from smalti.tokenizers.contracts import Target
 
     target = Target(bytes=limit_bytes, bits_per_pixel=bpp, kbps=kbps, stages=stages)
     if form != "smt" and (limit_bytes or bpp or kbps):
         raise click.UsageError("--bytes, --bpp and --kbps are sizes of .smt files; choose --stages for arrays", click.get_current_context())
+    if archive is not None and (out is not None or form != "smt"):
+        raise click.UsageError(
+            "--archive names the one file of all results, a .smt file; leave out --out and --format", click.get_current_context()
+        )
     sound = hears(model, sources)
-    jobs = plan(sources, out, f".{form}", suffixes(sound), force, as_json)
+    if archive is None:
+        jobs = plan(sources, out, f".{form}", suffixes(sound), force, as_json)
+    else:
+        jobs = plan_archive(sources, archive, suffixes(sound), force, as_json)
     options.set_threads(threads)
     codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes, allocate)
+    draft = None if archive is None else ArchiveDraft()
+    put = _file if draft is None else functools.partial(_item, draft)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
         for group in _groups(jobs, batch, sound, codec):
-            results += _written_together(group, codec, target, form, alone=len(jobs) == 1)
+            results += _written_together(group, codec, target, form, put, alone=len(jobs) == 1)
             bar.update(len(group))
             group.clear()  # or the next are read while these are held
-    _report(results, as_json, quiet)
+    if draft is not None and archive is not None and results:
+        packed = draft.data()
+        write(archive, packed)
+        _report_archive(archive, packed, results, as_json, quiet)
+    else:
+        _report(results, as_json, quiet)
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
@@ -95,13 +119,14 @@ def _groups(jobs: list[Job], batch: int, sound: bool, codec: NeuralCodec) -> Ite
 
 
 def _written_together(
-    group: list[tuple[Job, Image | Audio | None]], codec: NeuralCodec, target: Target, form: str, alone: bool
-) -> list[dict[str, Any]]:
-    """Encode together, write one by one."""
+    group: list[tuple[Job, Image | Audio | None]], codec: NeuralCodec, target: Target, form: str,
+    put: Callable[[Job, bytes], dict[str, Any]], alone: bool,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Encode together, put where they belong one by one."""
     signals = [(job, signal) for job, signal in group if signal is not None]
     encoded = codec.encode([signal for _, signal in signals], target)
     results = [
-        options.attempt(alone, _one, job, signal, tokens, codec, target, form)
+        options.attempt(alone, _one, job, signal, tokens, codec, target, form, put)
         for (job, signal), tokens in zip(signals, encoded, strict=True)
     ]
     return [item for item in results if item is not None]
@@ -122,13 +147,36 @@ def _signal(job: Job, sound: bool, codec: NeuralCodec) -> Image | Audio:
     return audio
 
 
-def _one(job: Job, signal: Image | Audio, tokens: Tokens, codec: NeuralCodec, target: Target, form: str) -> dict[str, Any]:
+def _one(
+    job: Job,
+    signal: Image | Audio,
+    tokens: Tokens,
+    codec: NeuralCodec,
+    target: Target,
+    form: str,
+    put: Callable[[Job, bytes], dict[str, Any]],
+) -> dict[str, Any]:
     from smalti import api
-    from smalti.cli.files import name_of, write
+    from smalti.cli.files import PIPE, name_of
 
     data = api.with_name(name_of(job.source), lambda: _written(tokens, signal, codec, target, form))
+    nameless = job.key == "" and job.source != PIPE
+    return put(job, data) | _result(signal, tokens, data, form, codec, (NO_NAME,) if nameless else ())
+
+
+def _file(job: Job, data: bytes) -> dict[str, Any]:
+    from smalti.cli.files import write
+
     write(job.target, data)
-    return _result(job, signal, tokens, data, form, codec)
+    return {"source": job.source, "target": job.target}
+
+
+def _item(draft: ArchiveDraft, job: Job, data: bytes) -> dict[str, Any]:
+    from smalti import api
+    from smalti.cli.files import name_of
+
+    key = str(job.key)
+    return {"source": job.source, "item": api.with_name(name_of(job.source), lambda: draft.add(data, key)), "name": key}
 
 
 def _written(tokens: Tokens, signal: Image | Audio, codec: NeuralCodec, target: Target, form: str) -> bytes:
@@ -140,16 +188,14 @@ def _written(tokens: Tokens, signal: Image | Audio, codec: NeuralCodec, target: 
     return arrays.to_npy(tokens) if form == "npy" else arrays.to_json(tokens, codec.name, codec.tokenizer.fingerprint)
 
 
-def _result(job: Job, signal: Image | Audio, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec) -> dict[str, Any]:
+def _result(signal: Image | Audio, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec, more: tuple[str, ...]) -> dict[str, Any]:
     from smalti.cli.signals import rate_of, size_of
     from smalti.codecs import notes
     from smalti.codecs.bitstream import parse
 
     held = parse(data).stages() if form == "smt" else len(tokens.arrays)
-    noted: tuple[str, ...] = getattr(signal, "notes", ())
+    noted: tuple[str, ...] = (*getattr(signal, "notes", ()), *more)
     return {
-        "source": job.source,
-        "target": job.target,
         "model": codec.name,
         **size_of(signal),
         "bytes": len(data),
@@ -157,17 +203,12 @@ def _result(job: Job, signal: Image | Audio, tokens: Tokens, data: bytes, form: 
         "stages": held,
         "tokens": tokens.prefix(held).count,
         "notes": list(noted),
-        "lost": [note for note in noted if note in (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH)],
+        "lost": [note for note in noted if note in (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH, NO_NAME)],
     }
 
 
 def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
-    from smalti.cli.files import name_of
-
-    for item in results:
-        notes = item["lost"] if quiet else item["notes"]
-        if notes:
-            options.say(f"{name_of(item['source'])}: {'; '.join(notes)}")
+    _say_notes(results, quiet)
     if as_json:
         options.print_json(results)
     elif not quiet:
@@ -175,3 +216,22 @@ def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
             rate = f"{item['kbps']:.3f} kbps" if "kbps" in item else f"{item['bits_per_pixel']:.4f} bits per pixel"
             cost = f"{item['bytes']} bytes, {rate}"
             options.say_done(item["target"], f"{cost}, {item['tokens']} tokens in {options.stages_of(item['stages'])}")
+
+
+def _report_archive(archive: str, packed: bytes, results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
+    _say_notes(results, quiet)
+    if as_json:
+        options.print_json({"target": archive, "bytes": len(packed), "items": results})
+    elif not quiet:
+        alone, tokens = sum(item["bytes"] for item in results), sum(item["tokens"] for item in results)
+        many = f"{len(results)} item{'' if len(results) == 1 else 's'}"
+        options.say_done(archive, f"{many}, {len(packed)} bytes ({alone} as files of their own), {tokens} tokens")
+
+
+def _say_notes(results: list[dict[str, Any]], quiet: bool) -> None:
+    from smalti.cli.files import name_of
+
+    for item in results:
+        notes = item["lost"] if quiet else item["notes"]
+        if notes:
+            options.say(f"{name_of(item['source'])}: {'; '.join(notes)}")

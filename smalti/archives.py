@@ -1,0 +1,218 @@
+"""Many pictures or sounds in one `.smt` file: made, opened, and read one by one.
+
+data = smalti.compress_archive({"cat.jpg": "photos/cat.jpg", "dog.jpg": "photos/dog.jpg"}, bits_per_pixel=0.05)
+archive = smalti.open_archive(data)                 # or a path
+picture = archive.decompress("dog.jpg")             # or its number, 1
+names = archive.names
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+
+from smalti import api
+from smalti.api import DEFAULT_MODEL, Opened, PathOrBytes
+from smalti.codecs import tone
+from smalti.codecs.bitstream import Archive, File, Whole, check_applied, recover, write_archive
+from smalti.codecs.bitstream.names import key_of
+from smalti.codecs.bitstream.wire import MAX_PAYLOAD
+from smalti.codecs.media.files import MAX_FILE_BYTES
+from smalti.codecs.neural import NeuralCodec
+from smalti.tokenizers.contracts import Target
+from smalti.tokenizers.errors import BitstreamError, UsageError
+from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.tokens import Tokens
+
+_FILE_ROOM = 300  # bytes of a chunk beside the file in it, at most
+_TOGETHER = 16  # signals that are encoded together
+
+
+class SignalArchive:
+    """An archive of pictures or sounds. Items are named by their number, from 0, or by name: the first one of that name.
+
+    Where its index is damaged, items are found without it. problems: a line on each thing that is wrong with the archive itself; whether
+    an item is whole shows when it is read. model, device, prior: as for `smalti.decompress`. Raises BitstreamError where nothing can be
+    found.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        model: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        prior: str | os.PathLike[str] = "",
+    ) -> None:
+        self.problems: tuple[str, ...] = ()
+        try:
+            self.items = Archive(data)
+        except BitstreamError as error:
+            self.items, _ = recover(data)
+            if not len(self.items):
+                raise
+            self.problems = self.items.problems or (str(error),)
+        self._with = model, device, prior
+        self._kept: dict[tuple[bytes, bytes, bool], Opened] = {}
+
+    def __len__(self) -> int:
+        """How many items were written; of an archive without its index, one more than the last that was found."""
+        return len(self.items)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of all items, "" for one that has none or is damaged."""
+        return tuple(self.name(number) for number in range(len(self)))
+
+    def name(self, number: int) -> str:
+        """The name of one item, "" where it has none or is damaged."""
+        try:
+            return self.items.salvaged(number)[0]
+        except BitstreamError:
+            return ""
+
+    def number(self, key: int | str) -> int:
+        """The number of an item by itself or by its name; UsageError where there is none."""
+        if isinstance(key, str):
+            found = next((number for number in range(len(self)) if self.name(number) == key), None)
+            if not key or found is None:
+                raise UsageError(f"no item of the {len(self)} in this archive has the name {key!r}; `smalti info` lists them")
+            return found
+        if not 0 <= key < len(self):
+            raise UsageError(f"there is no item {key}; this archive has {len(self)}, counted from 0")
+        return key
+
+    def file(self, number: int, lenient: bool = False) -> File:
+        """An item, checked and not decoded. lenient: what is left of a damaged one, as far as its own chunks are whole."""
+        return self.items.salvaged(number)[1] if lenient else self.items[number]
+
+    def opened(self, number: int, lenient: bool = False) -> Opened:
+        """An item with what its tokens need; models and priors are looked for once."""
+        file = self.file(number, lenient)
+        info = api.the_stream(file)
+        key = info.fingerprint, info.prior_id, info.layout is None
+        if key not in self._kept:
+            self._kept[key] = api.opened(file, *self._with)
+        return replace(self._kept[key], file=file, info=info)
+
+    def tokens(self, key: int | str, stages: int | None = None) -> Tokens:
+        """The tokens of an item, as `smalti.open` gives those of a file."""
+        number = self.number(key)
+
+        def tokens() -> Tokens:
+            found = self.opened(number)
+            check_applied(found.info)
+            return found.tokens(stages)
+
+        return api.with_name(title(number, self.name(number)), tokens)
+
+    def decompress(
+        self,
+        key: int | str,
+        stages: int | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        conceal: bool = False,
+    ) -> Image | Audio:
+        """The picture or sound of an item, as `smalti.decompress` gives that of a file."""
+        number = self.number(key)
+        lenient = conceal or start is not None or end is not None
+        return api.with_name(title(number, self.name(number)), lambda: self.opened(number, lenient).signal(stages, start, end, conceal))
+
+
+def title(number: int, name: str) -> str:
+    """What messages call an item."""
+    return f"item {number} ({name})" if name else f"item {number}"
+
+
+def open_archive(
+    source: PathOrBytes,
+    model: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    prior: str | os.PathLike[str] = "",
+) -> SignalArchive:
+    """An archive from a path or its bytes, as `compress_archive` or `smalti tokenize --archive` writes it; model, device, prior as for
+    `smalti.decompress`. Raises BitstreamError for what is none.
+    """
+    data = api.data_of(source)
+    return api.with_name(source, lambda: SignalArchive(data, model, device, prior))
+
+
+def compress_archive(
+    signals: Mapping[str, Image | Audio | PathOrBytes] | Iterable[Image | Audio | PathOrBytes],
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    *,
+    bytes: int | None = None,
+    bits_per_pixel: float | None = None,
+    kbps: float | None = None,
+    stages: int | None = None,
+    device: str = "auto",
+    tone_passes: int = tone.PASSES,
+    allocate: bool = True,
+) -> bytes:
+    """Pictures or sounds, or the files of them, as the bytes of one archive, in this order.
+
+    signals: by name; without names, files get their own. Names are printable, at most 255 bytes of UTF-8. The target, at most one, and the
+    other arguments are those of `smalti.compress`, for each item as if it were a file of its own. Raises as that does, naming the item.
+    """
+    target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
+    codec = api.codec(model, device, tone_passes=tone_passes, allocate=allocate)
+    draft = ArchiveDraft()
+    named = _named(signals)
+    while group := list(islice(named, _TOGETHER)):
+        given = [_read(called, signal, model) for called, _, signal in group]
+        for (called, key, _), signal, tokens in zip(group, given, codec.encode(given, target), strict=True):
+            api.with_name(called, partial(_put, draft, key, codec, signal, tokens, target))
+    return draft.data()
+
+
+class ArchiveDraft:
+    """An archive that is being made, of files of one signal. State: the items so far, as their bytes."""
+
+    def __init__(self) -> None:
+        self._items: list[Whole] = []
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, data: bytes, key: str) -> int:
+        """One more item; returns its number. UsageError where it is too large, or all of them together would be."""
+        if len(data) > MAX_PAYLOAD - _FILE_ROOM:
+            raise UsageError(
+                f"{len(data)} bytes, and an item of an archive has {MAX_PAYLOAD - _FILE_ROOM} at most; write a file of its own"
+            )
+        if self._size + len(data) > MAX_FILE_BYTES - _FILE_ROOM:
+            raise UsageError(f"with it the archive has more than {MAX_FILE_BYTES} bytes, which no release reads; write several archives")
+        self._items.append(Whole(data, key))
+        self._size += len(data)
+        return len(self._items) - 1
+
+    def data(self) -> bytes:
+        """The bytes of the archive."""
+        return write_archive(self._items)
+
+
+def _read(called: str, signal: Image | Audio | PathOrBytes, model: str | os.PathLike[str]) -> Image | Audio:
+    return signal if isinstance(signal, Image | Audio) else api.with_name(called, lambda: api.read_for(model, signal))
+
+
+def _put(draft: ArchiveDraft, key: str, codec: NeuralCodec, signal: Image | Audio, tokens: Tokens, target: Target) -> None:
+    draft.add(codec.pack(tokens, signal.notes if isinstance(signal, Image) else (), target), key)
+
+
+def _named(
+    signals: Mapping[str, Image | Audio | PathOrBytes] | Iterable[Image | Audio | PathOrBytes],
+) -> Iterator[tuple[str, str, Image | Audio | PathOrBytes]]:
+    """(what messages call it, name, signal) of each."""
+    if isinstance(signals, str | bytes | os.PathLike | Image | Audio):
+        raise UsageError("an archive is made of a mapping or a list of signals; found one alone: smalti.compress is for that")
+    if isinstance(signals, Mapping):
+        yield from ((title(i, key), key, signal) for i, (key, signal) in enumerate(signals.items()))
+        return
+    for i, signal in enumerate(signals):
+        name = key_of(Path(Path(signal).name)) if isinstance(signal, str | os.PathLike) else ""
+        yield title(i, name), name, signal

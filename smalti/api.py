@@ -121,6 +121,13 @@ class Opened:
     prior: Prior
     device: str
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """How many first stages decode: of the model's, or of raw tokens' own."""
+        layout = self.info.layout if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
+        assert layout is not None  # of raw tokens, which alone have no tokenizer
+        return layout.cuts
+
     def tokens(self, stages: int | None = None) -> Tokens:
         """All tokens that the file holds, or those of its first `stages`."""
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)

@@ -67,9 +67,10 @@ def restored(items: Sequence[tuple[int, str, str]], endings: Sequence[str]) -> l
         path = path_of(key)
         problem = "" if path is not None or not key else f"its name {key!a} is no safe relative path"
         if path is not None:
-            path = path.with_name((path.stem if path.suffix.lower() in endings else path.name) + ending)
-            if not places.take(path):
-                path, problem = None, f"the place of its name {key!a} is taken by another item"
+            own = path.stem if path.suffix.lower() in endings else path.name
+            wanted = (path.with_name(own + ending), path.with_name(path.name + ending))  # a.webp beside a.png becomes a.webp.png
+            path = next((place for place in wanted if places.take(place)), None)
+            problem = "" if path is not None else f"the place of its name {key!a} is taken by another item"
         tries = 0
         while path is None:
             numbered = PurePosixPath(f"item-{number:06d}{f'-{tries}' if tries else ''}{ending}")

@@ -1,4 +1,4 @@
-"""`smalti cut`: a prefix of a file as a file."""
+"""`smalti cut`: a prefix of a file as a file, and of an archive prefixes of its items."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import click
 from smalti.cli import options
 
 if TYPE_CHECKING:
+    from smalti.archives import SignalArchive
+    from smalti.cli.files import Job
     from smalti.codecs.bitstream import File
 
 
@@ -32,12 +34,15 @@ def command(
 
     Give --stages K, or --bytes N for as many stages as fit into N bytes. FILE may be - for standard input. The short form of a file (most
     pictures) is coded again, so its model must be there; the chunked form needs no model.
+
+    Of an archive every item is cut: --stages K keeps K stages of those that have more; --bytes N makes the whole archive fit, each item
+    giving up about the same share of its bytes.
     """
     from pathlib import Path
 
     from smalti import api
     from smalti.cli.files import PIPE, name_of, plan, read, write
-    from smalti.codecs.bitstream import parse
+    from smalti.codecs.bitstream import is_archive, parse
     from smalti.tokenizers.errors import UsageError
 
     if (stages is None) == (limit_bytes is None):
@@ -46,6 +51,8 @@ def command(
         raise UsageError(f"{file}: a folder; cut takes one .smt file")
     (job,) = plan([file], out, ".cut.smt", (".smt",), force, as_json)
     data = read(file)
+    if is_archive(data):
+        return _cut_archive(job, data, limit_bytes, stages, model, prior, as_json, quiet)
     parsed = api.with_name(name_of(file), lambda: parse(data))
     shorter = api.with_name(name_of(file), lambda: _shorter(parsed, limit_bytes, stages, model, prior))
     write(job.target, shorter)
@@ -81,3 +88,53 @@ def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str
     if len(shorter) > limit_bytes:
         raise UsageError(f"the smallest file of this signal has {len(shorter)} bytes, the target allows {limit_bytes}")
     return shorter
+
+
+def _cut_archive(
+    job: Job, data: bytes, limit_bytes: int | None, stages: int | None, model: str | None, prior: str, as_json: bool, quiet: bool
+) -> int:
+    from smalti import api
+    from smalti.archives import SignalArchive
+    from smalti.cli.files import name_of, write
+
+    archive = api.with_name(name_of(job.source), lambda: SignalArchive(data, model, "cpu", prior))
+    shorter = api.with_name(name_of(job.source), lambda: _shorter_archive(archive, data, limit_bytes, stages))
+    write(job.target, shorter)
+    kept = [max(info.stages for info in item.streams) for item in SignalArchive(shorter).items]
+    result = {"source": job.source, "target": job.target, "bytes": len(shorter), "stages": kept, "source_bytes": len(data)}
+    if as_json:
+        options.print_json(result)
+    elif not quiet:
+        few, most = min(kept), max(kept)
+        held = options.stages_of(most) if few == most else f"{few} to {options.stages_of(most)}"
+        many = f"{len(kept)} item{'' if len(kept) == 1 else 's'}"
+        options.say_done(job.target, f"{len(shorter)} bytes, {many} of {held} ({name_of(job.source)} has {len(data)} bytes)")
+    return 0
+
+
+def _shorter_archive(archive: SignalArchive, data: bytes, limit_bytes: int | None, stages: int | None) -> bytes:
+    from smalti.codecs.bitstream.shorten import cut_archive, fit_archive
+
+    if stages is not None:
+        return cut_archive(data, stages, lambda number, file, count: _prefixes(archive, number, file, count)[0])
+    assert limit_bytes is not None
+    return fit_archive(data, limit_bytes, lambda number, file: _prefixes(archive, number, file))
+
+
+def _prefixes(archive: SignalArchive, number: int, file: File, wanted: int | None = None) -> list[bytes]:
+    """Files of all decodable prefixes of an item, shortest first, or that of the first `wanted` stages. Of a chunked item no token is
+    decoded.
+    """
+    from smalti import api
+    from smalti.archives import title
+    from smalti.codecs.bitstream import write
+
+    def made() -> list[bytes]:
+        found = archive.opened(number)
+        cuts = [cut for cut in found.cuts if cut <= found.info.stages] if wanted is None else [wanted]
+        if file.form == "chunked":
+            return [file.cut(cut) for cut in cuts]
+        tokens = found.tokens()
+        return [write(tokens.prefix(cut), found.prior, found.info) for cut in cuts]
+
+    return api.with_name(title(number, archive.name(number)), made)

@@ -9,7 +9,9 @@ import click
 from smalti.cli import options
 
 if TYPE_CHECKING:
-    from smalti.codecs.bitstream import Report
+    from smalti.codecs.bitstream import Archive, Report
+
+SHOWN = 20  # items of an archive; many have thousands
 
 
 @click.command("info")
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 )
 def command(files: tuple[str, ...], entropy: bool, model: str | None, prior: str, as_json: bool) -> int:
     """Show what FILEs (.smt, or - for standard input) hold: picture size, model, stages, what the source lost, where the bytes go.
+
+    Of an archive the number, name and size of its first items too; --json has all of them.
 
     The tokenizer's network does not run; a model is needed for --entropy alone, as are --model and --prior. Exit code 1: a file is damaged
     in part, or one of several could not be read.
@@ -82,6 +86,7 @@ def _entropy(report: Report, model: str | None, prior: str) -> list[dict[str, An
 def describe(name: str, report: Report) -> dict[str, Any]:
     """The report as a plain dictionary."""
     size = report.size
+    entries = {"entries": _entries(report.archive)} if report.archive is not None else {}
     return {
         "file": name,
         "status": report.status,
@@ -90,10 +95,27 @@ def describe(name: str, report: Report) -> dict[str, Any]:
         "version": ".".join(map(str, report.version)),
         "bytes": size,
         "items": report.items,
+        **entries,
         "overhead_bytes": report.overhead,
         "parts": dict(report.bytes),
         "streams": [_stream(stream, size, report.archive is None) for stream in report.streams],
     }
+
+
+def _entries(archive: Archive) -> list[dict[str, Any]]:
+    """Of each item that is whole: its number, name, kind, size, stages and bytes."""
+    from smalti.tokenizers.errors import BitstreamError
+
+    found = []
+    for number in range(len(archive)):
+        try:
+            file, name = archive[number], archive.key(number)
+        except BitstreamError:
+            continue
+        info = file.streams[0]
+        entry = {"item": number, "name": name, "modality": info.modality, "size": dict(info.signal)}
+        found.append({**entry, "stages": info.stages, "bytes": file.size})
+    return found
 
 
 def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
@@ -163,5 +185,12 @@ def _show(item: dict[str, Any]) -> None:
             click.echo(f"  source       {'; '.join(stream['notes'])}")
         for field in stream["fields"]:
             click.echo(f"  side field   {field['name']}, {field['bytes']} bytes{', critical' if field['critical'] else ''}")
+    for entry in item.get("entries", ())[:SHOWN]:
+        named = ", ".join(f"{name} {value}" for name, value in entry["size"].items())
+        size = f"{entry['size']['width']} x {entry['size']['height']}" if entry["modality"] == "image" else named
+        told = ", ".join(filter(None, (entry["name"], entry["modality"], size)))
+        click.echo(f"  item {entry['item']:<7} {told}, {options.stages_of(entry['stages'])}, {entry['bytes']} bytes")
+    if (more := len(item.get("entries", ())) - SHOWN) > 0:
+        click.echo(f"  and {more} more items; --json lists all")
     for part, count in item["parts"].items():
         click.echo(f"  {count:>8} bytes  {part}")

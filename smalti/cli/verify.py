@@ -41,7 +41,8 @@ def _verdict(name: str, model: str | None, prior: str, fast: bool) -> dict[str, 
     from smalti.codecs.bitstream import inspect
     from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
 
-    report = inspect(read(name))
+    data = read(name)
+    report = inspect(data)
     status, problems = report.status, list(report.problems)
     if report.file is not None and status == "whole" and not fast:
         try:
@@ -53,6 +54,25 @@ def _verdict(name: str, model: str | None, prior: str, fast: bool) -> dict[str, 
                 raise type(error)(f"{name_of(name)}: {error}") from None
             problems = [f"only checksums, tokens not checked: {error}"]
     if report.archive is not None and status == "whole" and not fast:
-        problems = [f"only checksums of {report.items} items, tokens not checked"]
+        status, problems = _items(data, name_of(name), model, prior)
     stages = [stream.stages for stream in report.streams]
     return {"file": name_of(name), "status": status, "problems": problems, "whole_stages": stages}
+
+
+def _items(data: bytes, name: str, model: str | None, prior: str) -> tuple[str, list[str]]:
+    """(status, problems) of an archive whose checksums are right, by decoding the tokens of all items."""
+    from smalti.archives import SignalArchive, title
+    from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
+
+    archive = SignalArchive(data, model, "cpu", prior)
+    wrong: list[str] = []
+    for number, key in enumerate(archive.names):
+        try:
+            archive.opened(number).tokens()
+        except BitstreamError as error:
+            wrong.append(f"{title(number, key)}: {error}")
+        except (ModelError, UsageError) as error:
+            if model is not None or prior:
+                raise type(error)(f"{name}: {title(number, key)}: {error}") from None
+            return "whole", [f"only checksums of {len(archive)} items, tokens not checked: {title(number, key)}: {error}"]
+    return "whole" if not wrong else "damaged" if len(wrong) < len(archive) else "refused", wrong

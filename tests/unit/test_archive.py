@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from smalti.codecs.bitstream import Archive, Field, File, Item, StreamInfo, inspect, parse, recover, write, write_archive
+from smalti.codecs.bitstream import Archive, Field, File, Item, StreamInfo, Whole, inspect, parse, recover, write, write_archive
 from smalti.codecs.bitstream.archive import HEADER
 from smalti.codecs.bitstream.wire import chunk, crc
 from smalti.codecs.priors.static import StaticPrior
@@ -79,6 +79,14 @@ def test_sizes_keys_notes_and_whole_files() -> None:
     report = inspect(data)
     assert sum(count for _, count in report.bytes) == len(data)
     assert dict(report.bytes)["whole files"] == archive[2].size
+
+
+def test_files_become_items_as_their_tokens_do() -> None:
+    """Small solo files take the place of their tokens, which need not be held; others stay whole."""
+    items = [*MIXED, _item(_tokens(4), "field", fields=(Field(5, b"title"),))]
+    files = [Whole(write(item.tokens, UNIFORM, item.info), item.key) for item in items]
+    assert write_archive(files) == write_archive(items)
+    assert [parse(file.data).form for file in files].count("chunked") == 1
 
 
 def test_sets_are_told_apart_by_stages_prior_and_fields() -> None:
@@ -197,7 +205,7 @@ def test_later_minor_versions_and_unknown_chunks() -> None:
 def test_what_no_archive_holds() -> None:
     with pytest.raises(UsageError):
         write_archive([])
-    for key in ("x" * 256, "a\nb"):
+    for key in ("x" * 256, "a\nb", "\udc80"):
         with pytest.raises(UsageError, match="keys"):
             write_archive([_item(_tokens(), key)])
     with pytest.raises(UsageError, match="sets"):

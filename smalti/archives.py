@@ -16,13 +16,14 @@ from itertools import islice
 from pathlib import Path
 
 from smalti import api
-from smalti.api import DEFAULT_MODEL, Opened, PathOrBytes
+from smalti.api import DEFAULT_MODEL, PathOrBytes
 from smalti.codecs import tone
 from smalti.codecs.bitstream import Archive, File, Whole, check_applied, recover, write_archive
 from smalti.codecs.bitstream.names import key_of
 from smalti.codecs.bitstream.wire import MAX_PAYLOAD
 from smalti.codecs.media.files import MAX_FILE_BYTES
 from smalti.codecs.neural import NeuralCodec
+from smalti.opened import Opened, the_stream
 from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.errors import BitstreamError, UsageError
 from smalti.tokenizers.signals import Audio, Image
@@ -92,7 +93,7 @@ class SignalArchive:
     def opened(self, number: int, lenient: bool = False) -> Opened:
         """An item with what its tokens need; models and priors are looked for once."""
         file = self.file(number, lenient)
-        info = api.the_stream(file)
+        info = the_stream(file)
         key = info.fingerprint, info.prior_id, info.layout is None
         if key not in self._kept:
             self._kept[key] = api.opened(file, *self._with)

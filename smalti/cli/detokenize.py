@@ -13,9 +13,9 @@ import click
 from smalti.cli import options
 
 if TYPE_CHECKING:
-    from smalti.api import Opened
     from smalti.cli.files import Job
     from smalti.cli.unpacking import Inputs
+    from smalti.opened import Opened
     from smalti.tokenizers.audio.excerpt import Stretch
     from smalti.tokenizers.contracts import Tokenizer
     from smalti.tokenizers.tokens import Tokens

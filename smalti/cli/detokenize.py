@@ -104,10 +104,10 @@ def command(
         return "" if inputs.is_archive(file) else ".wav" if held(file) else ".png"
 
     planned = expected(files, out, ending, (".smt", ".json", ".npy"))
+    check_sources(planned)
     found = unpacked(planned, inputs, out, key, len(files) == len(planned) == 1 and not Path(files[0]).is_dir())
     jobs = found.jobs
     check(jobs, force, as_json)
-    check_sources(jobs)
     for job in jobs:
         _check_suffix(job.target, held(job.source) if job.key is None else inputs.sounds(job.source, int(job.key)))
     options.set_threads(threads)

@@ -95,6 +95,7 @@ def test_one_item_by_name_or_number(cli: Any, samples: Any, archive: Path, tmp_p
     assert "has the name 'b.png'" in cli(*call, "--key", "b.png").refusal()
     assert "--key is for one archive" in cli("detokenize", samples.solo, "--key", 0).refusal()
     assert "--key is for one archive" in cli("detokenize", archive, archive, "--key", 0).refusal()
+    assert "no such file" in cli("detokenize", tmp_path / "none.smt", "--key", 0).refusal()
     assert "or one of them with --key" in cli(*call, "-o", "-").refusal()
     assert "or one of them with --key" in cli("detokenize", "-", stdin=archive.read_bytes()).refusal()
     assert "pictures are written as" in cli(*call, "--key", 0, "-o", tmp_path / "x.wav").refusal()

@@ -136,6 +136,18 @@ class RegionalTokenizer(Tokenizer, Protocol):
 
 
 @runtime_checkable
+class VariedTokenizer(Tokenizer, Protocol):
+    """A tokenizer that can say one signal in several ways, of which the best depends on how many bytes there are: `encode` gives the one
+    for a file without limit, a codec with a target tries them all."""
+
+    def variants(self, signal: Signal) -> list[Tokens]:
+        """All ways, that of `encode` among them; their layouts may differ, also in `Layout.signal`."""
+
+    def distortions(self, signal: Signal, candidates: Sequence[Tokens]) -> list[float]:
+        """How far each of these (prefixes of variants) is from the signal: lower is better, in a unit of the tokenizer's own."""
+
+
+@runtime_checkable
 class StoredTokenizer(Tokenizer, Protocol):
     """A tokenizer that model folders can hold: what `zoo.save` and `zoo.load` ask of the classes in the registry `smalti.tokenizers`."""
 

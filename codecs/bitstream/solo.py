@@ -23,6 +23,7 @@ from smalti.tokenizers.tokens import MAX_STAGES, Tokens
 SOLO, SIDE_FIELDS = 8, 16
 MAX_PAYLOAD = 65536
 MAX_HEADER = 24  # with the 4 bytes of token hash and 4 of CRC: 32
+MAX_SHAPE_HEADER = 56  # where a shape lies and how large it is, is content, and its numbers have no usual size
 _MAX_BLOCK = 1 << 21  # of a layout or of side fields
 
 
@@ -43,7 +44,7 @@ def write_solo(tokens: Tokens, prior: Prior, info: StreamInfo) -> bytes:
     """The solo file of tokens; raises UsageError where they want the chunked form."""
     info = replace(info, stages=len(tokens.arrays)).checked()
     header = _header(info)
-    if len(header) > MAX_HEADER:
+    if len(header) > _most(info.modality):
         raise UsageError("this signal's size does not fit the solo form; write it chunked")
     payload = prior.encode(tokens)
     if len(payload) > MAX_PAYLOAD:
@@ -75,8 +76,8 @@ def read_solo(data: bytes) -> Solo:
     stages = cursor.byte(MAX_STAGES - 1) + 1
     signal, notes = read_size(cursor, modality)
     header_bytes = cursor.place
-    if header_bytes > MAX_HEADER:
-        raise BitstreamError(f"the header of a solo file has at most {MAX_HEADER} bytes, found {header_bytes}")
+    if header_bytes > _most(modality):
+        raise BitstreamError(f"the header of a solo file has at most {_most(modality)} bytes, found {header_bytes}")
     layout = None
     if modality == "raw":
         block = Cursor(cursor.take(cursor.uvarint(_MAX_BLOCK)), "the layout")
@@ -92,6 +93,10 @@ def read_solo(data: bytes) -> Solo:
     payload = cursor.take(cursor.left)
     info = check_raw(StreamInfo(modality, fingerprint, prior_id, stages, signal, notes, layout, fields))
     return Solo(version, info, digest, payload, header_bytes, side_bytes, layout_bytes)
+
+
+def _most(modality: str) -> int:
+    return MAX_SHAPE_HEADER if modality == "shape" else MAX_HEADER
 
 
 def _header(info: StreamInfo) -> bytes:

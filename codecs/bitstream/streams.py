@@ -22,9 +22,12 @@ _SIZES: dict[str, tuple[tuple[str, int, int], ...]] = {
     "image": (("width", 1, MAX_SIDE), ("height", 1, MAX_SIDE)),
     "video": (("frames", 0, MAX_TOKENS), ("width", 1, MAX_SIDE), ("height", 1, MAX_SIDE)),
     "audio": (("samples", 0, _U32), ("channels", 1, 256)),
-    "shape": (),
+    "shape": (),  # see `_write_pose`
     "raw": (),
 }
+_POSE = ("scale", "x", "y", "z")
+_COUNTS = ("vertices", "faces", "bits")  # of shapes whose triangles are kept
+_MAX_SCALE = 1 << 20
 # a rate is one byte, its place here + 1; 0 announces the explicit one
 _AUDIO_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 176400, 192000)
 _VIDEO_RATES = ((24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60000, 1001), (60, 1), (12, 1), (15, 1), (10, 1), (1, 1))
@@ -94,6 +97,8 @@ class StreamInfo:
 def write_size(info: StreamInfo) -> bytes:
     """The signal's size and the note bits."""
     size = dict(info.signal)
+    if info.modality == "shape":
+        return _write_pose(size) + uvarint(info.notes)
     names = [name for name, _, _ in _SIZES[info.modality]]
     names += {"audio": ["rate"], "video": ["rate_num", "rate_den"]}.get(info.modality, [])
     if info.modality != "raw" and sorted(size) != sorted(names):
@@ -113,7 +118,11 @@ def write_size(info: StreamInfo) -> bytes:
 
 def read_size(cursor: Cursor, modality: str) -> tuple[tuple[tuple[str, int], ...], int]:
     """(signal, note bits); pictures' sizes come height first, as `Layout.signal` has them."""
-    size = {name: cursor.uvarint(most - least) + least for name, least, most in _SIZES[modality]}
+    size = (
+        {name: cursor.uvarint(most - least) + least for name, least, most in _SIZES[modality]}
+        if modality != "shape"
+        else _read_pose(cursor)
+    )
     if "width" in size:
         size["width"] = size.pop("width")
     if modality == "audio":
@@ -125,6 +134,26 @@ def read_size(cursor: Cursor, modality: str) -> tuple[tuple[tuple[str, int], ...
         pair = _VIDEO_RATES[code - 1] if code else _explicit(cursor, _VIDEO_RATES, 2)
         size["rate_num"], size["rate_den"] = pair[0], pair[1]
     return tuple(size.items()), cursor.uvarint((1 << 28) - 1)
+
+
+def _write_pose(size: dict[str, int]) -> bytes:
+    if tuple(size) not in (_POSE, _POSE + _COUNTS):
+        raise UsageError(f"the size of a shape has {', '.join(_POSE)}, and perhaps {', '.join(_COUNTS)}; found {', '.join(size) or 'none'}")
+    limits = (_MAX_SCALE - 1, _U32, _U32, _U32, MAX_TOKENS, MAX_TOKENS, 31)
+    for (name, value), most in zip(size.items(), limits, strict=False):
+        if not 0 <= value <= most:
+            raise UsageError(f"shape {name} lies in 0..{most}, found {value}")
+    counted = len(size) > len(_POSE)
+    first = 2 * size["scale"] + counted
+    return b"".join(map(uvarint, (first, *list(size.values())[1:])))
+
+
+def _read_pose(cursor: Cursor) -> dict[str, int]:
+    first = cursor.uvarint(2 * _MAX_SCALE - 1)
+    size = {"scale": first >> 1} | {name: cursor.uvarint(_U32) for name in _POSE[1:]}
+    if first & 1:
+        size |= {name: cursor.uvarint(most) for name, most in zip(_COUNTS, (MAX_TOKENS, MAX_TOKENS, 31), strict=True)}
+    return size
 
 
 def _write_rate(rate: object, known: tuple, numbers: tuple[int, ...]) -> bytes:

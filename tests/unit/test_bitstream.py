@@ -176,9 +176,23 @@ def test_raw_tokens_carry_their_layout(form: str) -> None:
     assert inspect(data).overhead <= 60
 
 
-def test_shapes_have_no_size() -> None:
-    tokens = Tokens(Layout((Stage("t", (("token", 9),), 5),), (1,)), (np.arange(9, dtype=np.int32) % 5,))
-    assert parse(write(tokens, UNIFORM, StreamInfo("shape", MODEL))).tokens(tokens.layout, UNIFORM) == tokens
+@pytest.mark.parametrize("form", ["solo", "chunked"])
+@pytest.mark.parametrize("numbers", [(0, 0, 0, 0), (2**20 - 1, 2**32 - 1, 0, 2**32 - 1), (300, 5, 6, 7, 2**28, 0, 31)])
+def test_the_size_of_a_shape_is_its_pose(numbers: tuple[int, ...], form: str) -> None:
+    signal = tuple(zip(("scale", "x", "y", "z", "vertices", "faces", "bits"), numbers, strict=False))
+    tokens = Tokens(Layout((Stage("t", (("token", 9),), 5),), (1,), signal), (np.arange(9, dtype=np.int32) % 5,))
+    file = parse(write(tokens, UNIFORM, StreamInfo("shape", MODEL, signal=signal), form))
+    assert file.streams[0].signal == signal
+    assert file.tokens(tokens.layout, UNIFORM) == tokens
+
+
+@pytest.mark.parametrize(("name", "value"), [("scale", 2**20), ("x", 2**32), ("z", -1), ("bits", 32), ("faces", 2**28 + 1)])
+def test_poses_that_no_file_holds_are_refused(name: str, value: int) -> None:
+    signal = tuple((dict.fromkeys(("scale", "x", "y", "z", "vertices", "faces", "bits"), 1) | {name: value}).items())
+    with pytest.raises(UsageError, match=name):
+        StreamInfo("shape", MODEL, stages=1, signal=signal).checked()
+    with pytest.raises(UsageError, match="scale, x, y, z"):
+        StreamInfo("shape", MODEL, stages=1, signal=signal[:3]).checked()
 
 
 def test_other_priors_and_models_are_named() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from smalti.codecs import allocation, notes, tone
+from smalti.codecs import allocation, notes, tone, varied
 from smalti.codecs.bitstream import OWN_PRIOR, StreamInfo, check_applied, parse, write
-from smalti.tokenizers.contracts import Prior, RegionalTokenizer, Target, Tokenizer
+from smalti.tokenizers.contracts import Prior, RegionalTokenizer, Target, Tokenizer, VariedTokenizer
 from smalti.tokenizers.errors import ModelError, UsageError
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
 from smalti.tokenizers.tokens import Tokens
@@ -48,13 +48,25 @@ class NeuralCodec:
         """The file with as many stages as the target has room for; raises UsageError where even the fewest are too many."""
         (tokens,) = self.encode([signal], target)
         info = info_of(self.tokenizer, signal, tokens, self.prior_id)
-        return write_within(tokens, self.prior, info, target, seconds_of(signal))
+        return write_within(tokens, self.prior, info, self.left_of(target, tokens), seconds_of(signal))
 
     def encode(self, signals: Sequence[Signal], target: Target = Target()) -> list[Tokens]:
         """What is written to files: the tokenizer's tokens, all stages; of pictures in tone with as many as the target has room for. With
-        regions, and a size as the target, the stages that each region keeps."""
+        regions, and a size as the target, the stages that each region keeps; with several ways to say a signal, and bytes or stages as the
+        target, the first stages of the best way within it."""
+        if isinstance(self.tokenizer, VariedTokenizer) and (target.bytes is not None or target.stages is not None):
+            return [varied.best(self.tokenizer, signal, target, self._size_of) for signal in signals]
         tokens = self._in_tone(signals, self.tokenizer.encode(signals), target)
         return [self._allocated(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
+
+    def left_of(self, target: Target, tokens: Tokens) -> Target:
+        """What a target still asks of tokens that `encode` gave for it: nothing more, where it chose a way of fewer stages."""
+        few = target.stages is not None and len(tokens.arrays) <= target.stages
+        return Target() if few and isinstance(self.tokenizer, VariedTokenizer) else target
+
+    def _size_of(self, tokens: Tokens) -> int:
+        """Bytes of a shape's file."""
+        return len(write(tokens, self.prior, _info(modality_of(tokens), self.tokenizer, tokens, self.prior_id, ())))
 
     def _in_tone(self, signals: Sequence[Signal], tokens: list[Tokens], target: Target) -> list[Tokens]:
         if not self.tone_passes or not all(isinstance(signal, Image) for signal in signals):
@@ -83,11 +95,11 @@ class NeuralCodec:
             return tokens.layout.cuts[0]
 
     def pack(self, tokens: Tokens, noted: tuple[str, ...] = (), target: Target = Target()) -> bytes:
-        """The file of a picture's or a sound's tokens, within a target; noted: what a picture had beyond its pixels."""
-        size = tokens.layout.size
-        sound = "samples" in size
-        info = _info("audio" if sound else "image", self.tokenizer, tokens, self.prior_id, noted)
-        return write_within(tokens, self.prior, info, target, size["samples"] / size["rate"] if sound else None)
+        """The file of a signal's tokens, within a target; noted: what a picture had beyond its pixels."""
+        size, modality = tokens.layout.size, modality_of(tokens)
+        info = _info(modality, self.tokenizer, tokens, self.prior_id, noted)
+        seconds = size["samples"] / size["rate"] if modality == "audio" else None
+        return write_within(tokens, self.prior, info, self.left_of(target, tokens), seconds)
 
     def decompress(self, data: bytes) -> Signal:
         """The signal of a file; raises BitstreamError for damage and ModelError for another model's or another prior's file."""
@@ -107,6 +119,12 @@ class NeuralCodec:
 def info_of(tokenizer: Tokenizer, signal: Signal, tokens: Tokens, prior_id: bytes = OWN_PRIOR) -> StreamInfo:
     """What a file says about a signal and its tokens."""
     return _info(_MODALITY[type(signal)], tokenizer, tokens, prior_id, signal.notes if isinstance(signal, Image) else ())
+
+
+def modality_of(tokens: Tokens) -> str:
+    """What tokens came from, by the names in their signal's size."""
+    size = tokens.layout.size
+    return "shape" if "scale" in size else "audio" if "samples" in size else "image"
 
 
 def _info(modality: str, tokenizer: Tokenizer, tokens: Tokens, prior_id: bytes, noted: tuple[str, ...]) -> StreamInfo:

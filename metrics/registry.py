@@ -38,6 +38,13 @@ METRICS = {
     "zimtohrli-4k": "smalti.metrics.perceived:zimtohrli_4k",
     "speaker-similarity": "smalti.metrics.speaker:load",
     "speaker-similarity-4k": "smalti.metrics.speaker:load_4k",
+    "f-score-1": "smalti.metrics.shape:f_score_1",
+    "f-score-2": "smalti.metrics.shape:f_score_2",
+    "chamfer": "smalti.metrics.shape:ChamferL1",
+    "normal-consistency": "smalti.metrics.shape:NormalConsistency",
+    "volume-iou": "smalti.metrics.shape:VolumeIoU",
+    "surface-iou": "smalti.metrics.shape:SurfaceIoU",
+    "d1-psnr": "smalti.metrics.shape:D1PSNR",
 }
 
 TASKS = {

@@ -17,17 +17,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from smalti import media
 from smalti.codecs import tone
 from smalti.codecs.bitstream import OWN_PRIOR, Change, File, StreamInfo, check_applied, is_archive, parse
 from smalti.codecs.bitstream import transcode as recoded
 from smalti.codecs.media.files import read_bytes, write_atomically
-from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
+from smalti.codecs.neural import NeuralCodec, fingerprint_bytes, modality_of
+from smalti.media import PathOrBytes
 from smalti.opened import Opened, the_stream
 from smalti.priors import prior_for, prior_of, wanted_prior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -37,7 +39,6 @@ DEFAULT_MODEL = "image-grid-16"
 T = TypeVar("T")
 MOST_KEPT = 4
 _kept: dict[tuple[Path, int, str], Tokenizer] = {}
-PathOrBytes = str | os.PathLike[str] | bytes
 
 
 def models() -> list[ModelInfo]:
@@ -50,19 +51,12 @@ def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto") -> 
     return zoo.load(os.fspath(name), _device(device))
 
 
-def read(source: PathOrBytes) -> Image | Audio:
-    """A picture from an image file or its bytes, as it is displayed (`notes` says what the file had beyond its pixels), or a sound.
+def read(source: PathOrBytes) -> Image | Audio | Shape:
+    """A picture from an image file or its bytes, as it is displayed (`notes` says what the file had beyond its pixels), a sound or a shape.
 
     Raises SignalError.
     """
-    from smalti.codecs.media.audio import looks_like_sound, read_audio
-    from smalti.codecs.media.images import read_image
-
-    if not isinstance(source, str | os.PathLike | bytes):
-        raise UsageError(
-            f"a signal is a smalti.Image or smalti.Audio, or a path or the bytes of an image or sound file; found {type(source).__name__}"
-        )
-    return read_audio(source) if looks_like_sound(source) else read_image(source)
+    return media.read(source)
 
 
 def codec(
@@ -112,12 +106,14 @@ def opened(file: File, model: str | os.PathLike[str] | None = None, device: str 
 
 
 def save(
-    tokens: Tokens, path: str | os.PathLike[str], model: Tokenizer | str | os.PathLike[str] = DEFAULT_MODEL, notes: tuple[str, ...] = ()
+    tokens: Tokens, path: str | os.PathLike[str], model: Tokenizer | str | os.PathLike[str] | None = None, notes: tuple[str, ...] = ()
 ) -> int:
     """Write tokens as a `.smt` file, whole or not at all; returns its size in bytes.
 
-    model: the tokenizer (or its name) that made the tokens. notes: of the source picture, for `smalti info`.
+    model: the tokenizer (or its name) that made the tokens; by default "image-grid-16", or "shape" of a shape's. notes: of the source
+    picture, for `smalti info`.
     """
+    model = media.DEFAULT_MODELS[modality_of(tokens)] if model is None else model
     by = codec(model, "cpu") if isinstance(model, str | os.PathLike) else _codec_of(model)
     expected, held = by.tokenizer.layout(tokens.layout.signal), len(tokens.arrays)
     if held not in expected.cuts or tokens.layout != expected.prefix(held):
@@ -128,8 +124,8 @@ def save(
 
 
 def compress(
-    signal: Image | Audio | PathOrBytes,
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    signal: Image | Audio | Shape | PathOrBytes,
+    model: str | os.PathLike[str] | None = None,
     *,
     bytes: int | None = None,
     bits_per_pixel: float | None = None,
@@ -139,8 +135,9 @@ def compress(
     tone_passes: int = tone.PASSES,
     allocate: bool = True,
 ) -> bytes:
-    """A picture or sound, or the file of one, as the bytes of a `.smt` file.
+    """A picture, sound or shape, or the file of one, as the bytes of a `.smt` file.
 
+    model: by default "image-grid-16", or "shape" of a shape.
     Give at most one target: bytes, bits_per_pixel or, of sounds, kbps of the whole file at most, or the number of stages; without any all
     stages are kept.
     tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.
@@ -148,16 +145,14 @@ def compress(
     Raises UsageError where not even the first stage fits, SignalError where the signal cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
-    given = signal if isinstance(signal, Image | Audio) else read_for(model, signal)
+    model = media.default_model(signal) if model is None else model
+    given = signal if isinstance(signal, Image | Audio | Shape) else read_for(model, signal)
     return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(given, target)
 
 
-def read_for(model: str | os.PathLike[str], source: PathOrBytes) -> Image | Audio:
+def read_for(model: str | os.PathLike[str], source: PathOrBytes) -> Image | Audio | Shape:
     """What a model takes of a file: of a film, a model of sound takes the soundtrack."""
-    from smalti.codecs.media.audio import read_audio
-
-    hears = zoo.find(os.fspath(model)).kind.startswith("audio") and isinstance(source, str | os.PathLike | bytes)
-    return read_audio(source) if hears else read(source)
+    return media.read_for(zoo.find(os.fspath(model)).kind, source)
 
 
 def decompress(
@@ -170,8 +165,8 @@ def decompress(
     end: float | None = None,
     conceal: bool = False,
     key: int | str | None = None,
-) -> Image | Audio:
-    """The picture or sound of a `.smt` file or its bytes, from all its stages or the first `stages`; model, prior and key as for `open`.
+) -> Image | Audio | Shape:
+    """The picture, sound or shape of a `.smt` file or its bytes, from all its stages or the first `stages`; model, prior, key as for `open`.
 
     start, end: seconds between which a sound is wanted; of long files no more is decoded, and the rest may be damaged.
     conceal: decode what is left of a damaged file; what the model's masked prior expects, or neighbours where it brings none, stands in
@@ -180,7 +175,7 @@ def decompress(
     """
     data = data_of(source)
 
-    def signal() -> Image | Audio:
+    def signal() -> Image | Audio | Shape:
         lenient = conceal or start is not None or end is not None
         return opened(_file(data, key, lenient), model, device, prior).signal(stages, start, end, conceal)
 

@@ -1,4 +1,4 @@
-"""Many pictures or sounds in one `.smt` file: made, opened, and read one by one.
+"""Many pictures, sounds or shapes in one `.smt` file: made, opened, and read one by one.
 
 data = smalti.compress_archive({"cat.jpg": "photos/cat.jpg", "dog.jpg": "photos/dog.jpg"}, bits_per_pixel=0.05)
 archive = smalti.open_archive(data)                 # or a path
@@ -12,21 +12,22 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from smalti import api
-from smalti.api import DEFAULT_MODEL, PathOrBytes
+from smalti.api import DEFAULT_MODEL
 from smalti.codecs import tone
 from smalti.codecs.bitstream import Archive, File, Whole, check_applied, recover, write_archive
 from smalti.codecs.bitstream.names import key_of
 from smalti.codecs.bitstream.wire import MAX_PAYLOAD
 from smalti.codecs.media.files import MAX_FILE_BYTES
 from smalti.codecs.neural import NeuralCodec
+from smalti.media import PathOrBytes, default_model
 from smalti.opened import Opened, the_stream
 from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.errors import BitstreamError, UsageError
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.tokens import Tokens
 
 _FILE_ROOM = 300  # bytes of a chunk beside the file in it, at most
@@ -34,7 +35,7 @@ _TOGETHER = 16  # signals that are encoded together
 
 
 class SignalArchive:
-    """An archive of pictures or sounds. Items are named by their number, from 0, or by name: the first one of that name.
+    """An archive of pictures, sounds or shapes. Items are named by their number, from 0, or by name: the first one of that name.
 
     Where its index is damaged, items are found without it. problems: a line on each thing that is wrong with the archive itself; whether
     an item is whole shows when it is read. model, device, prior: as for `smalti.decompress`. Raises BitstreamError where nothing can be
@@ -117,8 +118,8 @@ class SignalArchive:
         start: float | None = None,
         end: float | None = None,
         conceal: bool = False,
-    ) -> Image | Audio:
-        """The picture or sound of an item, as `smalti.decompress` gives that of a file."""
+    ) -> Image | Audio | Shape:
+        """The picture, sound or shape of an item, as `smalti.decompress` gives that of a file."""
         number = self.number(key)
         lenient = conceal or start is not None or end is not None
         return api.with_name(title(number, self.name(number)), lambda: self.opened(number, lenient).signal(stages, start, end, conceal))
@@ -143,8 +144,8 @@ def open_archive(
 
 
 def compress_archive(
-    signals: Mapping[str, Image | Audio | PathOrBytes] | Iterable[Image | Audio | PathOrBytes],
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    signals: Mapping[str, Image | Audio | Shape | PathOrBytes] | Iterable[Image | Audio | Shape | PathOrBytes],
+    model: str | os.PathLike[str] | None = None,
     *,
     bytes: int | None = None,
     bits_per_pixel: float | None = None,
@@ -154,15 +155,20 @@ def compress_archive(
     tone_passes: int = tone.PASSES,
     allocate: bool = True,
 ) -> bytes:
-    """Pictures or sounds, or the files of them, as the bytes of one archive, in this order.
+    """Pictures, sounds or shapes, or the files of them, as the bytes of one archive, in this order.
 
-    signals: by name; without names, files get their own. Names are printable, at most 255 bytes of UTF-8. The target, at most one, and the
-    other arguments are those of `smalti.compress`, for each item as if it were a file of its own. Raises as that does, naming the item.
+    signals: by name; without names, files get their own. Names are printable, at most 255 bytes of UTF-8. model: by default that of
+    `smalti.compress` for the first signal. The target, at most one, and the other arguments are those of `smalti.compress`, for each item
+    as if it were a file of its own. Raises as that does, naming the item.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
+    named = _named(signals)
+    if model is None:
+        first = next(named, None)
+        model = DEFAULT_MODEL if first is None else default_model(first[2])
+        named = chain([first] if first is not None else [], named)
     codec = api.codec(model, device, tone_passes=tone_passes, allocate=allocate)
     draft = ArchiveDraft()
-    named = _named(signals)
     while group := list(islice(named, _TOGETHER)):
         given = [_read(called, signal, model) for called, _, signal in group]
         for (called, key, _), signal, tokens in zip(group, given, codec.encode(given, target), strict=True):
@@ -197,19 +203,19 @@ class ArchiveDraft:
         return write_archive(self._items)
 
 
-def _read(called: str, signal: Image | Audio | PathOrBytes, model: str | os.PathLike[str]) -> Image | Audio:
-    return signal if isinstance(signal, Image | Audio) else api.with_name(called, lambda: api.read_for(model, signal))
+def _read(called: str, signal: Image | Audio | Shape | PathOrBytes, model: str | os.PathLike[str]) -> Image | Audio | Shape:
+    return signal if isinstance(signal, Image | Audio | Shape) else api.with_name(called, lambda: api.read_for(model, signal))
 
 
-def _put(draft: ArchiveDraft, key: str, codec: NeuralCodec, signal: Image | Audio, tokens: Tokens, target: Target) -> None:
+def _put(draft: ArchiveDraft, key: str, codec: NeuralCodec, signal: Image | Audio | Shape, tokens: Tokens, target: Target) -> None:
     draft.add(codec.pack(tokens, signal.notes if isinstance(signal, Image) else (), target), key)
 
 
 def _named(
-    signals: Mapping[str, Image | Audio | PathOrBytes] | Iterable[Image | Audio | PathOrBytes],
-) -> Iterator[tuple[str, str, Image | Audio | PathOrBytes]]:
+    signals: Mapping[str, Image | Audio | Shape | PathOrBytes] | Iterable[Image | Audio | Shape | PathOrBytes],
+) -> Iterator[tuple[str, str, Image | Audio | Shape | PathOrBytes]]:
     """(what messages call it, name, signal) of each."""
-    if isinstance(signals, str | bytes | os.PathLike | Image | Audio):
+    if isinstance(signals, str | bytes | os.PathLike | Image | Audio | Shape):
         raise UsageError("an archive is made of a mapping or a list of signals; found one alone: smalti.compress is for that")
     if isinstance(signals, Mapping):
         yield from ((title(i, key), key, signal) for i, (key, signal) in enumerate(signals.items()))

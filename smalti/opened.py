@@ -1,4 +1,4 @@
-"""A parsed file of one picture or sound with what its tokens need: all of them, a stretch of time, or what is left of a damaged file."""
+"""A parsed file of one picture, sound or shape with what its tokens need: all, a stretch of time, or what is left of a damaged file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from smalti.tokenizers.audio.excerpt import Stretch, excerpt
 from smalti.tokenizers.audio.sounds import size_of
 from smalti.tokenizers.contracts import Prior, Tokenizer
 from smalti.tokenizers.errors import DamageWarning, ModelError, UsageError
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Opened:
 
     def signal(
         self, stages: int | None = None, start: float | None = None, end: float | None = None, conceal: bool = False
-    ) -> Image | Audio:
-        """The picture or sound, as `decompress` gives it. conceal, start and end want a file that was parsed not strictly."""
+    ) -> Image | Audio | Shape:
+        """The picture, sound or shape, as `decompress` gives it. conceal, start and end want a file that was parsed not strictly."""
         timed = start is not None or end is not None
         if timed and conceal:
             raise UsageError("conceal goes with neither start nor end: a stretch is decoded as it was written, or not at all")
@@ -96,10 +96,10 @@ class Opened:
         else:
             tokens = self.tokens(stages)
         (decoded,) = tokenizer.decode([tokens])
-        assert isinstance(decoded, Image | Audio)
+        assert isinstance(decoded, Image | Audio | Shape)
         if lost:
             warnings.warn(DamageWarning(lost), stacklevel=5)  # where decompress was called
-        return decoded if isinstance(decoded, Audio) else Image(decoded.pixels, note_bits.from_bits(self.info.notes))
+        return replace(decoded, notes=note_bits.from_bits(self.info.notes)) if isinstance(decoded, Image) else decoded
 
     def _filled(self, found: Salvage) -> Tokens:
         from smalti.codecs.priors.masked import MaskedPrior
@@ -118,16 +118,16 @@ class Opened:
         """Whoever turns the tokens into a signal; raises BitstreamError for side fields that must be applied and are not."""
         check_applied(self.info)
         if self.tokenizer is None:
-            raise ModelError("raw tokens, made by no model, do not decode to a picture; smalti.open gives the tokens")
+            raise ModelError("raw tokens, made by no model, do not decode to a signal; smalti.open gives the tokens")
         return self.tokenizer
 
 
 def the_stream(file: File) -> StreamInfo:
-    """The one stream of a picture's or a sound's file, or of raw tokens; UsageError for other files."""
+    """The one stream of a picture's, a sound's or a shape's file, or of raw tokens; UsageError for other files."""
     if len(file.streams) != 1:
-        raise UsageError(f"the file holds {len(file.streams)} streams; this release reads files of one picture or sound")
-    if file.streams[0].modality not in ("image", "audio", "raw"):
-        raise UsageError(f"the file holds {file.streams[0].modality}; this release reads pictures, sounds and raw tokens")
+        raise UsageError(f"the file holds {len(file.streams)} streams; this release reads files of one picture, sound or shape")
+    if file.streams[0].modality not in ("image", "audio", "shape", "raw"):
+        raise UsageError(f"the file holds {file.streams[0].modality}; this release reads pictures, sounds, shapes and raw tokens")
     return file.streams[0]
 
 

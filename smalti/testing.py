@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from smalti.tokenizers import configs
-from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, RegionalTokenizer, Target, Task, Tokenizer
+from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, RegionalTokenizer, Score, Target, Task, Tokenizer
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.signals import Shape
 from smalti.tokenizers.tokens import Layout, Tokens
+from smalti.trial_signals import blended, difference, keeps_size, says_size, size_of, widened
 
 # --- priors -----------------------------------------------------------------------------------------------------------------------
 
@@ -241,7 +242,7 @@ def _check_training(quantizer: Any, z: Any) -> None:
 def check_tokenizer(tokenizer: Any, signals: Sequence[Any]) -> None:
     """The conformance list of `contracts.Tokenizer`, on at least two signals of different sizes."""
     assert isinstance(tokenizer, Tokenizer), "a tokenizer has name, config, fingerprint, layout, encode and decode"
-    assert len({tuple(_size(signal).items()) for signal in signals}) >= 2, "the list wants signals of different sizes"
+    assert len({tuple(size_of(signal).items()) for signal in signals}) >= 2, "the list wants signals of different sizes"
     assert len(bytes.fromhex(tokenizer.fingerprint)) == 32, "the fingerprint is SHA-256 in hex"
     stored = json.loads(configs.canonical_json(tokenizer.config))
     assert configs.from_dict(type(tokenizer.config), stored) == tokenizer.config, "config JSON round trip"
@@ -249,7 +250,7 @@ def check_tokenizer(tokenizer: Any, signals: Sequence[Any]) -> None:
     tokens = tokenizer.encode(signals)
     assert len(tokens) == len(signals), "one item of tokens per signal"
     for signal, item in zip(signals, tokens, strict=True):
-        assert item.layout.size == _size(signal), "the layout says the signal's size"
+        assert says_size(item.layout, signal), "the layout says the signal's size"
         assert item.layout == tokenizer.layout(item.layout.signal), "the layout follows from the signal's size"
         (alone,) = tokenizer.encode([signal])
         assert alone == item, "batched equals single"
@@ -258,9 +259,9 @@ def check_tokenizer(tokenizer: Any, signals: Sequence[Any]) -> None:
     owners = [signal for signal, item in zip(signals, tokens, strict=True) for _ in item.layout.cuts]
     for signal, item, back in zip(owners, prefixes, tokenizer.decode(prefixes), strict=True):
         assert type(back) is type(signal), f"signals come back as what they were, found {type(back).__name__}"
-        assert _size(back) == _size(signal), "exactly the size that went in"
+        assert keeps_size(back, signal, item.layout), "the size that went in, exactly but for shapes"
         (single,) = tokenizer.decode([item])
-        assert _difference(single, back) <= 1, "batched equals single"
+        assert difference(single, back) <= 1, "batched equals single"
     assert tokenizer.encode([]) == tokenizer.decode([]) == [], "nothing in, nothing out"
     _check_foreign(tokenizer, tokens[0])
     if isinstance(tokenizer, RegionalTokenizer):
@@ -277,7 +278,7 @@ def _check_regions(tokenizer: RegionalTokenizer, tokens: Sequence[Tokens]) -> No
         nowhere = Tokens(item.layout, (*item.arrays[:first], *later), (None,) * first + (empty,) * len(later))
         for masked, expected in ((everywhere, item), (nowhere, item.prefix(first))):
             (found,), (back,) = tokenizer.decode([masked]), tokenizer.decode([expected])
-            assert _difference(found, back) <= 1, "a region that a stage lacks is drawn from the stages before"
+            assert difference(found, back) <= 1, "a region that a stage lacks is drawn from the stages before"
         lacking = Tokens(item.layout, tuple(np.zeros_like(array) for array in item.arrays), (empty,) * len(item.arrays))
         _check_raises(UsageError, "a region without its first prefix decodes", tokenizer.decode, [lacking])
 
@@ -301,8 +302,8 @@ def check_codec(codec: Any, signals: Sequence[Any]) -> None:
         assert isinstance(data, bytes), f"a file is bytes, found {type(data).__name__}"
         back = codec.decompress(data)
         assert type(back) is type(signal), f"signals come back as what they were, found {type(back).__name__}"
-        assert _size(back) == _size(signal), "exactly the size that went in"
-        assert _difference(codec.decompress(codec.compress(signal)), back) <= 1, "the same signal gives the same file"
+        assert keeps_size(back, signal), "the size that went in, exactly but for shapes"
+        assert difference(codec.decompress(codec.compress(signal)), back) <= 1, "the same signal gives the same file"
         for room in (len(data), len(data) - 1):
             _check_within(codec, signal, room)
         _check_raises(UsageError, "no signal fits into one byte", codec.compress, signal, Target(bytes=1))
@@ -317,7 +318,12 @@ def _check_within(codec: Any, signal: Any, room: int) -> None:
     except UsageError:
         return
     assert len(data) <= room, f"{len(data)} bytes were written, the target allows {room}"
-    assert _size(codec.decompress(data)) == _size(signal), "exactly the size that went in"
+    assert _comes_back(codec.decompress(data), signal), "the size that went in, exactly but for shapes"
+
+
+def _comes_back(back: Any, signal: Any) -> bool:
+    """From a file that may hold the first stages only."""
+    return type(back) is Shape or keeps_size(back, signal)
 
 
 def _check_raises(kind: type[Exception], what: str, call: Any, *arguments: Any) -> None:
@@ -332,7 +338,7 @@ def check_metric(metric: Any, signals: Sequence[Any]) -> None:
     """The conformance list of `contracts.Metric`."""
     assert isinstance(metric, Metric), "a metric has a name and can be called"
     for signal in signals:
-        same, near, far = (metric(signal, other) for other in (signal, _blended(signal, 0.25), _blended(signal, 1.0)))
+        same, near, far = (metric(signal, other) for other in (signal, blended(signal, 0.25), blended(signal, 1.0)))
         assert same.better in ("higher", "lower"), f"better is 'higher' or 'lower', found {same.better!r}"
         assert same.convention, "the convention says what another must know to repeat the number"
         assert isinstance(same.value, float), f"values are plain floats, found {type(same.value).__name__}"
@@ -340,14 +346,26 @@ def check_metric(metric: Any, signals: Sequence[Any]) -> None:
         ordered = sorted(values, reverse=same.better == "higher")
         assert values == ordered, f"equal, near and inverted signals score worse and worse, found {values}"
         assert len(set(values)) == 3, f"equal, near and inverted signals score differently, found {values}"
-        _check_raises(SignalError, "signals of different sizes compare", metric, signal, _widened(signal))
+        if isinstance(signal, Shape):
+            _check_empty(metric, signal, far, same.better)
+        else:
+            _check_raises(SignalError, "signals of different sizes compare", metric, signal, widened(signal))
+
+
+def _check_empty(metric: Any, shape: Shape, far: Score, better: str) -> None:
+    """Shapes of any number of faces compare; one without any is scored, as no better than a bad one, and a reference must have some."""
+    empty = widened(shape)
+    lost = metric(shape, empty)
+    assert lost.value <= far.value if better == "higher" else lost.value >= far.value, f"nothing scores worst, found {lost.value}"
+    assert lost.convention == far.convention, "one convention for all that is scored"
+    _check_raises(SignalError, "an empty reference compares", metric, empty, shape)
 
 
 def check_task(task: Any, signals: Sequence[Any]) -> None:
     """The conformance list of `contracts.Task`, on at least three signals that the task tells from their inverse."""
     assert isinstance(task, Task), "a task has a name, can be called and has a ceiling"
     ceiling, same = task.ceiling(signals), task(signals, tuple(signals))
-    far = task(signals, [_blended(signal, 1.0) for signal in signals])
+    far = task(signals, [blended(signal, 1.0) for signal in signals])
     for score in (ceiling, same, far):
         assert score.better in ("higher", "lower"), f"better is 'higher' or 'lower', found {score.better!r}"
         assert score.convention, "the convention says what another must know to repeat the number"
@@ -363,32 +381,3 @@ def check_task(task: Any, signals: Sequence[Any]) -> None:
     assert lost > 0, f"inverted signals stay behind the ceiling, found {far.value} and {ceiling.value}"
     _check_raises(SignalError, "sets of different length compare", task, signals, signals[:-1])
     _check_raises(SignalError, "empty sets compare", task, [], [])
-
-
-def _size(signal: Any) -> dict[str, int]:
-    if isinstance(signal, Image):
-        return {"height": signal.height, "width": signal.width}
-    if isinstance(signal, Audio):
-        return {"samples": signal.samples.shape[1], "rate": signal.rate, "channels": signal.samples.shape[0]}
-    raise TypeError(f"no size known for {type(signal).__name__}")
-
-
-def _difference(a: Any, b: Any) -> float:
-    """The largest, in what decoders may differ by: steps of 8 bits of a picture, 1e-4 of full scale of a sound."""
-    if isinstance(a, Audio):
-        return float(np.abs(a.samples - b.samples).max()) / 1e-4
-    return float(np.abs(a.pixels.astype(np.int64) - b.pixels.astype(np.int64)).max())
-
-
-def _blended(signal: Any, share: float) -> Any:
-    """The signal mixed with its inverse, of a sound the same played backwards: 0 leaves it, 1 inverts it."""
-    if isinstance(signal, Audio):
-        return Audio((signal.samples * (1 - share) + signal.samples[:, ::-1] * share).astype(np.float32), signal.rate)
-    top = np.iinfo(signal.pixels.dtype).max
-    return Image((signal.pixels * (1 - share) + (top - signal.pixels) * share).astype(signal.pixels.dtype))
-
-
-def _widened(signal: Any) -> Any:
-    if isinstance(signal, Audio):
-        return Audio(np.pad(signal.samples, ((0, 0), (0, 1))), signal.rate)
-    return Image(np.pad(signal.pixels, ((0, 0), (0, 1), (0, 0))))

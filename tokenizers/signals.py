@@ -20,6 +20,8 @@ MAX_PIXELS = 2**28  # of a picture, whether it is read from a file or made from 
 MAX_SAMPLES = 2**29  # of a channel of a sound, likewise: three hours at 48 kHz
 MAX_ALL_SAMPLES = 2**30  # of all its channels: three hours in stereo
 MAX_CHANNELS = 8
+MAX_FACES = 2**23  # of a mesh, likewise
+MAX_POINTS = 2**24  # of a point cloud, and vertices of a mesh
 
 
 @dataclass(frozen=True, eq=False)

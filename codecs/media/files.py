@@ -13,6 +13,7 @@ from smalti.tokenizers.errors import SignalError, UsageError
 
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+SHAPE_SUFFIXES = (".glb", ".obj", ".off", ".ply", ".stl", ".xyz")
 FILM_SUFFIXES = (".m4v", ".mkv", ".mov", ".mp4", ".webm")
 MAX_FILE_BYTES = 2**30
 
@@ -120,6 +121,11 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 def list_sounds(folder: str | os.PathLike[str]) -> list[Path]:
     """All sound files under a folder, by `AUDIO_SUFFIXES`, as `list_files` orders them."""
     return list_files(folder, AUDIO_SUFFIXES)
+
+
+def list_shapes(folder: str | os.PathLike[str]) -> list[Path]:
+    """All files of shapes under a folder, by `SHAPE_SUFFIXES`, as `list_files` orders them."""
+    return list_files(folder, SHAPE_SUFFIXES)
 
 
 def list_files(folder: str | os.PathLike[str], suffixes: Collection[str]) -> list[Path]:

@@ -11,7 +11,7 @@ import pytest
 from smalti.metrics import judges
 from smalti.metrics.registry import METRICS
 from smalti.testing import check_metric
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.signals import Audio, Image, Shape
 
 ANY_SIZE = ((1, 1), (17, 70), (80, 96))
 SECONDS = 2.5  # the shortest in which all of them find enough to score
@@ -20,12 +20,14 @@ SECONDS = 2.5  # the shortest in which all of them find enough to score
 @dataclass(frozen=True)
 class Case:
     """sizes: of pictures that it takes, the smallest first. judge: its network in `judges.JUDGES`, if it has one. package: what else
-    it needs, beyond what tests are installed with. sound: it takes sounds."""
+    it needs, beyond what tests are installed with. sound: it takes sounds. shape: shapes; cloud: clouds of points too."""
 
     sizes: tuple[tuple[int, int], ...] = ANY_SIZE
     judge: str | None = None
     package: str | None = None
     sound: bool = False
+    shape: bool = False
+    cloud: bool = False
 
 
 CASES = {
@@ -50,6 +52,13 @@ CASES = {
     "zimtohrli-4k": Case(sound=True),
     "speaker-similarity": Case(sound=True, judge="speaker"),
     "speaker-similarity-4k": Case(sound=True, judge="speaker"),
+    "f-score-1": Case(shape=True, cloud=True, package="igl"),
+    "f-score-2": Case(shape=True, cloud=True, package="igl"),
+    "chamfer": Case(shape=True, cloud=True, package="igl"),
+    "normal-consistency": Case(shape=True, package="igl"),
+    "volume-iou": Case(shape=True, package="igl"),
+    "surface-iou": Case(shape=True, package="igl"),
+    "d1-psnr": Case(shape=True, cloud=True, package="igl"),
 }
 
 
@@ -71,8 +80,27 @@ def test_conforms(name: str) -> None:
     if case.sound:
         check_metric(metric, [speech_like(rng, 1, 16000), speech_like(rng, 2, 24000)])
         return
+    if case.shape:
+        check_metric(metric, [ball(rng), *([Shape(rng.normal(1, 2, (5000, 3)))] if case.cloud else [])])
+        return
     pictures = [Image(rng.integers(0, 256, (*size, 3), np.uint8)) for size in case.sizes]
     check_metric(metric, [*pictures, Image(rng.integers(0, 65536, (*case.sizes[-1], 3), np.uint16))])
+
+
+def ball(rng: np.random.Generator) -> Shape:
+    """A dented ball of 980 faces, not in the middle."""
+    rows, columns = 15, 35
+    height, round = np.linspace(0, np.pi, rows), np.linspace(0, 2 * np.pi, columns, endpoint=False)
+    inner = [(np.sin(h) * np.cos(r), np.sin(h) * np.sin(r), np.cos(h)) for h in height[1:-1] for r in round]
+    vertices = np.array([(0, 0, 1.0), *inner, (0, 0, -1.0)]) * rng.uniform(0.95, 1.05, (len(inner) + 2, 1)) * [3, 2, 1] + [5, 0, -1]
+    faces = []
+    for i in range(columns):
+        j, last = (i + 1) % columns, len(vertices) - 1
+        faces += [(0, 1 + i, 1 + j), (last, last - columns + j, last - columns + i)]
+        for row in range(rows - 3):
+            a, b = 1 + row * columns, 1 + (row + 1) * columns
+            faces += [(a + i, b + i, b + j), (a + i, b + j, a + j)]
+    return Shape(vertices, np.array(faces, np.int64))
 
 
 def speech_like(rng: np.random.Generator, channels: int, rate: int) -> Audio:

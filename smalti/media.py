@@ -1,0 +1,63 @@
+"""What a file holds, a picture, a sound or a shape, and which model takes it where none is named."""
+
+from __future__ import annotations
+
+import os
+
+from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.signals import Audio, Image, Shape
+
+AnySignal = Image | Audio | Shape
+PathOrBytes = str | os.PathLike[str] | bytes
+DEFAULT_MODELS = {"image": "image-grid-16", "audio": "image-grid-16", "shape": "shape"}  # of sounds the model is always named
+_SUBJECTS = {"audio": "audio", "shape": "shape", "mesh": "shape"}  # by the first word of a tokenizer's kind
+
+
+def modality_of_kind(kind: str) -> str:
+    """ "image", "audio" or "shape": what a kind of tokenizer takes."""
+    return _SUBJECTS.get(kind.partition("-")[0], "image")
+
+
+def modality_of(source: AnySignal | PathOrBytes) -> str:
+    """ "image", "audio" or "shape", by a file's name or first bytes; what nobody knows is a picture, which says why it is none."""
+    from smalti.codecs.media.audio import looks_like_sound
+    from smalti.codecs.media.shapes import looks_like_shape
+
+    if isinstance(source, AnySignal):
+        return {Image: "image", Audio: "audio", Shape: "shape"}[type(source)]
+    if not isinstance(source, str | os.PathLike | bytes):
+        raise UsageError(
+            "a signal is a smalti.Image, smalti.Audio or smalti.Shape, or a path or the bytes of an image, sound or shape file; "
+            f"found {type(source).__name__}"
+        )
+    return "audio" if looks_like_sound(source) else "shape" if looks_like_shape(source) else "image"
+
+
+def default_model(source: AnySignal | PathOrBytes) -> str:
+    """The name of the model for a signal where none is named."""
+    return DEFAULT_MODELS[modality_of(source)]
+
+
+def read(source: PathOrBytes) -> AnySignal:
+    """As `smalti.read`."""
+    return _read_as(modality_of(source), source)
+
+
+def read_for(kind: str, source: PathOrBytes) -> AnySignal:
+    """What a tokenizer of that kind takes of a file: of a film, one of sound takes the soundtrack."""
+    modality = modality_of_kind(kind)
+    return read(source) if modality == "image" or not isinstance(source, str | os.PathLike | bytes) else _read_as(modality, source)
+
+
+def _read_as(modality: str, source: PathOrBytes) -> AnySignal:
+    if modality == "audio":
+        from smalti.codecs.media.audio import read_audio
+
+        return read_audio(source)
+    if modality == "shape":
+        from smalti.codecs.media.shapes import read_shape
+
+        return read_shape(source)
+    from smalti.codecs.media.images import read_image
+
+    return read_image(source)

@@ -55,7 +55,7 @@ class NeuralCodec:
         regions, and a size as the target, the stages that each region keeps; with several ways to say a signal, and bytes or stages as the
         target, the first stages of the best way within it."""
         if isinstance(self.tokenizer, VariedTokenizer) and (target.bytes is not None or target.stages is not None):
-            return [varied.best(self.tokenizer, signal, target, self._size_of) for signal in signals]
+            return [varied.best(self.tokenizer, signal, target, self.prior, self._size_of) for signal in signals]
         tokens = self._in_tone(signals, self.tokenizer.encode(signals), target)
         return [self._allocated(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
 

@@ -1,38 +1,54 @@
 """Which way to say a signal, of a tokenizer that has several (`contracts.VariedTokenizer`), and how much of it, for a file of a given size.
 
-All ways are tried: of each the longest decodable prefix within the target, and of those the one nearest to the signal by the tokenizer's
-own measure. Of equally near ones it is the smallest file.
+All ways are tried: of each the longest decodable prefix that fits, by the prior's price, and of those the one nearest to the signal by the
+tokenizer's own measure. Of equally near ones it is the cheapest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from smalti.tokenizers.contracts import Target, VariedTokenizer
+from smalti.tokenizers.contracts import Prior, Target, VariedTokenizer
 from smalti.tokenizers.signals import Signal
 from smalti.tokenizers.tokens import Tokens
 
 
-def best(tokenizer: VariedTokenizer, signal: Signal, target: Target, size_of: Callable[[Tokens], int]) -> Tokens:
+@dataclass(frozen=True)
+class _Fitting:
+    tokens: Tokens
+    bits: float
+
+
+def best(tokenizer: VariedTokenizer, signal: Signal, target: Target, prior: Prior, size_of: Callable[[Tokens], int]) -> Tokens:
     """The tokens for a target of bytes, or of stages at most; size_of: bytes of a file of these tokens.
 
     Where nothing fits, those of the smallest file, which whoever writes it refuses by its size.
     """
     ways = tokenizer.variants(signal)
-    fitting = [found for way in ways if (found := _longest(way, target, size_of)) is not None]
+    firsts = [way.prefix(way.layout.cuts[0]) for way in ways]
+    smallest = min(firsts, key=lambda first: sum(prior.price(first)))
+    # beside its payload a file has as many bytes as the smallest one has, to within a few: what is chosen is written to see
+    beside = size_of(smallest) - sum(prior.price(smallest)) / 8
+    fitting = [found for way in ways if (found := _longest(way, target, prior, beside)) is not None]
     if not fitting:
-        return min((way.prefix(way.layout.cuts[0]) for way in ways), key=size_of)
-    distortions = tokenizer.distortions(signal, fitting)
-    order = sorted(range(len(fitting)), key=lambda i: (distortions[i], size_of(fitting[i])))
-    return fitting[order[0]]
+        return smallest
+    distortions = tokenizer.distortions(signal, [f.tokens for f in fitting])
+    for i in sorted(range(len(fitting)), key=lambda i: (distortions[i], fitting[i].bits)):
+        if target.bytes is None or size_of(fitting[i].tokens) <= target.bytes:
+            return fitting[i].tokens
+    return smallest
 
 
-def _longest(tokens: Tokens, target: Target, size_of: Callable[[Tokens], int]) -> Tokens | None:
-    """The longest decodable prefix within the target; None where there is none."""
-    for cut in reversed(tokens.layout.cuts):
-        prefix = tokens.prefix(cut)
+def _longest(tokens: Tokens, target: Target, prior: Prior, beside: float) -> _Fitting | None:
+    """The longest decodable prefix within the target, about; None where there is none."""
+    found = None
+    for cut in tokens.layout.cuts:
         if target.stages is not None and cut > target.stages:
-            continue
-        if target.bytes is None or size_of(prefix) <= target.bytes:
-            return prefix
-    return None
+            break
+        prefix = tokens.prefix(cut)
+        bits = sum(prior.price(prefix))
+        if target.bytes is not None and beside + bits / 8 > target.bytes + 1:
+            break
+        found = _Fitting(prefix, bits)
+    return found

@@ -184,4 +184,3 @@ class ShapePrior:
 def _unmasked(tokens: Tokens) -> None:
     if any(mask is not None for mask in tokens.present):
         raise UsageError("shapes have no regions: their tokens are whole")
-

@@ -35,6 +35,7 @@ Array = np.ndarray
 FINENESSES = 4  # of steps within a factor of two
 LARGEST = 15  # a quantized coefficient lies in -LARGEST..LARGEST
 FIRST_CUT = 2  # the plan and the primitives
+NOTHING = Primitives(np.zeros((0, NUMBERS), np.int64))
 
 
 @dataclass(frozen=True)
@@ -107,32 +108,29 @@ class ShapeBasis:
         plans = FINENESSES * (self.config.most + 1)
         stages = [Stage("plan", (("token", 1),), plans)]
         stages.append(Stage("primitives", (("primitive", self.config.most), ("number", NUMBERS)), LEVELS + 1))
-        stages += [
-            Stage(f"scale{k}", (("component", count),), 2 * LARGEST + 1) for k, count in enumerate(self.config.components, 1)
-        ]
+        stages += [Stage(f"scale{k}", (("component", count),), 2 * LARGEST + 1) for k, count in enumerate(self.config.components, 1)]
         return Layout(tuple(stages), tuple(range(FIRST_CUT, len(stages) + 1)), pose.signal)
 
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
         """Of each shape the variant that is nearest with all its stages."""
         out = []
         for signal in signals:
-            finest = [v for v in self.variants(signal) if int(v.arrays[0][0]) % FINENESSES == FINENESSES - 1]
-            errors = self.distortions(signal, finest)
-            out.append(finest[int(np.argmin(errors))])
+            whole = [v for v in self.variants(signal) if len(v.arrays) > FIRST_CUT and int(v.arrays[0][0]) % FINENESSES == FINENESSES - 1]
+            out.append(whole[int(np.argmin(self.distortions(signal, whole)))])
         return out
 
     def variants(self, signal: Signal) -> list[Tokens]:
-        """Each number of primitives, none too, with each fineness of the scales."""
+        """Each number of primitives: alone, and with each fineness of the scales; and scales without primitives."""
         shape = _checked(signal, self.name)
         pose = pose_of(shape)
         values, _ = field(shape, pose, self.config.side, self.config.reach)
         whole = cosines(values, self.basis.order)
-        ways = [Primitives(np.zeros((0, NUMBERS), np.int64)), *fitted(pose.inwards(shape.vertices), shape.faces, self.config.counts)]
         layout = self.layout(pose.signal)
         out = []
-        for primitives in ways:
+        for primitives in [NOTHING, *fitted(pose.inwards(shape.vertices), shape.faces, self.config.counts)]:
             coefficients = self.basis.coefficients(whole, self._known(primitives), class_of(len(primitives.numbers)))
-            out += [self._tokens(layout, primitives, coefficients, fineness) for fineness in range(FINENESSES)]
+            ways = [self.tokens_of(layout, primitives, coefficients, fineness) for fineness in range(FINENESSES)]
+            out += ways if primitives is NOTHING else [ways[0].prefix(FIRST_CUT), *ways]
         return out
 
     def distortions(self, signal: Signal, candidates: Sequence[Tokens]) -> list[float]:
@@ -158,7 +156,8 @@ class ShapeBasis:
         axis = grid_axis(self.config.side)
         return cosines(distance(primitives, (axis, axis, axis), self.config.reach), self.basis.order)
 
-    def _tokens(self, layout: Layout, primitives: Primitives, coefficients: Array, fineness: int) -> Tokens:
+    def tokens_of(self, layout: Layout, primitives: Primitives, coefficients: Array, fineness: int) -> Tokens:
+        """Tokens of primitives and of the coefficients (C,) of what they miss."""
         count = len(primitives.numbers)
         numbers = np.zeros((self.config.most, NUMBERS), np.int32)
         numbers[:count] = primitives.numbers

@@ -91,11 +91,29 @@ def distances(surface: Surface, points: Array, reach: float) -> Array:
     out = np.full(len(points), reach)
     if solid.any():
         out = np.minimum(np.sqrt(_squared(points, surface, solid)), reach)
-        inside = igl().fast_winding_number(surface.vertices, surface.faces, points) > 0.5
-        out = np.where(inside, -out, out)
+        out = np.where(_inside(surface, points), -out, out)
     for wall in np.unique(surface.walls[~solid]):
         out = np.minimum(out, np.sqrt(_squared(points, surface, surface.walls == wall)) - wall)
     return np.clip(out, -reach, reach)
+
+
+def grid_distances(surface: Surface, side: int, reach: float) -> Array:
+    """The same on the grid, float64 (side, side, side). Blocks of it that lie beyond reach are told from their middles."""
+    block = next(n for n in (4, 2, 1) if side % n == 0)
+    coarse = side // block
+    middles = grid_points(coarse)
+    inside = _inside(surface, middles)
+    cell = 2 * REACH / coarse
+    near = np.sqrt(_squared(middles, surface, surface.walls >= 0)) < reach + WALL + cell * 3**0.5 / 2
+    out = np.where(inside, -reach, reach).reshape(coarse, 1, coarse, 1, coarse, 1) * np.ones((1, block) * 3)
+    fine = grid_points(side).reshape(coarse, block, coarse, block, coarse, block, 3).transpose(0, 2, 4, 1, 3, 5, 6).reshape(coarse**3, -1, 3)
+    blocks = out.transpose(0, 2, 4, 1, 3, 5).reshape(coarse**3, -1)
+    blocks[near] = distances(surface, np.ascontiguousarray(fine[near].reshape(-1, 3)), reach).reshape(int(near.sum()), -1)
+    return blocks.reshape((coarse,) * 3 + (block,) * 3).transpose(0, 3, 1, 4, 2, 5).reshape(side, side, side)
+
+
+def _inside(surface: Surface, points: Array) -> Array:
+    return np.asarray(igl().fast_winding_number(surface.vertices, surface.faces, points) > 0.5)
 
 
 def field(shape: Shape, pose: Pose, side: int, reach: float) -> tuple[Array, tuple[str, ...]]:
@@ -104,7 +122,7 @@ def field(shape: Shape, pose: Pose, side: int, reach: float) -> tuple[Array, tup
         values, done = _cloud(pose.inwards(shape.vertices), side, reach)
     else:
         surface = surface_of(shape, pose)
-        values, done = distances(surface, grid_points(side), reach).reshape(side, side, side), surface.done
+        values, done = grid_distances(surface, side, reach), surface.done
     return values.astype(np.float32), done
 
 

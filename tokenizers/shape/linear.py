@@ -128,7 +128,9 @@ class LinearBasis:
         floats = (np.asarray(tensors[key], np.float64) for key in ("mean", "gain"))
         rows = tuple(np.asarray(tensors[f"rows{f}"], np.float32) for f in range(FAMILIES))
         mean, gain = floats
-        return LinearBasis(orders, mean, gain, families, rows, tensors["scales"].astype(np.float64), tensors["deviations"].astype(np.float64))
+        return LinearBasis(
+            orders, mean, gain, families, rows, tensors["scales"].astype(np.float64), tensors["deviations"].astype(np.float64)
+        )
 
 
 def _waves(axis: Array, order: int) -> Array:

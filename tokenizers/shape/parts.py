@@ -113,7 +113,11 @@ def _merged(boxes: Array, groups: list[Array]) -> list[tuple[Array, list[Array]]
         added[np.tril_indices(len(boxes))] = np.inf
         i, j = np.unravel_index(np.argmin(added), added.shape)
         joint = np.stack([low[i, j], high[i, j]], -1)
-        free = [k for k in range(len(boxes)) if k not in (i, j) and not ((boxes[k, :, 0] >= joint[:, 0]) & (boxes[k, :, 1] <= joint[:, 1])).all()]
+        free = [
+            k
+            for k in range(len(boxes))
+            if k not in (i, j) and not ((boxes[k, :, 0] >= joint[:, 0]) & (boxes[k, :, 1] <= joint[:, 1])).all()
+        ]
         groups = [*(groups[k] for k in free), np.concatenate([groups[k] for k in range(len(boxes)) if k not in free])]
         boxes = np.concatenate([boxes[free], joint[None]])
         levels.append((boxes, groups))

@@ -29,6 +29,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "image-line": "smalti.tokenizers.image.line:ImageLine",
     "audio-single": "smalti.tokenizers.audio.single:AudioSingle",
     "audio-residual": "smalti.tokenizers.audio.residual:AudioResidual",
+    "shape-basis": "smalti.tokenizers.shape.basis:ShapeBasis",
 }
 MAX_CONFIG_BYTES = 2**20
 

@@ -1,0 +1,1 @@
+"""The table of shapes at equal bytes: a model beside decimation and Draco, boxes, and the nearest training shape."""

@@ -1,0 +1,163 @@
+"""A model of shapes beside its rivals at equal bytes of whole files.
+
+    python -m smalti.recipes.shape_table DATA --train TRAIN [--model shape] [--bytes 64 --bytes 128 --bytes 256] [-o FILE] [--json]
+
+DATA: meshes to judge on, a folder or a zip. TRAIN: the shapes that the rival "nearest training shape" knows. Of each shape and number of bytes:
+F-score at 2 % and 1 % of the longest side and Chamfer L1 (100,000 points to the surface itself), ours and the best of all rivals of that very
+shape. FILE keeps what is done, so that a run that was broken off goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smalti.codecs.media.files import write_atomically
+from smalti.metrics.surfaces import compared, f_score
+from smalti.recipes.models import codec
+from smalti.recipes.prime_prior import Progress
+from smalti.recipes.shape_data import Source
+from smalti.recipes.shape_table.rivals import Library, Offer, best_within, boxes, draco
+from smalti.tokenizers.contracts import Target
+from smalti.tokenizers.errors import SmaltiError, UsageError
+from smalti.tokenizers.signals import Shape
+
+BYTES = (64, 128, 256)
+FAMILIES = ("draco", "boxes", "nearest")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """bytes: of the whole file. f2, f1: F-scores at 2 and 1 percent. chamfer: L1, in the longest side."""
+
+    way: str
+    bytes: int
+    f2: float
+    f1: float
+    chamfer: float
+
+
+def scores(way: str, size: int, shape: Shape, decoded: Shape | None) -> Scores:
+    """Of one pair; nothing where a codec has no file that small: F-score 0, Chamfer 1."""
+    found = compared(shape, decoded) if decoded is not None else None
+    if found is None or found.of_decoded is None or found.of_reference is None:
+        return Scores(way, size, 0.0, 0.0, 1.0)
+    there, back = found.of_decoded.values, found.of_reference.values
+    return Scores(way, size, f_score(there, back, 0.02), f_score(there, back, 0.01), float(there.mean() + back.mean()) / 2)
+
+
+_library: Library | None = None
+_codec: Any = None
+
+
+def _start(model: str, train: str) -> None:
+    global _library, _codec
+    source = Source(train)
+    _library = Library([source.read(name) for name in source.names])
+    _codec = codec(model)
+
+
+def row_of(source: Source, name: str, sizes: Sequence[int]) -> dict[str, Any]:
+    """All that is measured of one shape, as plain values."""
+    assert _library is not None
+    shape = source.read(name)
+    offers = {
+        "draco": list(draco(shape, max(sizes))),
+        "boxes": list(boxes(shape, max(sizes))),
+        "nearest": [_library.offer(shape)],
+    }
+    out: dict[str, Any] = {"name": name, "faces": len(shape.faces) if shape.faces is not None else 0}
+    for size in sizes:
+        try:
+            data = _codec.compress(shape, Target(bytes=size))
+            ours = scores("ours", len(data), shape, _codec.decompress(data))
+        except UsageError as error:
+            ours = scores(str(error), 0, shape, None)
+        found = {"ours": ours}
+        for family, all_offers in offers.items():
+            best: Offer | None = best_within(shape, all_offers, size)
+            found[family] = scores(best.name, best.bytes, shape, best.shape) if best is not None else scores("none fits", 0, shape, None)
+        out[str(size)] = {key: vars(value) for key, value in found.items()}
+    return out
+
+
+def table(rows: Sequence[dict[str, Any]], sizes: Sequence[int]) -> str:
+    """Means over shapes, in Markdown; the last lines compare with the best rival of each shape by F-score at 2 %, where bootstrap over shapes
+    gives the 95 % interval of the ratio of means."""
+    lines = ["| bytes | way | F 2 % | F 1 % | Chamfer | bytes, mean |", "|---|---|---|---|---|---|"]
+    for size in sizes:
+        of = [row[str(size)] for row in rows]
+        best = [max((r[f] for f in FAMILIES), key=lambda s: s["f2"]) for r in of]
+        nearest = [min((r[f] for f in FAMILIES), key=lambda s: s["chamfer"]) for r in of]
+        for way, found in [("ours", [r["ours"] for r in of]), *((f, [r[f] for r in of]) for f in FAMILIES), ("best rival of each", best)]:
+            f2, f1, used = (np.mean([s[key] for s in found]) for key in ("f2", "f1", "bytes"))
+            chamfer = np.mean([s["chamfer"] for s in (nearest if way.startswith("best") else found)])
+            lines.append(f"| {size} | {way} | {f2:.3f} | {f1:.3f} | {chamfer:.4f} | {used:.0f} |")
+        lines.append(_ratios(size, of, best, nearest))
+        fits = [r for r in of if r["draco"]["bytes"]]
+        if 0 < len(fits) < len(of):
+            some = [max((r[f] for f in FAMILIES), key=lambda s: s["f2"]) for r in fits]
+            close = [min((r[f] for f in FAMILIES), key=lambda s: s["chamfer"]) for r in fits]
+            lines.append(_ratios(f"{size}, the {len(fits)} that Draco fits", fits, some, close))
+    return "\n".join(lines)
+
+
+def _ratios(title: object, of: Sequence[dict[str, Any]], best: Sequence[dict[str, Any]], nearest: Sequence[dict[str, Any]]) -> str:
+    ours = np.array([[r["ours"]["f2"], r["ours"]["chamfer"]] for r in of])
+    theirs = np.array([[b["f2"], n["chamfer"]] for b, n in zip(best, nearest, strict=True)])
+    take = np.random.default_rng(0).integers(0, len(of), (2000, len(of)))
+    parts = []
+    for k, name in enumerate(("F 2 %", "Chamfer")):
+        ratio = ours[:, k].mean() / theirs[:, k].mean()
+        low, high = np.percentile(ours[take, k].mean(1) / theirs[take, k].mean(1), [2.5, 97.5])
+        parts.append(f"{name} {ratio:.3f} x ({low:.3f} to {high:.3f})")
+    return f"| {title} | ours / best rival of each | {parts[0]} |  | {parts[1]} |  |"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m smalti.recipes.shape_table", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", help="folder or zip of meshes to judge on")
+    parser.add_argument("--train", required=True, help="folder or zip of the training shapes")
+    parser.add_argument("--model", default="shape", help="name or folder (shape)")
+    parser.add_argument("--bytes", type=int, action="append", help="of whole files at most; may be repeated (64, 128, 256)")
+    parser.add_argument("-o", "--output", default="", help="JSON file of all rows; what it holds is not measured again")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="rows on standard output")
+    given = parser.parse_args(argv)
+    try:
+        rows = _rows(given)
+    except SmaltiError as error:
+        print(f"shape_table: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(rows, indent=1) if given.json else table(rows, given.bytes or BYTES))
+    return 0
+
+
+def _rows(given: argparse.Namespace) -> list[dict[str, Any]]:
+    sizes, source, kept = given.bytes or BYTES, Source(given.data), Path(given.output) if given.output else None
+    rows: dict[str, dict[str, Any]] = {}
+    if kept is not None and kept.is_file():
+        rows = {row["name"]: row for row in json.loads(kept.read_text())}
+    left = [name for name in source.names if name not in rows or any(str(size) not in rows[name] for size in sizes)]
+    progress = Progress("shapes", len(left))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(given.processes, context, _start, (given.model, given.train)) as pool:
+        for done, row in enumerate(pool.map(row_of, [source] * len(left), left, [sizes] * len(left)), 1):
+            rows[row["name"]] = row
+            if kept is not None:
+                write_atomically(kept, json.dumps(list(rows.values())).encode())
+            progress(done)
+    return [rows[name] for name in source.names]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What shapes can be said by in few bytes without learning, or with a library of shapes: three rivals, each the best of a search.
+
+- Draco after decimation: over numbers of triangles, bits of coordinates and compression levels, small parts dropped first. Its own numbers
+  say where the shape lies, so it pays the container's bytes without the pose.
+- One bounding box for each connected part, the largest ones first, over bits of coordinates.
+- The nearest of the training shapes, by its number: two bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from smalti.tokenizers.errors import ModelError
+from smalti.tokenizers.shape.closeness import Closeness, places_on
+from smalti.tokenizers.shape.parts import part_of_faces
+from smalti.tokenizers.shape.pose import pose_of
+from smalti.tokenizers.signals import Shape
+
+Array = np.ndarray
+POSE = 8  # bytes that say where a shape lies and how large it is, as our own files of these shapes mostly do
+CONTAINER = 26  # of our files of shapes, beside pose and payload
+_TARGETS = (12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 200, 250, 320, 400, 500)
+_BITS = (4, 5, 6, 7, 8)
+_LEVELS = (7, 8, 10)
+_DROPPED = (1.0, 0.98, 0.9, 0.75)  # share of the surface that is kept at least
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A way to say a shape: bytes of the whole file, and what comes back, in the shape's own units."""
+
+    name: str
+    bytes: int
+    shape: Shape
+
+
+def draco(shape: Shape, largest: int) -> Iterator[Offer]:
+    """All of Draco's offers of at most `largest` bytes."""
+    try:
+        import DracoPy
+        import fast_simplification
+    except ImportError:
+        raise ModelError("the rivals need DracoPy and fast-simplification: pip install 'smalti[codecs,shape]'") from None
+    assert shape.faces is not None
+    seen = set()
+    for kept in _DROPPED:
+        vertices, faces = _largest_parts(shape.vertices, shape.faces, kept)
+        for target in _TARGETS:
+            if target < len(faces):
+                thin, few = fast_simplification.simplify(vertices.astype(np.float32), faces.astype(np.int32), target_count=target, agg=7)
+            else:
+                thin, few = vertices, faces
+            thin, few = _used(np.asarray(thin, np.float64), np.asarray(few, np.int64))
+            if len(few) < 1 or (kept, len(few)) in seen or len(few) > 2 * target + 100:
+                continue
+            seen.add((kept, len(few)))
+            for bits in _BITS:
+                data = min((DracoPy.encode(thin, few, quantization_bits=bits, compression_level=level) for level in _LEVELS), key=len)
+                if len(data) + CONTAINER > largest:
+                    break
+                back = DracoPy.decode(data)
+                found = Shape(np.asarray(back.points, np.float64), np.asarray(back.faces, np.int64).reshape(-1, 3))
+                yield Offer(f"draco {len(few)} triangles {bits} bits", len(data) + CONTAINER, found)
+
+
+def boxes(shape: Shape, largest: int) -> Iterator[Offer]:
+    """The boxes of the largest parts, as many as fit into each number of bytes up to `largest`."""
+    assert shape.faces is not None
+    pose = pose_of(shape)
+    points = pose.inwards(shape.vertices)
+    part = part_of_faces(points, shape.faces)
+    low, high = np.full((part.max() + 1, 3), np.inf), np.full((part.max() + 1, 3), -np.inf)
+    for corner in range(3):
+        np.minimum.at(low, part, points[shape.faces[:, corner]])
+        np.maximum.at(high, part, points[shape.faces[:, corner]])
+    extent = high - low
+    order = np.argsort(-(extent[:, 0] * extent[:, 1] + extent[:, 1] * extent[:, 2] + extent[:, 2] * extent[:, 0]), kind="stable")
+    for bits in (5, 6, 7, 8):
+        steps = 2**bits - 1
+        sides = np.rint((np.stack([low, high], 1)[order].clip(-1, 1) + 1) / 2 * steps) / steps * 2 - 1
+        sides = sides[np.sort(np.unique(sides.reshape(len(sides), 6), axis=0, return_index=True)[1])]
+        for count in sorted({1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, len(sides)}):
+            size = CONTAINER + POSE + 1 + -(-count * 6 * bits // 8)
+            if count <= len(sides) and size <= largest:
+                vertices, faces = _box_mesh(sides[:count])
+                yield Offer(f"{count} boxes of {bits} bits", size, Shape(pose.outwards(vertices), faces))
+
+
+class Library:
+    """Training shapes to be found again. Each is known by places on its surface in its cube."""
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        self.shapes = [(pose_of(shape).inwards(shape.vertices), shape.faces) for shape in shapes]
+        self.places = [places_on(*shape, count=256) for shape in self.shapes]
+
+    def offer(self, shape: Shape) -> Offer:
+        """The nearest one in this shape's cube: of those whose places are nearest, the nearest surface."""
+        from scipy.spatial import cKDTree
+
+        pose = pose_of(shape)
+        own = pose.inwards(shape.vertices)
+        some = places_on(own, shape.faces, 256)
+        tree = cKDTree(places_on(own, shape.faces))
+        rough = [tree.query(p)[0].mean() + cKDTree(p).query(some)[0].mean() for p in self.places]
+        measure = Closeness(own, shape.faces)
+        best = min(np.argsort(rough)[:16], key=lambda i: measure(*_mesh(self.shapes[i])))
+        vertices, faces = self.shapes[best]
+        return Offer(f"training shape {best}", CONTAINER + POSE + 2, Shape(pose.outwards(vertices), faces))
+
+
+def best_within(shape: Shape, offers: Sequence[Offer], bytes: int) -> Offer | None:
+    """The nearest offer that has at most so many bytes."""
+    fitting = [offer for offer in offers if offer.bytes <= bytes]
+    if not fitting:
+        return None
+    pose = pose_of(shape)
+    measure = Closeness(pose.inwards(shape.vertices), shape.faces)
+    return min(fitting, key=lambda offer: measure(pose.inwards(offer.shape.vertices), offer.shape.faces))
+
+
+def _mesh(shape: tuple[Array, Array | None]) -> tuple[Array, Array]:
+    vertices, faces = shape
+    return vertices, np.zeros((0, 3), np.int64) if faces is None else faces
+
+
+def _largest_parts(vertices: Array, faces: Array, kept: float) -> tuple[Array, Array]:
+    _, welded = np.unique(vertices, axis=0, return_inverse=True)
+    unique = np.unique(vertices, axis=0)
+    faces = welded.reshape(-1)[faces]
+    part = part_of_faces(unique, faces)
+    corner = unique[faces]
+    area = np.bincount(part, np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1))
+    order = np.argsort(-area, kind="stable")
+    enough = int(np.searchsorted(np.cumsum(area[order]), kept * area.sum() * (1 - 1e-9))) + 1
+    return _used(unique, faces[np.isin(part, order[:enough])])
+
+
+def _used(vertices: Array, faces: Array) -> tuple[Array, Array]:
+    used, index = np.unique(faces, return_inverse=True)
+    return vertices[used], index.reshape(-1, 3)
+
+
+def _box_mesh(sides: Array) -> tuple[Array, Array]:
+    """Closed boxes from (n, 2, 3) corners."""
+    pick = np.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)])
+    quads = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    vertices = np.stack([sides[:, pick[:, k], k] for k in range(3)], -1).reshape(-1, 3)
+    return vertices, (faces[None] + 8 * np.arange(len(sides))[:, None, None]).reshape(-1, 3)
+

@@ -201,11 +201,11 @@ def _cloud(points: Array, side: int, reach: float) -> tuple[Array, tuple[str, ..
     tree = cKDTree(points)
     sample = points[:: max(1, len(points) // 2000)]
     spacing = float(np.median(tree.query(sample, k=min(7, len(points)))[0].reshape(len(sample), -1)[:, -1]))
-    away = tree.query(grid_points(side), distance_upper_bound=reach + max(spacing, WALL))[0].reshape(side, side, side)
+    away = tree.query(grid_points(side), distance_upper_bound=reach + max(1.5 * spacing, WALL))[0].reshape(side, side, side)
     cell = 2 * REACH / side
     wall = max(WALL, 0.6 * spacing)
     # what the outside does not reach between the points is inside
-    shell = away < max(spacing, 0.9 * cell)
+    shell = away < max(1.5 * spacing, 0.9 * cell)
     regions, _ = ndimage.label(~shell)
     inside = ~shell & (regions != regions[0, 0, 0])
     if inside.any():

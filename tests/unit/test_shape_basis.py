@@ -1,0 +1,207 @@
+"""The tokenizer `shape-basis`, its basis and its prior, on a tiny model fitted here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from smalti.codecs.neural import NeuralCodec
+from smalti.codecs.priors.shape import ShapePrior
+from smalti.codecs.priors.shape_model import CONTEXTS
+from smalti.metrics.registry import metric
+from smalti.recipes.shape_data import procedural
+from smalti.tokenizers import zoo
+from smalti.tokenizers.contracts import Target, VariedTokenizer
+from smalti.tokenizers.errors import BitstreamError, ModelError, SignalError, UsageError
+from smalti.tokenizers.shape.basis import FINENESSES, LARGEST, ShapeBasis, ShapeBasisConfig
+from smalti.tokenizers.shape.linear import LinearBasis, cosines
+from smalti.tokenizers.shape.primitives import Primitives, triangles
+from smalti.tokenizers.signals import Image, Shape
+from smalti.tokenizers.tokens import Layout, Tokens
+
+pytest.importorskip("igl")
+pytest.importorskip("manifold3d")
+POSE = (("scale", 300), ("x", 5), ("y", 6), ("z", 7))
+
+
+@pytest.fixture(scope="module")
+def model(shape_model: Path) -> NeuralCodec:
+    from smalti.recipes.models import codec
+
+    return codec(str(shape_model))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model: NeuralCodec) -> ShapeBasis:
+    assert isinstance(model.tokenizer, ShapeBasis)
+    return model.tokenizer
+
+
+def _any_tokens(layout: Layout, seed: int) -> Tokens:
+    rng = np.random.default_rng(seed)
+    return Tokens(layout, tuple(rng.integers(0, stage.vocab, stage.shape).astype(np.int32) for stage in layout.stages))
+
+
+def test_it_is_varied(tokenizer: ShapeBasis) -> None:
+    assert isinstance(tokenizer, VariedTokenizer)
+    shape = procedural(3)
+    ways = tokenizer.variants(shape)
+    (tokens,) = tokenizer.encode([shape])
+    assert any(tokens == way for way in ways)
+    assert len({len(way.arrays) for way in ways}) == 2
+    errors = tokenizer.distortions(shape, ways)
+    assert tokenizer.distortions(shape, [tokens]) == [min(e for e, w in zip(errors, ways, strict=True) if len(w.arrays) == len(tokens.arrays))]
+
+
+def test_every_prefix_decodes_and_more_is_nearer(tokenizer: ShapeBasis) -> None:
+    scores = []
+    for seed in range(6):
+        shape = procedural(100 + seed)
+        (tokens,) = tokenizer.encode([shape])
+        decoded = tokenizer.decode([tokens.prefix(cut) for cut in tokens.layout.cuts])
+        scores.append([metric("f-score-2")(shape, d).value for d in decoded])
+    means = np.mean(scores, 0)
+    assert means[-1] > means[1]
+
+
+def test_it_comes_back_in_its_own_place_and_units(tokenizer: ShapeBasis) -> None:
+    vertices, faces = triangles(Primitives(np.array([[0, 26, 0, 96, 30, 66, 20, 76], [0, 0, 0, 20, 66, 96, 20, 30]])))
+    for scale, shift in ((1e-3, 0.0), (250.0, 1000.0)):
+        shape = Shape(vertices * scale + np.array([shift, -shift, 2 * shift]), faces)
+        (tokens,) = tokenizer.encode([shape])
+        decoded = tokenizer.decode([tokens, tokens.prefix(2)])
+        assert metric("f-score-2")(shape, decoded[1]).value > 0.95
+        for found in decoded:
+            assert isinstance(found, Shape)
+            assert np.abs(found.vertices.min(0) - shape.vertices.min(0)).max() < 0.1 * scale
+            assert np.abs(found.vertices.max(0) - shape.vertices.max(0)).max() < 0.1 * scale
+
+
+def test_files_fit_and_are_read_back(model: NeuralCodec) -> None:
+    shape = procedural(5)
+    scores = []
+    for size in (64, 128, 400):
+        data = model.compress(shape, Target(bytes=size))
+        assert len(data) <= size
+        decoded = model.decompress(data)
+        scores.append(metric("f-score-2")(shape, decoded).value)
+    assert scores[0] < scores[-1]
+    with pytest.raises(UsageError, match="smallest file"):
+        model.compress(shape, Target(bytes=20))
+
+
+def test_clouds_go_the_same_way(model: NeuralCodec) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (3000, 3))
+    points[np.arange(3000), rng.integers(0, 3, 3000)] = rng.choice([-1.0, 1.0], 3000)
+    decoded = model.decompress(model.compress(Shape(points), Target(bytes=100)))
+    assert isinstance(decoded, Shape)
+    assert decoded.faces is not None
+    box = triangles(Primitives(np.array([[0, 26, 0, 96, 0, 96, 0, 96]])))
+    assert metric("f-score-2")(Shape(*box), decoded).value > 0.9
+
+
+def test_other_signals_and_sizes_are_refused(tokenizer: ShapeBasis) -> None:
+    with pytest.raises(SignalError, match="takes shapes, found Image"):
+        tokenizer.encode([Image(np.zeros((4, 4, 3), np.uint8))])
+    with pytest.raises(UsageError, match="keeps no triangles"):
+        tokenizer.layout((*POSE, ("vertices", 1), ("faces", 1), ("bits", 1)))
+
+
+def test_any_tokens_decode(tokenizer: ShapeBasis) -> None:
+    layout = tokenizer.layout(POSE)
+    for seed in range(3):
+        for cut in layout.cuts:
+            (decoded,) = tokenizer.decode([_any_tokens(layout, seed).prefix(cut)])
+            assert np.isfinite(decoded.vertices).all()
+
+
+def test_the_prior_codes_any_tokens(model: NeuralCodec, tokenizer: ShapeBasis) -> None:
+    layout = tokenizer.layout(POSE)
+    for seed in range(4):
+        tokens = _any_tokens(layout, seed)
+        data = model.prior.encode(tokens)
+        assert model.prior.decode(data, layout) == tokens
+        assert abs(sum(model.prior.price(tokens)) / 8 - len(data)) < 3
+        for k in range(len(layout.stages)):
+            with pytest.raises(BitstreamError):
+                model.prior.decode(data + bytes(k + 1), layout)
+
+
+def test_damage_is_refused_or_other_tokens(model: NeuralCodec, tokenizer: ShapeBasis) -> None:
+    (tokens,) = tokenizer.encode([procedural(9)])
+    data = model.prior.encode(tokens)
+    for cut in range(len(data)):
+        with pytest.raises(BitstreamError):
+            model.prior.decode(data[:cut], tokens.layout)
+    for at in range(0, 8 * len(data), 5):
+        wrong = bytearray(data)
+        wrong[at // 8] ^= 1 << at % 8
+        try:
+            assert model.prior.decode(bytes(wrong), tokens.layout) != tokens
+        except BitstreamError:
+            pass
+
+
+def test_the_prior_pays(model: NeuralCodec, tokenizer: ShapeBasis) -> None:
+    (tokens,) = tokenizer.encode([procedural(11)])
+    assert sum(model.prior.price(tokens)) < 0.5 * tokens.uniform_bits
+
+
+def test_priors_are_checked(model: NeuralCodec, tmp_path: Path) -> None:
+    prior = model.prior
+    assert isinstance(prior, ShapePrior)
+    prior.save(tmp_path / "p.safetensors")
+    assert ShapePrior.load(tmp_path / "p.safetensors").id == prior.id
+    with pytest.raises(ModelError, match="chances"):
+        ShapePrior(prior.levels, prior.families, prior.classes, np.ones(CONTEXTS - 1, np.uint16))
+    with pytest.raises(ModelError, match="no chance of 0"):
+        ShapePrior(prior.levels, prior.families, prior.classes, np.zeros(CONTEXTS, np.uint16))
+    stages = model.tokenizer.layout(POSE).stages
+    with pytest.raises(ModelError, match="shape-basis"):
+        prior.price(_any_tokens(Layout(stages[1:], (len(stages) - 1,)), 0))
+
+
+def test_models_are_stored_and_checked(tokenizer: ShapeBasis, tmp_path: Path) -> None:
+    zoo.save(tokenizer, tmp_path / "m")
+    again = zoo.load(str(tmp_path / "m"))
+    assert again.layout(POSE) == tokenizer.layout(POSE)
+    shape = procedural(2)
+    assert again.encode([shape])[0] == tokenizer.encode([shape])[0]
+    tensors = tokenizer.tensors()
+    for name, wrong in {
+        "orders": tensors["orders"][:, :2],
+        "rows0": tensors["rows0"][:, 1:],
+        "scales": tensors["scales"].astype(np.int32),
+        "families": tensors["families"] + 4,
+    }.items():
+        with pytest.raises(ModelError, match=name if name != "families" else "rows0|families"):
+            LinearBasis.from_tensors(tensors | {name: wrong}, "m")
+    with pytest.raises(ModelError, match="unknown tensor other"):
+        LinearBasis.from_tensors(tensors | {"other": wrong}, "m")
+    for wrong_config in ({"reach": 0.0}, {"counts": (99,)}, {"components": (5, 4)}, {"side": 4}):
+        with pytest.raises(UsageError):
+            ShapeBasisConfig(**wrong_config)  # type: ignore[arg-type]
+
+
+def test_the_basis_draws_what_it_took_apart(tokenizer: ShapeBasis) -> None:
+    """Cosines and components are orthonormal enough: what is drawn has the coefficients that it was drawn from."""
+    from smalti.tokenizers.shape.field import grid_axis
+
+    basis, rng = tokenizer.basis, np.random.default_rng(0)
+    coefficients = rng.normal(size=basis.count)
+    nothing = np.zeros((basis.order,) * 3)
+    axis = grid_axis(40)
+    drawn = basis.field(coefficients, nothing, 0, (axis, axis, axis))
+    again = basis.coefficients(cosines(drawn, basis.order), nothing, 0)
+    assert np.abs(again - coefficients).max() < 0.1
+
+
+def test_symmetric_shapes_leave_families_at_zero(tokenizer: ShapeBasis) -> None:
+    vertices, faces = triangles(Primitives(np.array([[4, 26, 0, 96, 10, 86, 20, 76]])))
+    (tokens,) = tokenizer.encode([Shape(vertices, faces)])
+    for array in tokens.arrays[2:]:
+        odd = tokenizer.basis.families[: len(array)] != 0
+        assert (array[odd] == LARGEST).all()
+    assert int(tokens.arrays[0][0]) % FINENESSES == FINENESSES - 1

@@ -6,19 +6,18 @@ own measure. Of equally near ones it is the smallest file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from smalti.tokenizers.contracts import Target, VariedTokenizer
 from smalti.tokenizers.signals import Signal
 from smalti.tokenizers.tokens import Tokens
 
 
-def best(tokenizer: VariedTokenizer, signal: Signal, target: Target, size_of: Callable[[Tokens], int]) -> Tokens:
-    """The tokens for a target of bytes, or of stages at most; size_of: bytes of a file of these tokens.
+def best(tokenizer: VariedTokenizer, signal: Signal, ways: Sequence[Tokens], target: Target, size_of: Callable[[Tokens], int]) -> Tokens:
+    """The tokens for a target of bytes, or of stages at most. ways: the signal's variants. size_of: bytes of a file of these tokens.
 
     Where nothing fits, those of the smallest file, which whoever writes it refuses by its size.
     """
-    ways = tokenizer.variants(signal)
     fitting = [found for way in ways if (found := _longest(way, target, size_of)) is not None]
     if not fitting:
         return min((way.prefix(way.layout.cuts[0]) for way in ways), key=size_of)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from smalti.tokenizers.shape.pose import pose_of
+from smalti.tokenizers.shape.pose import pose_from, pose_of
 from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.tokens import Layout
 
@@ -26,9 +26,12 @@ def size_of(signal: Any) -> dict[str, int]:
 
 
 def says_size(layout: Layout, signal: Any) -> bool:
-    """Whether a layout says a signal's size: that and nothing else, of a shape more than that (a count of faces)."""
-    size = size_of(signal)
-    return layout.size.items() >= size.items() if isinstance(signal, Shape) else layout.size == size
+    """Whether a layout says a signal's size: that and nothing else; of a shape about its cube, and perhaps more."""
+    if not isinstance(signal, Shape):
+        return layout.size == size_of(signal)
+    said, own = pose_from(layout.signal), pose_of(signal)
+    apart = np.abs(said.centre - own.centre).max() + abs(said.radius - own.radius)
+    return bool(apart <= CUBE * 2 * own.radius)
 
 
 def keeps_size(back: Any, signal: Any, layout: Layout | None = None) -> bool:

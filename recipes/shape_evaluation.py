@@ -30,12 +30,13 @@ def evaluate(
     targets: Sequence[Target] = (),
 ) -> dict[str, Any]:
     """A plain dictionary. `rates`: per target, by default one per decodable prefix of the first shape's tokens, means over shapes of
-    stages, bytes, faces and scores (of those that a metric can score, `unscored` says how many it could not: a cloud has no normals, a plane no inside;
-    what decoded to nothing is scored). `metrics`: what each score means. `codebooks`: per stage whose vocabulary is the same in all shapes
-    that have it, on the tokens of the last target. `items`: per shape. `skipped`: what could not be read, or coded for a target.
+    stages, bytes, faces and scores. `unscored`: how many a metric could not score, which are left out of its mean: a cloud has no normals,
+    a plane no inside; what decoded to nothing is scored. `metrics`: what each score means. `codebooks`: per stage whose vocabulary is the
+    same in all shapes that have it, on the tokens of the last target. `items`: per shape. `skipped`: what could not be read, or coded for
+    a target.
 
-    metrics: names in `metrics.registry`. targets: bytes or stages. Raises SignalError where no shape can be read, UsageError for an unknown
-    metric.
+    metrics: names in `metrics.registry`. targets: bytes or stages. Raises SignalError where no shape can be read, UsageError for an
+    unknown metric.
     """
     judges = {name: resolve(name, device) for name in metrics}
     meanings: dict[str, dict[str, Any]] = {}

@@ -61,7 +61,8 @@ if TYPE_CHECKING:
 def command(
     model: str, data: tuple[str, ...], nets: tuple[str, ...], names: tuple[str, ...], tasks: tuple[str, ...], bpp: tuple[float, ...],
     kbps: tuple[float, ...], limits: tuple[int, ...], allocate: bool, labels: str | None, transcripts: str | None,
-    use_picture: str | None, prior: str, tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
+    use_picture: str | None, prior: str, tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
+    quiet: bool,
 ) -> int:  # fmt: skip
     """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of shapes meshes and clouds of points, or folders of them) at
     each of its numbers of stages, or at the rates of --bpp or --kbps, or the sizes of --bytes.

@@ -163,8 +163,16 @@ def _one(
         **_write(job.target, signal, held.stretch),
         "stages": len(held.tokens.arrays),
         "model": held.tokenizer.name,
-        "lost": list(held.lost),
+        "lost": [*held.lost, *_nothing(signal)],
     }
+
+
+def _nothing(signal: Any) -> list[str]:
+    """A line where a shape has no surface, which the first stages alone may not say."""
+    from smalti.codecs.media.shapes import is_empty
+    from smalti.tokenizers.signals import Shape
+
+    return ["it decodes to nothing; more stages may say more"] if isinstance(signal, Shape) and is_empty(signal) else []
 
 
 def _title(item: dict[str, Any]) -> str:

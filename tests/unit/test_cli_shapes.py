@@ -150,6 +150,16 @@ def test_bytes_and_stages_choose_and_files_are_cut(cli: Any, shape_model: Path, 
     assert (tmp_path / "two.ply").read_bytes() == (tmp_path / "cut.ply").read_bytes()
 
 
+def test_what_decodes_to_nothing_is_said(cli: Any, shape_model: Path, mesh: Path, tmp_path: Path) -> None:
+    codec, tokenizer = codec_of(shape_model)
+    (tokens,) = tokenizer.encode([wedge()])
+    mesh.with_suffix(".smt").write_bytes(codec.pack(Tokens(tokens.layout, tuple(np.zeros_like(array) for array in tokens.arrays))))
+    ran = cli("detokenize", mesh.with_suffix(".smt"), "-m", shape_model)
+    assert (ran.code, ran.err) == (1, f"{mesh.with_suffix('.smt')}: it decodes to nothing; more stages may say more\n")
+    assert mesh.with_suffix(".ply").is_file()
+    assert "no surface" in cli("detokenize", mesh.with_suffix(".smt"), "-m", shape_model, "-o", tmp_path / "a.xyz").refusal()
+
+
 def test_archives(cli: Any, shape_model: Path, mesh: Path, tmp_path: Path) -> None:
     write_shape(Shape(wedge().vertices * 2, wedge().faces), tmp_path / "b.ply")
     assert cli("tokenize", mesh, tmp_path / "b.ply", "-m", shape_model, "--archive", tmp_path / "all.smt").code == 0

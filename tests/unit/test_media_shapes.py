@@ -70,6 +70,17 @@ def test_what_cannot_be_written() -> None:
         encode_shape(CLOUD, ".stl")
 
 
+@pytest.mark.parametrize("suffix", [".ply", ".stl", ".obj", ".off", ".glb", ".xyz"])
+def test_a_mesh_of_nothing(suffix: str) -> None:
+    nothing = Shape(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
+    if suffix in (".glb", ".xyz"):
+        with pytest.raises(UsageError, match="no surface to write"):
+            encode_shape(nothing, suffix)
+        return
+    with pytest.raises(SignalError, match="no vertices|no faces|no shape"):
+        read_shape(encode_shape(nothing, suffix), f"a{suffix}")
+
+
 def test_polygons_become_fans_and_relative_indices_count_back() -> None:
     obj = read_shape(b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv -1 0.5 0\nf 1//3 2//3 3//3 4//3 5//3\n")
     assert obj.faces is not None

@@ -77,7 +77,7 @@ def test_a_mesh_of_nothing(suffix: str) -> None:
         with pytest.raises(UsageError, match="no surface to write"):
             encode_shape(nothing, suffix)
         return
-    with pytest.raises(SignalError, match="no vertices|no faces|no shape"):
+    with pytest.raises(SignalError, match=r"no vertices|no faces|no shape|empty"):
         read_shape(encode_shape(nothing, suffix), f"a{suffix}")
 
 

@@ -309,6 +309,19 @@ def test_no_other_file_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert read_noted(tmp_path / "a.obj").dropped == ("textures and materials",)
 
 
+def test_pictures_in_a_file_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    import PIL.Image
+
+    opened: list[object] = []
+    monkeypatch.setattr(PIL.Image, "open", lambda *arguments, **options: opened.append(arguments))
+    textured = {"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}
+    found = read_noted(
+        scene([{"mesh": 0}], [0], images=[{"bufferView": 0}], textures=[{"source": 0}], materials=[textured])
+    )  # fmt: skip
+    assert found.dropped == ("textures and materials",)
+    assert not opened
+
+
 @pytest.mark.skipif(not ODD.is_dir(), reason=f"needs {ODD}")
 def test_all_odd_files_are_read_or_refused_in_one_line() -> None:
     refused: dict[str, str] = {}

@@ -38,6 +38,7 @@ class NeuralCodec:
         self.default_prior = default_prior
         self.tone_passes = tone_passes
         self.allocate = allocate
+        self._kept: tuple[Signal, list[Tokens]] | None = None
 
     @property
     def prior_id(self) -> bytes:
@@ -55,7 +56,7 @@ class NeuralCodec:
         regions, and a size as the target, the stages that each region keeps; with several ways to say a signal, and bytes or stages as the
         target, the first stages of the best way within it."""
         if isinstance(self.tokenizer, VariedTokenizer) and (target.bytes is not None or target.stages is not None):
-            return [varied.best(self.tokenizer, signal, target, self.prior, self._size_of) for signal in signals]
+            return [varied.best(self.tokenizer, signal, self._ways(signal), target, self.prior, self._size_of) for signal in signals]
         tokens = self._in_tone(signals, self.tokenizer.encode(signals), target)
         return [self._allocated(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
 
@@ -63,6 +64,13 @@ class NeuralCodec:
         """What a target still asks of tokens that `encode` gave for it: nothing more, where it chose a way of fewer stages."""
         few = target.stages is not None and len(tokens.arrays) <= target.stages
         return Target() if few and isinstance(self.tokenizer, VariedTokenizer) else target
+
+    def _ways(self, signal: Signal) -> list[Tokens]:
+        """All ways to say a signal; those of the last one are kept, so that its files of several sizes cost their search once."""
+        assert isinstance(self.tokenizer, VariedTokenizer)
+        if self._kept is None or self._kept[0] is not signal:
+            self._kept = signal, self.tokenizer.variants(signal)
+        return self._kept[1]
 
     def _size_of(self, tokens: Tokens) -> int:
         """Bytes of a shape's file."""

@@ -6,7 +6,7 @@ tokenizer's own measure. Of equally near ones it is the cheapest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from smalti.tokenizers.contracts import Prior, Target, VariedTokenizer
@@ -20,12 +20,18 @@ class _Fitting:
     bits: float
 
 
-def best(tokenizer: VariedTokenizer, signal: Signal, target: Target, prior: Prior, size_of: Callable[[Tokens], int]) -> Tokens:
-    """The tokens for a target of bytes, or of stages at most; size_of: bytes of a file of these tokens.
+def best(
+    tokenizer: VariedTokenizer,
+    signal: Signal,
+    ways: Sequence[Tokens],
+    target: Target,
+    prior: Prior,
+    size_of: Callable[[Tokens], int],
+) -> Tokens:
+    """The tokens for a target of bytes, or of stages at most. ways: the signal's variants. size_of: bytes of a file of these tokens.
 
     Where nothing fits, those of the smallest file, which whoever writes it refuses by its size.
     """
-    ways = tokenizer.variants(signal)
     firsts = [way.prefix(way.layout.cuts[0]) for way in ways]
     smallest = min(firsts, key=lambda first: sum(prior.price(first)))
     # beside its payload a file has as many bytes as the smallest one has, to within a few: what is chosen is written to see

@@ -52,7 +52,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """What one process is asked for; names, not shapes: they travel."""
 
     source: Source
@@ -61,7 +61,7 @@ class _Work:
     cache: str
 
 
-def examples_of(work: _Work) -> tuple[str, list[Example]]:
+def examples_of(work: Work) -> tuple[str, list[Example]]:
     """(what was wrong, all ways of one shape)."""
     try:
         shape = work.source.read(work.name)
@@ -79,7 +79,7 @@ def examples_of(work: _Work) -> tuple[str, list[Example]]:
     return "", out
 
 
-def _field(work: _Work, shape, pose) -> Array:  # type: ignore[no-untyped-def]
+def _field(work: Work, shape, pose) -> Array:  # type: ignore[no-untyped-def]
     key = hashlib.sha256(f"{work.source.place.rpartition('/')[2]} {work.name} {work.config.side}".encode()).hexdigest()[:24]
     path = Path(work.cache) / f"{key}.npy"
     if work.cache and path.is_file():
@@ -94,7 +94,7 @@ def _field(work: _Work, shape, pose) -> Array:  # type: ignore[no-untyped-def]
 
 def all_examples(places: Sequence[str], config: ShapeBasisConfig, cache: str, processes: int) -> Iterator[list[Example]]:
     """The ways of each shape, in order; what cannot be read is named on standard error."""
-    works = [_Work(source, name, config, cache) for source in map(Source, places) for name in source.names]
+    works = [Work(source, name, config, cache) for source in map(Source, places) for name in source.names]
     progress = Progress("fields", len(works))
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         for done, (wrong, examples) in enumerate(pool.map(examples_of, works, chunksize=4), 1):

@@ -166,7 +166,7 @@ def decompress(
     conceal: bool = False,
     key: int | str | None = None,
 ) -> Image | Audio | Shape:
-    """The picture, sound or shape of a `.smt` file or its bytes, from all its stages or the first `stages`; model, prior, key as for `open`.
+    """The picture, sound or shape of a `.smt` file or its bytes, from all its stages or the first `stages`; model, prior, key as `open`.
 
     start, end: seconds between which a sound is wanted; of long files no more is decoded, and the rest may be damaged.
     conceal: decode what is left of a damaged file; what the model's masked prior expects, or neighbours where it brings none, stands in

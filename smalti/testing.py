@@ -256,10 +256,10 @@ def check_tokenizer(tokenizer: Any, signals: Sequence[Any]) -> None:
         assert alone == item, "batched equals single"
     # items of different depths in one call, as a player of streamed files has them
     prefixes = [item.prefix(cut) for item in tokens for cut in item.layout.cuts]
-    owners = [signal for signal, item in zip(signals, tokens, strict=True) for _ in item.layout.cuts]
-    for signal, item, back in zip(owners, prefixes, tokenizer.decode(prefixes), strict=True):
+    owners = [(signal, cut == len(item.arrays)) for signal, item in zip(signals, tokens, strict=True) for cut in item.layout.cuts]
+    for (signal, whole), item, back in zip(owners, prefixes, tokenizer.decode(prefixes), strict=True):
         assert type(back) is type(signal), f"signals come back as what they were, found {type(back).__name__}"
-        assert keeps_size(back, signal, item.layout), "the size that went in, exactly but for shapes"
+        assert keeps_size(back, signal, item.layout, whole), "the size that went in, exactly but for shapes"
         (single,) = tokenizer.decode([item])
         assert difference(single, back) <= 1, "batched equals single"
     assert tokenizer.encode([]) == tokenizer.decode([]) == [], "nothing in, nothing out"

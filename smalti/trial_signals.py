@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from smalti.tokenizers.shape.pose import pose_of
+from smalti.tokenizers.shape.pose import pose_from, pose_of
 from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.tokens import Layout
 
-CUBE = 0.1  # how far the box of a lossy shape may be off, in its longest side
+CUBE = 0.15  # how far the box of a lossy shape may be off, in its longest side
 
 
 def size_of(signal: Any) -> dict[str, int]:
@@ -26,14 +26,17 @@ def size_of(signal: Any) -> dict[str, int]:
 
 
 def says_size(layout: Layout, signal: Any) -> bool:
-    """Whether a layout says a signal's size: that and nothing else, of a shape more than that (a count of faces)."""
-    size = size_of(signal)
-    return layout.size.items() >= size.items() if isinstance(signal, Shape) else layout.size == size
+    """Whether a layout says a signal's size: that and nothing else; of a shape about its cube, and perhaps more."""
+    if not isinstance(signal, Shape):
+        return layout.size == size_of(signal)
+    said, own = pose_from(layout.signal), pose_of(signal)
+    apart = np.abs(said.centre - own.centre).max() + abs(said.radius - own.radius)
+    return bool(apart <= CUBE * 2 * own.radius)
 
 
-def keeps_size(back: Any, signal: Any, layout: Layout | None = None) -> bool:
-    """Whether what was decoded is as large as what went in: exactly; of a shape about the same box, or, from the first stages alone
-    (layout: theirs), anything within twice the cube, and as many faces as the layout says, where it says so."""
+def keeps_size(back: Any, signal: Any, layout: Layout | None = None, whole: bool = True) -> bool:
+    """Whether what was decoded is as large as what went in: exactly; of a shape about the same box, or where not all stages are there
+    (whole) anything within twice the cube, even nothing; and as many faces as the layout says, where it says so."""
     if not isinstance(signal, Shape):
         return size_of(back) == size_of(signal)
     faces = layout.size.get("faces") if layout is not None else None
@@ -42,10 +45,8 @@ def keeps_size(back: Any, signal: Any, layout: Layout | None = None) -> bool:
     if not np.isfinite(back.vertices).all():
         return False
     pose = pose_of(signal)
-    if layout is not None and len(layout.stages) == layout.cuts[-1] and layout.cuts != (len(layout.stages),):
-        return not len(back.vertices) or bool(np.abs(pose.inwards(back.vertices)).max() <= 2)
-    if not len(back.vertices):
-        return False
+    if not len(back.vertices) or not whole:
+        return not whole and bool(np.abs(pose.inwards(back.vertices)).max(initial=0) <= 2)
     corners = [np.stack([shape.vertices.min(0), shape.vertices.max(0)]) for shape in (back, signal)]
     return bool(np.abs(corners[0] - corners[1]).max() <= CUBE * 2 * pose.radius)
 

@@ -191,13 +191,20 @@ def encode_shape(shape: Shape, suffix: str, name: str = "shape", points: int = P
     """
     from smalti.codecs.media.shape_files.writing import WRITERS
 
-    if suffix.lower() == ".xyz" and shape.faces is not None:
-        shape = sampled(shape, points)
     if suffix.lower() not in WRITERS:
         raise UsageError(f"{name}: unknown suffix {suffix!r} for a shape, expected one of {', '.join(WRITERS)}; change the name")
+    if is_empty(shape) and suffix.lower() in (".glb", ".xyz"):
+        raise UsageError(f"{name}: there is no surface to write, and {suffix[1:].upper()} holds no empty one; decode more stages")
+    if suffix.lower() == ".xyz" and shape.faces is not None:
+        shape = sampled(shape, points)
     if suffix.lower() == ".stl" and shape.faces is None:
         raise UsageError(f"{name}: STL holds triangles, and this is a point cloud; write .ply or .xyz")
     return WRITERS[suffix.lower()](shape)
+
+
+def is_empty(shape: Shape) -> bool:
+    """Whether it has no vertex, or as a mesh no face."""
+    return not len(shape.vertices) or (shape.faces is not None and not len(shape.faces))
 
 
 def sampled(mesh: Shape, points: int, seed: int = 0) -> Shape:

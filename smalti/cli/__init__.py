@@ -15,15 +15,15 @@ import click
 COMMANDS = {
     "demo": "Try it: a photo to tokens to a file and back, into ./smalti-demo/.",
     "models": "List the models that can be used by name, or show one's card.",
-    "tokenize": "Turn pictures and sounds into token files.",
-    "detokenize": "Turn token files back into pictures and sounds.",
-    "cut": "Make a token file shorter, without decoding the picture.",
+    "tokenize": "Turn pictures, sounds and shapes into token files.",
+    "detokenize": "Turn token files back into pictures, sounds and shapes.",
+    "cut": "Make a token file shorter, without decoding it.",
     "transcode": "Code a token file's tokens under another prior.",
     "info": "Show what token files hold and where their bytes go.",
     "verify": "Check whether token files are whole.",
     "recipes": "List the training recipes.",
     "train": "Train, resume or fine-tune a model by its recipe.",
-    "evaluate": "Measure a model on pictures or sounds: rates, metrics, tokens.",
+    "evaluate": "Measure a model on pictures, sounds, shapes: rates, metrics, tokens.",
     "fetch-judges": "Bring the networks that metrics and losses need.",
     "export": "Write a model's decoder or encoder as an ONNX file.",
 }
@@ -65,7 +65,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and exit.")
 @click.pass_context
 def program(ctx: click.Context) -> None:
-    """Pictures into discrete tokens, tokens into small .smt files, and back; and what was lost on the way.
+    """Pictures, sounds and shapes into discrete tokens, tokens into small .smt files, and back; and what was lost on the way.
 
     Start with `smalti demo`. `smalti COMMAND --help` explains a command.
 

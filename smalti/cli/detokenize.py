@@ -1,4 +1,4 @@
-"""`smalti detokenize`: token files back to pictures and sounds."""
+"""`smalti detokenize`: token files back to pictures, sounds and shapes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from smalti.tokenizers.audio.excerpt import Stretch
     from smalti.tokenizers.contracts import Tokenizer
     from smalti.tokenizers.tokens import Tokens
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-SOUND_SUFFIXES = (".wav", ".flac")
 
 
 class Seconds(click.ParamType):
@@ -48,8 +45,8 @@ class Seconds(click.ParamType):
         "-o",
         "--out",
         metavar="OUT",
-        help="Result .png, .jpg, .webp, .wav or .flac, folder (ends in / or exists) or -; of an archive a folder.  "
-        "[default: FILE.png or FILE.wav; of an archive the folder FILE]",
+        help="Result .png, .jpg, .webp, .wav, .flac, .ply, .stl, .obj, .off, .glb or .xyz, folder (ends in / or exists) or -; of an "
+        "archive a folder.  [default: FILE.png, FILE.wav or FILE.ply; of an archive the folder FILE]",
     ),
     click.option("--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0)."),
     click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
@@ -68,7 +65,8 @@ def command(
     limit_bytes: int | None, start: float | None, end: float | None, conceal: bool, device: str, threads: int | None, force: bool,
     as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures or sounds of exactly the size that went in.
+    """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures or sounds of exactly the size that went in,
+    or into shapes in their own units and place.
 
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
@@ -76,6 +74,8 @@ def command(
     An archive (made by tokenize --archive) becomes a folder of its items under their names; with --key, one of them. A name that would
     lead out of the folder, or is taken, is not followed: that item is called by its number. Each item is read alone, so that damage to one,
     or to the index, costs no other.
+
+    Shapes are meshes; .xyz gets points of their surface, 100,000 of them.
 
     --start and --end decode a stretch of a sound: of long files, which are written in chunks, nothing else, so that damage elsewhere
     does not matter; it is told.
@@ -87,7 +87,7 @@ def command(
     Exit code 1: some of several files could not be decoded, or something was concealed or is damaged; stderr says which, and what.
     """
     from smalti.cli.files import PIPE, check, check_sources, expected
-    from smalti.cli.signals import holds_sound
+    from smalti.cli.signals import ENDINGS, held_by, told
     from smalti.cli.unpacking import Inputs, unpacked
 
     if stages and limit_bytes:
@@ -98,10 +98,10 @@ def command(
     if timed and (conceal or limit_bytes):
         raise click.UsageError("--start and --end go with neither --bytes nor --conceal", click.get_current_context())
     inputs = Inputs(model, device, prior)
-    held = functools.cache(lambda file: None if file == PIPE else holds_sound(file, model))
+    held = functools.cache(lambda file: None if file == PIPE else held_by(file, model))
 
     def ending(file: str) -> str:
-        return "" if inputs.is_archive(file) else ".wav" if held(file) else ".png"
+        return "" if inputs.is_archive(file) else ENDINGS[held(file) or "image"]
 
     planned = expected(files, out, ending, (".smt", ".json", ".npy"))
     check_sources(planned)
@@ -109,7 +109,7 @@ def command(
     jobs = found.jobs
     check(jobs, force, as_json)
     for job in jobs:
-        _check_suffix(job.target, held(job.source) if job.key is None else inputs.sounds(job.source, int(job.key)))
+        _check_suffix(job.target, held(job.source) if job.key is None else inputs.modality(job.source, int(job.key)))
     options.set_threads(threads)
     for line in found.said:
         options.say(line)
@@ -126,19 +126,19 @@ def command(
         options.print_json(results)
     elif not quiet:
         for item in results:
-            size = f"{item['width']} x {item['height']}" if "width" in item else f"{item['samples']} samples at {item['rate']} Hz"
-            options.say_done(item["target"], f"{size} from {options.stages_of(item['stages'])}")
+            options.say_done(item["target"], f"{told(item)} from {options.stages_of(item['stages'])}")
     return options.exit_code(len(results), len(jobs) - len(results), bool(found.said) or any(item["lost"] for item in results))
 
 
-def _check_suffix(target: str, sound: bool | None) -> None:
-    """UsageError where a file of that name can't be written. sound: None where it is not known yet."""
+def _check_suffix(target: str, modality: str | None) -> None:
+    """UsageError where a file of that name can't be written. modality: None where it is not known yet."""
     from smalti.cli.files import PIPE
+    from smalti.cli.signals import NAMES, written
     from smalti.tokenizers.errors import UsageError
 
-    known = (*SUFFIXES, *SOUND_SUFFIXES) if sound is None else SOUND_SUFFIXES if sound else SUFFIXES
+    known = written(modality)
     if target != PIPE and Path(target).suffix.lower() not in known:
-        what = {None: "pictures and sounds", True: "sounds", False: "pictures"}[sound]
+        what = NAMES[modality] if modality else "pictures, sounds and shapes"
         raise UsageError(f"{target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
 
 
@@ -147,6 +147,7 @@ def _one(
     times: tuple[float | None, float | None], conceal: bool, device: str,
 ) -> dict[str, Any]:  # fmt: skip
     from smalti import api
+    from smalti.codecs.neural import modality_of
 
     named: dict[str, Any] = {"source": job.source}
     if job.key is not None:
@@ -154,7 +155,7 @@ def _one(
         named |= {"item": number, "name": inputs.archive(job.source).name(number)}
     title = _title(named)
     held = api.with_name(title, lambda: _held(job, inputs, model, prior, stages, limit_bytes, times, conceal, device))
-    _check_suffix(job.target, "samples" in held.tokens.layout.size)
+    _check_suffix(job.target, modality_of(held.tokens))
     (signal,) = api.with_name(title, lambda: held.tokenizer.decode([held.tokens]))
     return {
         **named,
@@ -162,8 +163,16 @@ def _one(
         **_write(job.target, signal, held.stretch),
         "stages": len(held.tokens.arrays),
         "model": held.tokenizer.name,
-        "lost": list(held.lost),
+        "lost": [*held.lost, *_nothing(signal)],
     }
+
+
+def _nothing(signal: Any) -> list[str]:
+    """A line where a shape has no surface, which the first stages alone may not say."""
+    from smalti.codecs.media.shapes import is_empty
+    from smalti.tokenizers.signals import Shape
+
+    return ["it decodes to nothing; more stages may say more"] if isinstance(signal, Shape) and is_empty(signal) else []
 
 
 def _title(item: dict[str, Any]) -> str:
@@ -181,13 +190,16 @@ def _write(target: str, signal: Any, stretch: Stretch | None) -> dict[str, Any]:
     from smalti.cli.signals import size_of
     from smalti.codecs.media.audio import encode_audio, encode_into
     from smalti.codecs.media.images import encode_image
-    from smalti.tokenizers.signals import Audio, Image
+    from smalti.codecs.media.shapes import encode_shape
+    from smalti.tokenizers.signals import Audio, Image, Shape
 
-    assert isinstance(signal, Image | Audio)
+    assert isinstance(signal, Image | Audio | Shape)
     if stretch is not None and isinstance(signal, Audio):
         signal = stretch.of(signal)
     if isinstance(signal, Image):
         write(target, encode_image(signal, Path(target).suffix if target != PIPE else ".png", target))
+    elif isinstance(signal, Shape):
+        write(target, encode_shape(signal, Path(target).suffix if target != PIPE else ".ply", target))
     elif target == PIPE:
         write(PIPE, encode_audio(signal, ".wav"))
     else:

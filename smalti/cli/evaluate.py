@@ -37,6 +37,14 @@ if TYPE_CHECKING:
         metavar="R",
         help="Measure files of at most R kilobits per second of sound; may be given again.",
     ),
+    click.option(
+        "--bytes",
+        "limits",
+        multiple=True,
+        type=click.IntRange(1),
+        metavar="N",
+        help="Measure files of shapes of at most N bytes; may be given again.",
+    ),
     options.allocate,
     click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
     click.option("--transcripts", metavar="FILE", help="JSON object of texts by file name, for word-error-rate."),
@@ -52,18 +60,20 @@ if TYPE_CHECKING:
 )
 def command(
     model: str, data: tuple[str, ...], nets: tuple[str, ...], names: tuple[str, ...], tasks: tuple[str, ...], bpp: tuple[float, ...],
-    kbps: tuple[float, ...], allocate: bool, labels: str | None, transcripts: str | None, use_picture: str | None, prior: str,
-    tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
+    kbps: tuple[float, ...], limits: tuple[int, ...], allocate: bool, labels: str | None, transcripts: str | None,
+    use_picture: str | None, prior: str, tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
+    quiet: bool,
 ) -> int:  # fmt: skip
-    """Measure MODEL on DATA (pictures, or sounds with a model of sound, or folders of them) at each of its numbers of stages, or at the
-    rates of --bpp or --kbps.
+    """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of shapes meshes and clouds of points, or folders of them) at
+    each of its numbers of stages, or at the rates of --bpp or --kbps, or the sizes of --bytes.
 
     Bits per pixel and kbps are those of whole files, headers included; kbps are all bits over all seconds. Codebook use is counted over
     all tokens: entries used, perplexity, entropy, and the bits that tokens share with neighbours and levels, less what chance shares.
 
     Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed
     extensions; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance, zimtohrli,
-    speaker-similarity. What a metric cannot score is left out and counted.
+    speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and d1-psnr (always).
+    What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
 
     Tasks, of the whole set at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance of pictures,
     and word-error-rate of sounds (of those in --transcripts; else against what is heard in the originals); beside their scores stands the
@@ -73,21 +83,24 @@ def command(
     """
     from smalti import api
     from smalti.cli.files import Job, check
-    from smalti.cli.signals import hears, suffixes
+    from smalti.cli.signals import NAMES, modality, suffixes
     from smalti.codecs.media.files import list_files
     from smalti.tokenizers.errors import UsageError
 
-    sound = hears(model, ())
-    of_pictures = {"--lpips": nets, "--bpp": bpp, "--labels": labels, **_given("--batch", "--tone-passes", "--allocate")}
-    of_others = of_pictures if sound else {"--kbps": kbps, "--transcripts": transcripts}
-    if wrong := [name for name, value in of_others.items() if value]:
-        raise UsageError(f"{wrong[0]} is for models of {'pictures' if sound else 'sound'}, and {model} is none; leave it out")
+    subject = modality(model, ())
+    _check_options(
+        model, subject,
+        image={"--lpips": nets, "--bpp": bpp, "--labels": labels, **_given("--batch", "--tone-passes", "--allocate")},
+        audio={"--kbps": kbps, "--transcripts": transcripts},
+        shape={"--bytes": limits},
+        not_shape={"--task": tasks, "--use-picture": use_picture},
+    )  # fmt: skip
     if transcripts and not tasks:
         raise UsageError("--transcripts is for a task, and none is given; add --task word-error-rate")
     if use_picture:
         check([Job(model, use_picture)], force, as_json, "--use-picture")
-    kind = "sounds" if sound else "pictures"
-    files = [path for item in data for path in (list_files(item, suffixes(sound)) if Path(item).is_dir() else [Path(item)])]
+    kind = NAMES[subject]
+    files = [path for item in data for path in (list_files(item, suffixes(subject)) if Path(item).is_dir() else [Path(item)])]
     if not files:
         raise UsageError(f"{', '.join(data)}: no {kind} in there; name another folder")
     numbers = _labels(labels) if labels else None
@@ -96,7 +109,9 @@ def command(
     with options.progress(len(files), "evaluating", quiet or as_json) as bar:
         where = str(getattr(codec.tokenizer, "device", "cpu"))
         chosen, drawn = tuple(dict.fromkeys(tasks)), Path(use_picture) if use_picture else None
-        if sound:
+        if subject == "shape":
+            result = _of_shapes(codec, files, names, bar.update, where, limits)
+        elif subject == "audio":
             result = _of_sounds(codec, files, names, bar.update, where, chosen, transcripts, drawn, kbps)
         else:
             metrics = list(dict.fromkeys(("psnr", *(f"lpips-{net}" for net in nets), *names)))
@@ -106,8 +121,19 @@ def command(
     if as_json:
         options.print_json(result)
     elif not quiet:
-        _show(result, sound)
+        _show(result, kind)
     return options.exit_code(result[kind], len(result["skipped"]))
+
+
+def _check_options(model: str, subject: str, not_shape: dict[str, Any], **by_subject: dict[str, Any]) -> None:
+    """UsageError for an option that goes with models of another kind."""
+    from smalti.tokenizers.errors import UsageError
+
+    names = {"image": "pictures", "audio": "sound", "shape": "shapes"}
+    wrong = [(name, names[of]) for of, given in by_subject.items() if of != subject for name, value in given.items() if value]
+    wrong += [(name, "pictures and sound") for name, value in not_shape.items() if value and subject == "shape"]
+    if wrong:
+        raise UsageError(f"{wrong[0][0]} is for models of {wrong[0][1]}, and {model} is none; leave it out")
 
 
 def _given(*names: str) -> dict[str, bool]:
@@ -140,6 +166,16 @@ def _of_sounds(
     return evaluate(codec, files, metrics, step, device, tasks, texts, drawn, [Target(kbps=rate) for rate in kbps])
 
 
+def _of_shapes(
+    codec: NeuralCodec, files: Sequence[Path], metrics: Sequence[str], step: Callable[[int], Any], device: str, limits: Sequence[int]
+) -> dict[str, Any]:
+    from smalti.recipes.shape_evaluation import METRICS, evaluate
+    from smalti.tokenizers.contracts import Target
+
+    judged = list(dict.fromkeys((*METRICS, *metrics)))
+    return evaluate(codec, files, judged, step, device, [Target(bytes=size) for size in limits])
+
+
 def _labels(file: str) -> dict[str, int]:
     import json
 
@@ -155,18 +191,27 @@ def _labels(file: str) -> dict[str, int]:
     return labels
 
 
-def _show(result: dict[str, Any], sound: bool) -> None:
-    kind, rates = ("sounds", ("kbps", "payload_kbps")) if sound else ("pictures", ("bytes", "bits_per_pixel"))
+def _show(result: dict[str, Any], kind: str) -> None:
+    sound = kind == "sounds"
+    rates = {"sounds": ("kbps", "payload_kbps"), "pictures": ("bytes", "bits_per_pixel"), "shapes": ("bytes", "faces")}[kind]
     over = f", {result['seconds']:.1f} s; kbps over all seconds, other" if sound else ";"
     click.echo(f"{result['model']} on {result[kind]} {kind}{over} means over {kind}; whole files")
     columns = [*result["rates"][0]["scores"], *result["tasks"]]
     widths = [max(11, len(name)) for name in columns]
-    titles = ("kbps", "payload") if sound else ("bytes", "bits/pixel")
+    titles = {"sounds": ("kbps", "payload"), "pictures": ("bytes", "bits/pixel"), "shapes": ("bytes", "faces")}[kind]
     click.echo(_row("stages", *titles, columns, widths))
     for rate in result["rates"]:
         first, second = (rate[name] for name in rates)
         scores = [f"{value:.4f}" for value in (*rate["scores"].values(), *rate["tasks"].values())]
-        click.echo(_row(f"{rate['stages']:.3g}", f"{first:.3f}" if sound else f"{first:.0f}", f"{second:.4f}", scores, widths))
+        click.echo(
+            _row(
+                f"{rate['stages']:.3g}",
+                f"{first:.3f}" if sound else f"{first:.0f}",
+                f"{second:.0f}" if kind == "shapes" else f"{second:.4f}",
+                scores,
+                widths,
+            )
+        )
     for name, count in result["rates"][0].get("unscored", {}).items():
         click.echo(f"{name}: {count} of {result[kind]} {kind} cannot be scored, and are left out of its means")
     if count := result.get("without_text"):

@@ -23,7 +23,8 @@ SHOWN = 20  # items of an archive; many have thousands
     options.as_json,
 )
 def command(files: tuple[str, ...], entropy: bool, model: str | None, prior: str, as_json: bool) -> int:
-    """Show what FILEs (.smt, or - for standard input) hold: picture size, model, stages, what the source lost, where the bytes go.
+    """Show what FILEs (.smt, or - for standard input) hold: size of the picture or sound, size and place of the shape, model,
+    stages, what the source lost, where the bytes go.
 
     Of an archive the number, name and size of its first items too; --json has all of them.
 
@@ -114,8 +115,22 @@ def _entries(archive: Archive) -> list[dict[str, Any]]:
             continue
         info = file.streams[0]
         entry = {"item": number, "name": name, "modality": info.modality, "size": dict(info.signal)}
-        found.append({**entry, "stages": info.stages, "bytes": file.size})
+        found.append({**entry, **_pose(info), "stages": info.stages, "bytes": file.size})
     return found
+
+
+def _pose(info: Any) -> dict[str, Any]:
+    """Side and centre of a shape's cube, in its own units; nothing of other signals, and of archives whose shapes differ in it."""
+    from smalti.tokenizers.errors import UsageError
+    from smalti.tokenizers.shape.pose import pose_from
+
+    if info.modality != "shape" or not info.signal:
+        return {}
+    try:
+        pose = pose_from(info.signal)
+    except UsageError:  # a file may say what no shape has
+        return {}
+    return {"side": 2 * pose.radius, "centre": pose.centre.tolist()}
 
 
 def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
@@ -139,6 +154,7 @@ def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
     }
     if info.modality == "image" and alone:  # the names and values of raw tokens are whatever their file says
         about["bits_per_pixel"] = 8 * size / (about["size"]["height"] * about["size"]["width"])
+    about |= _pose(info)
     if info.modality == "audio" and about["size"]["samples"]:
         delay = delay_of(model.kind, model.config) if model else None
         about["delay_seconds"] = delay.seconds if delay else None
@@ -146,6 +162,13 @@ def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
         about["delay"] = delay.text if delay else None
         about["kbps"] = 8 * size * about["size"]["rate"] / about["size"]["samples"] / 1000
     return about
+
+
+def _place(stream: dict[str, Any]) -> str:
+    """Of a shape, in its own units."""
+    counts = "".join(f", {stream['size'][name]} {name}" for name in ("vertices", "faces") if name in stream["size"])
+    x, y, z = stream["centre"]
+    return f"{stream['side']:.6g} across, around ({x:.6g}, {y:.6g}, {z:.6g}){counts}"
 
 
 def _prior(id: bytes) -> str:
@@ -166,6 +189,8 @@ def _show(item: dict[str, Any]) -> None:
         rate = f", {stream['kbps']:.3f} kbps" if "kbps" in stream else rate
         named = ", ".join(f"{name} {value}" for name, value in size.items())
         dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" and size else named or "sizes differ"
+        if "side" in stream:
+            dimensions = _place(stream)
         click.echo(f"  {stream['modality']:<12} {dimensions}{rate}")
         click.echo(f"  model        {stream['model'] or 'not installed'} ({stream['fingerprint']})")
         if stream.get("delay"):
@@ -188,6 +213,7 @@ def _show(item: dict[str, Any]) -> None:
     for entry in item.get("entries", ())[:SHOWN]:
         named = ", ".join(f"{name} {value}" for name, value in entry["size"].items())
         size = f"{entry['size']['width']} x {entry['size']['height']}" if entry["modality"] == "image" else named
+        size = f"{entry['side']:.6g} across" if "side" in entry else size
         told = ", ".join(filter(None, (entry["name"], entry["modality"], size)))
         click.echo(f"  item {entry['item']:<7} {told}, {options.stages_of(entry['stages'])}, {entry['bytes']} bytes")
     if (more := len(item.get("entries", ())) - SHOWN) > 0:

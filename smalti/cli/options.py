@@ -18,12 +18,14 @@ DEFAULT_MODEL = "image-grid-16"
 device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where networks run.")
 threads = click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads of the network.  [default: torch's own choice]")
 batch = click.option(
-    "--batch", type=click.IntRange(1), metavar="N", default=16, show_default=True, help="Pictures or sounds in memory at a time."
+    "--batch", type=click.IntRange(1), metavar="N", default=16, show_default=True, help="Pictures, sounds or shapes in memory at a time."
 )
 force = click.option("--force", is_flag=True, help="Write over files that exist.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no result lines; only errors and visible losses.")
-model = click.option("-m", "--model", metavar="MODEL", help=f"Model name, name@number or folder.  [default: {DEFAULT_MODEL}]")
+model = click.option(
+    "-m", "--model", metavar="MODEL", help="Model name, name@number or folder.  [default: image-grid-16; of meshes and points, shape]"
+)
 file_model = click.option("-m", "--model", metavar="MODEL", help="Model name or folder.  [default: found by what the file says]")
 prior = click.option(
     "--prior",

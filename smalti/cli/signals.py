@@ -1,8 +1,10 @@
-"""Whether a command deals with pictures or with sounds, and what it says of one of them."""
+"""Whether a command deals with pictures, sounds or shapes, and what it says of one of them."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,36 +12,96 @@ from smalti.cli.files import PIPE
 from smalti.tokenizers.errors import SmaltiError, UsageError
 
 if TYPE_CHECKING:
-    from smalti.tokenizers.signals import Audio, Image
+    from smalti.media import AnySignal
+    from smalti.tokenizers.contracts import Tokenizer
+
+NAMES = {"image": "pictures", "audio": "sounds", "shape": "shapes"}
+ENDINGS = {"image": ".png", "audio": ".wav", "shape": ".ply"}  # of results that nobody named
 
 
-def hears(model: str | None, sources: Sequence[str]) -> bool:
-    """Whether a model is one of sound; UsageError where none is named and the sources are sounds."""
+@dataclass(frozen=True)
+class Noted:
+    """A signal with what people should know of it: what its file had beyond it, and what was done; `lost`: those of them that one sees."""
+
+    signal: AnySignal
+    notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+def modality(model: str | None, sources: Sequence[str]) -> str:
+    """ "image", "audio" or "shape": what a model takes, or where none is named what the sources are.
+
+    UsageError for sounds, whose model must be named, and for pictures and shapes in one.
+    """
+    from smalti.media import modality_of_kind
     from smalti.tokenizers import zoo
 
     if model is None:
-        sounds = [source for source in sources if Path(source).suffix.lower() in suffixes(True)]
-        if sounds:
-            raise UsageError(f"{sounds[0]}: a sound, and the default model is one of pictures; name a model of sound with -m")
-        return False
+        return _of_sources(sources)
     try:
-        return zoo.find(model).kind.startswith("audio")
+        return modality_of_kind(zoo.find(model).kind)
     except SmaltiError:  # said when it is loaded
-        return False
+        return "image"
 
 
-def suffixes(sound: bool) -> tuple[str, ...]:
+def _of_sources(sources: Sequence[str]) -> str:
+    sounds = [source for source in sources if Path(source).suffix.lower() in suffixes("audio")]
+    if sounds:
+        raise UsageError(f"{sounds[0]}: a sound, and the default model is one of pictures; name a model of sound with -m")
+    found = {_of_source(source): source for source in sources}
+    if len(found) > 1:
+        raise UsageError(f"{found['image']} and {found['shape']}: a picture and a shape; name a model with -m, or give them one at a time")
+    return next(iter(found), "image")
+
+
+def _of_source(source: str) -> str:
+    """ "shape" for a file that is one, and for a folder that holds some and no picture."""
+    from smalti.codecs.media.files import list_images, list_shapes
+    from smalti.codecs.media.shapes import format_of, looks_like_shape
+
+    if source == PIPE:
+        return "shape" if format_of(_start_of_pipe()) else "image"
+    try:
+        if Path(source).is_dir():
+            return "shape" if list_shapes(source) and not list_images(source) else "image"
+        return "shape" if looks_like_shape(source) else "image"
+    except SmaltiError:  # said when it is read
+        return "image"
+
+
+def _start_of_pipe() -> bytes:
+    """What standard input begins with, left there."""
+    pipe = sys.stdin.buffer
+    if hasattr(pipe, "peek"):
+        return bytes(pipe.peek(1))
+    if not pipe.seekable():
+        return b""
+    start = pipe.read(2**16)
+    pipe.seek(-len(start), 1)
+    return start
+
+
+def suffixes(modality: str) -> tuple[str, ...]:
     """The endings that count inside a folder."""
-    from smalti.codecs.media.files import AUDIO_SUFFIXES, FILM_SUFFIXES, IMAGE_SUFFIXES
+    from smalti.codecs.media.files import AUDIO_SUFFIXES, FILM_SUFFIXES, IMAGE_SUFFIXES, SHAPE_SUFFIXES
 
-    return (*AUDIO_SUFFIXES, *FILM_SUFFIXES) if sound else IMAGE_SUFFIXES
+    return {"image": IMAGE_SUFFIXES, "audio": (*AUDIO_SUFFIXES, *FILM_SUFFIXES), "shape": SHAPE_SUFFIXES}[modality]
 
 
-def holds_sound(file: str, model: str | None) -> bool | None:
-    """Whether a token file holds sound, by what it says, or, of an array, by its model; None where that is not to be seen yet."""
+def written(modality: str | None) -> tuple[str, ...]:
+    """The endings of files that results can be; None: of any."""
+    from smalti.codecs.media.files import SHAPE_SUFFIXES
+
+    known = {"image": (".png", ".jpg", ".jpeg", ".webp"), "audio": (".wav", ".flac"), "shape": SHAPE_SUFFIXES}
+    return known[modality] if modality else tuple(ending for endings in known.values() for ending in endings)
+
+
+def held_by(file: str, model: str | None) -> str | None:
+    """The modality of a token file, by what it says, or, of an array, by its model; None where that is not to be seen yet."""
     from smalti.cli import arrays
     from smalti.codecs.bitstream import parse
     from smalti.codecs.media.files import read_bytes
+    from smalti.codecs.neural import modality_of
 
     if file == PIPE:
         return None
@@ -47,25 +109,62 @@ def holds_sound(file: str, model: str | None) -> bool | None:
         data = read_bytes(file)
         kind = arrays.kind(data)
         if kind == "smt":
-            return parse(data, strict=False).streams[0].modality == "audio"
-        return "samples" in arrays.from_json(data)[0].layout.size if kind == "json" else hears(model, ())
+            return known(parse(data, strict=False).streams[0].modality)
+        return modality_of(arrays.from_json(data)[0]) if kind == "json" else modality(model, ())
     except SmaltiError:  # said when it is decoded
         return None
 
 
-def size_of(signal: Image | Audio) -> dict[str, Any]:
+def known(modality: str) -> str | None:
+    """A modality that this release writes files of, None for another."""
+    return modality if modality in NAMES else None
+
+
+def read_noted(modality: str, source: str, tokenizer: Tokenizer) -> Noted:
+    """What a file holds, as the model takes it; refused by name where the model takes no such size. source: a path, or "-"."""
+    from smalti import api
+    from smalti.cli.files import name_of, read
+    from smalti.codecs import notes
+    from smalti.codecs.media import audio, images, shapes, surface
+    from smalti.tokenizers.audio.sounds import size_of_sound
+
+    name = name_of(source)
+    if modality == "shape":
+        found = shapes.read_noted(source if source != PIPE else read(PIPE), name)
+        return Noted(found.shape, (*found.notes, *surface.describe(found.shape)))
+    if modality == "audio":
+        sound = audio.read_audio(source if source != PIPE else read(PIPE), name)
+        api.with_name(name, lambda: tokenizer.layout(size_of_sound(sound).signal))
+        return Noted(sound)
+    picture = images.read_image(read(source), name)
+    visible = (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH)
+    return Noted(picture, picture.notes, tuple(note for note in picture.notes if note in visible))
+
+
+def size_of(signal: AnySignal) -> dict[str, Any]:
     """A signal's size, as results name it."""
-    from smalti.tokenizers.signals import Audio
+    from smalti.tokenizers.signals import Audio, Shape
 
     if isinstance(signal, Audio):
         return {"samples": signal.samples.shape[1], "rate": signal.rate, "channels": signal.samples.shape[0], "seconds": signal.seconds}
+    if isinstance(signal, Shape):
+        return {"vertices": len(signal.vertices), "faces": 0 if signal.faces is None else len(signal.faces)}
     return {"height": signal.height, "width": signal.width}
 
 
-def rate_of(signal: Image | Audio, size: int) -> dict[str, float]:
-    """What a file of so many bytes costs."""
-    from smalti.tokenizers.signals import Audio
+def rate_of(signal: AnySignal, size: int) -> dict[str, float]:
+    """What a file of so many bytes costs, where that depends on the signal's size."""
+    from smalti.tokenizers.signals import Audio, Shape
 
     if isinstance(signal, Audio):
         return {"kbps": 8 * size / signal.seconds / 1000}
-    return {"bits_per_pixel": 8 * size / (signal.height * signal.width)}
+    return {} if isinstance(signal, Shape) else {"bits_per_pixel": 8 * size / (signal.height * signal.width)}
+
+
+def told(size: dict[str, Any]) -> str:
+    """A decoded signal's size in words."""
+    if "width" in size:
+        return f"{size['width']} x {size['height']}"
+    if "rate" in size:
+        return f"{size['samples']} samples at {size['rate']} Hz"
+    return f"{size['vertices']} vertices, {size['faces']} faces" if size["faces"] else f"{size['vertices']} points"

@@ -1,4 +1,4 @@
-"""`smalti tokenize`: pictures and sounds to `.smt` files, or to arrays for other programs."""
+"""`smalti tokenize`: pictures, sounds and shapes to `.smt` files, or to arrays for other programs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from smalti.cli import options
 if TYPE_CHECKING:
     from smalti.archives import ArchiveDraft
     from smalti.cli.files import Job
+    from smalti.cli.signals import Noted
     from smalti.codecs.neural import NeuralCodec
     from smalti.tokenizers.contracts import Target
-    from smalti.tokenizers.signals import Audio, Image
     from smalti.tokenizers.tokens import Tokens
 
 NO_NAME = "its name is no plain path of at most 255 bytes: it has none in the archive"
 GROUP_SAMPLES = 2**24  # of sounds that are encoded together: six minutes at 48 kHz
+GROUP_VERTICES = 2**20  # of shapes, likewise
 
 
 @click.command("tokenize")
@@ -48,11 +49,12 @@ def command(
     kbps: float | None, stages: int | None, prior: str, tone_passes: int, allocate: bool, form: str, device: str, threads: int | None,
     batch: int, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Turn pictures or sounds into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
+    """Turn pictures, sounds or shapes into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
     SRC is a picture, a folder of pictures (with all folders in it), or - for standard input; with a model of sound, a sound file, a film
-    with sound, or a folder of them. A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or
-    --stages (one of them) allow.
+    with sound, or a folder of them; a mesh or a cloud of points (.ply .stl .obj .off .glb .xyz), or a folder of them.
+
+    A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or --stages (one of them) allow.
 
     --archive OUT.smt writes all SRC into that one file, each under its name: photo.jpg, or of a folder the path in it. Many small pictures
     take less so: a few bytes each beside their tokens. --bytes, --bpp, --kbps and --stages hold for each item, as if it were a file of its
@@ -65,7 +67,8 @@ def command(
     from smalti.archives import ArchiveDraft
     from smalti.cli.files import plan, write
     from smalti.cli.packing import plan_archive
-    from smalti.cli.signals import hears, suffixes
+    from smalti.cli.signals import modality, suffixes
+    from smalti.media import DEFAULT_MODELS
     from smalti.tokenizers.contracts import Target
 
     target = Target(bytes=limit_bytes, bits_per_pixel=bpp, kbps=kbps, stages=stages)
@@ -75,18 +78,18 @@ def command(
         raise click.UsageError(
             "--archive names the one file of all results, a .smt file; leave out --out and --format", click.get_current_context()
         )
-    sound = hears(model, sources)
+    subject = modality(model, sources)
     if archive is None:
-        jobs = plan(sources, out, f".{form}", suffixes(sound), force, as_json)
+        jobs = plan(sources, out, f".{form}", suffixes(subject), force, as_json)
     else:
-        jobs = plan_archive(sources, archive, suffixes(sound), force, as_json)
+        jobs = plan_archive(sources, archive, suffixes(subject), force, as_json)
     options.set_threads(threads)
-    codec = api.codec(model or api.DEFAULT_MODEL, device, prior, tone_passes, allocate)
+    codec = api.codec(model or DEFAULT_MODELS[subject], device, prior, tone_passes, allocate)
     draft = None if archive is None else ArchiveDraft()
     put = _file if draft is None else functools.partial(_item, draft)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "tokenizing", quiet or as_json) as bar:
-        for group in _groups(jobs, batch, sound, codec):
+        for group in _groups(jobs, batch, subject, codec):
             results += _written_together(group, codec, target, form, put, alone=len(jobs) == 1)
             bar.update(len(group))
             group.clear()  # or the next are read while these are held
@@ -99,69 +102,72 @@ def command(
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
 
 
-def _groups(jobs: list[Job], batch: int, sound: bool, codec: NeuralCodec) -> Iterator[list[tuple[Job, Image | Audio | None]]]:
-    """Jobs with their signals, None where one was refused, as many at a time as are encoded together: `batch`, or GROUP_SAMPLES of sound.
+def _groups(jobs: list[Job], batch: int, subject: str, codec: NeuralCodec) -> Iterator[list[tuple[Job, Noted | None]]]:
+    """Jobs with their signals, None where one was refused, as many at a time as are encoded together: `batch`, or as large as one group.
 
     With several files one that fails is named and the rest go on.
     """
-    group: list[tuple[Job, Image | Audio | None]] = []
-    held = 0
+    from smalti.cli.signals import read_noted
+
+    group: list[tuple[Job, Noted | None]] = []
+    held = 0.0
     for job in jobs:
-        signal = options.attempt(len(jobs) == 1, _signal, job, sound, codec)
-        group.append((job, signal))
-        held += signal.samples.size if signal is not None and not hasattr(signal, "pixels") else 0
-        signal = None
-        if len(group) == batch or held >= GROUP_SAMPLES:
+        found = options.attempt(len(jobs) == 1, read_noted, subject, job.source, codec.tokenizer)
+        group.append((job, found))
+        held += _share(found)
+        found = None
+        if len(group) == batch or held >= 1:
             yield group
-            group, held = [], 0
+            group, held = [], 0.0
     if group:
         yield group
 
 
+def _share(found: Noted | None) -> float:
+    """Of the largest group, what a signal takes of memory; pictures are bounded by their number."""
+    if found is None or hasattr(found.signal, "pixels"):
+        return 0.0
+    return found.signal.samples.size / GROUP_SAMPLES if hasattr(found.signal, "samples") else len(found.signal.vertices) / GROUP_VERTICES
+
+
 def _written_together(
-    group: list[tuple[Job, Image | Audio | None]], codec: NeuralCodec, target: Target, form: str,
+    group: list[tuple[Job, Noted | None]], codec: NeuralCodec, target: Target, form: str,
     put: Callable[[Job, bytes], dict[str, Any]], alone: bool,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Encode together, put where they belong one by one."""
-    signals = [(job, signal) for job, signal in group if signal is not None]
-    encoded = codec.encode([signal for _, signal in signals], target)
+    found = [(job, noted) for job, noted in group if noted is not None]
+    encoded = _encoded(found, codec, target, alone)
     results = [
-        options.attempt(alone, _one, job, signal, tokens, codec, target, form, put)
-        for (job, signal), tokens in zip(signals, encoded, strict=True)
+        options.attempt(alone, _one, job, noted, tokens, codec, target, form, put)
+        for (job, noted), tokens in zip(found, encoded, strict=True)
+        if tokens is not None
     ]
     return [item for item in results if item is not None]
 
 
-def _signal(job: Job, sound: bool, codec: NeuralCodec) -> Image | Audio:
-    """What a file holds; refused by name where the model takes no such size."""
+def _encoded(found: list[tuple[Job, Noted]], codec: NeuralCodec, target: Target, alone: bool) -> list[Tokens | None]:
+    """All at once; shapes, of which only the tokenizer can tell whether it takes them, one by one."""
     from smalti import api
-    from smalti.cli.files import PIPE, name_of, read
-    from smalti.codecs.media.audio import read_audio
-    from smalti.codecs.media.images import read_image
-    from smalti.tokenizers.audio.sounds import size_of_sound
+    from smalti.cli.files import name_of
 
-    if not sound:
-        return read_image(read(job.source), name_of(job.source))
-    audio = read_audio(job.source if job.source != PIPE else read(PIPE), name_of(job.source))
-    api.with_name(name_of(job.source), lambda: codec.tokenizer.layout(size_of_sound(audio).signal))
-    return audio
+    if not any(hasattr(noted.signal, "vertices") for _, noted in found):
+        return list(codec.encode([noted.signal for _, noted in found], target))
+
+    def encode(job: Job, noted: Noted) -> Tokens:
+        return api.with_name(name_of(job.source), lambda: codec.encode([noted.signal], target)[0])
+
+    return [options.attempt(alone, encode, job, noted) for job, noted in found]
 
 
 def _one(
-    job: Job,
-    signal: Image | Audio,
-    tokens: Tokens,
-    codec: NeuralCodec,
-    target: Target,
-    form: str,
-    put: Callable[[Job, bytes], dict[str, Any]],
+    job: Job, noted: Noted, tokens: Tokens, codec: NeuralCodec, target: Target, form: str, put: Callable[[Job, bytes], dict[str, Any]]
 ) -> dict[str, Any]:
     from smalti import api
     from smalti.cli.files import PIPE, name_of
 
-    data = api.with_name(name_of(job.source), lambda: _written(tokens, signal, codec, target, form))
+    data = api.with_name(name_of(job.source), lambda: _written(tokens, noted, codec, target, form))
     nameless = job.key == "" and job.source != PIPE
-    return put(job, data) | _result(signal, tokens, data, form, codec, (NO_NAME,) if nameless else ())
+    return put(job, data) | _result(noted, tokens, data, form, codec, (NO_NAME,) if nameless else ())
 
 
 def _file(job: Job, data: bytes) -> dict[str, Any]:
@@ -179,31 +185,30 @@ def _item(draft: ArchiveDraft, job: Job, data: bytes) -> dict[str, Any]:
     return {"source": job.source, "item": api.with_name(name_of(job.source), lambda: draft.add(data, key)), "name": key}
 
 
-def _written(tokens: Tokens, signal: Image | Audio, codec: NeuralCodec, target: Target, form: str) -> bytes:
+def _written(tokens: Tokens, noted: Noted, codec: NeuralCodec, target: Target, form: str) -> bytes:
     from smalti.cli import arrays
 
     if form == "smt":
-        return codec.pack(tokens, getattr(signal, "notes", ()), target)
-    tokens = tokens.prefix(target.stages) if target.stages else tokens
+        return codec.pack(tokens, getattr(noted.signal, "notes", ()), target)
+    stages = codec.left_of(target, tokens).stages
+    tokens = tokens.prefix(stages) if stages else tokens
     return arrays.to_npy(tokens) if form == "npy" else arrays.to_json(tokens, codec.name, codec.tokenizer.fingerprint)
 
 
-def _result(signal: Image | Audio, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec, more: tuple[str, ...]) -> dict[str, Any]:
+def _result(noted: Noted, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec, more: tuple[str, ...]) -> dict[str, Any]:
     from smalti.cli.signals import rate_of, size_of
-    from smalti.codecs import notes
     from smalti.codecs.bitstream import parse
 
     held = parse(data).stages() if form == "smt" else len(tokens.arrays)
-    noted: tuple[str, ...] = (*getattr(signal, "notes", ()), *more)
     return {
         "model": codec.name,
-        **size_of(signal),
+        **size_of(noted.signal),
         "bytes": len(data),
-        **rate_of(signal, len(data)),
+        **rate_of(noted.signal, len(data)),
         "stages": held,
         "tokens": tokens.prefix(held).count,
-        "notes": list(noted),
-        "lost": [note for note in noted if note in (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH, NO_NAME)],
+        "notes": [*noted.notes, *more],
+        "lost": [*noted.lost, *more],
     }
 
 
@@ -213,9 +218,10 @@ def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
         options.print_json(results)
     elif not quiet:
         for item in results:
-            rate = f"{item['kbps']:.3f} kbps" if "kbps" in item else f"{item['bits_per_pixel']:.4f} bits per pixel"
-            cost = f"{item['bytes']} bytes, {rate}"
-            options.say_done(item["target"], f"{cost}, {item['tokens']} tokens in {options.stages_of(item['stages'])}")
+            rate = f", {item['kbps']:.3f} kbps" if "kbps" in item else ""
+            rate = f", {item['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in item else rate
+            what = f"{item['bytes']} bytes{rate}, {item['tokens']} tokens in {options.stages_of(item['stages'])}"
+            options.say_done(item["target"], what)
 
 
 def _report_archive(archive: str, packed: bytes, results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from smalti.archives import SignalArchive
 from smalti.cli.files import PIPE, Job, name_of, read
+from smalti.cli.signals import ENDINGS, known
 from smalti.codecs.bitstream import is_archive
 from smalti.codecs.bitstream.names import restored
-from smalti.codecs.media.files import AUDIO_SUFFIXES, FILM_SUFFIXES, IMAGE_SUFFIXES, open_file
+from smalti.codecs.media.files import AUDIO_SUFFIXES, FILM_SUFFIXES, IMAGE_SUFFIXES, SHAPE_SUFFIXES, open_file
 from smalti.tokenizers.errors import BitstreamError, SmaltiError, UsageError
 
-SUFFIXES = (*IMAGE_SUFFIXES, *AUDIO_SUFFIXES, *FILM_SUFFIXES)
+SUFFIXES = (*IMAGE_SUFFIXES, *AUDIO_SUFFIXES, *FILM_SUFFIXES, *SHAPE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,10 @@ class Inputs:
             self._opened = source, api.with_name(name_of(source), lambda: SignalArchive(data, *self._with))
         return self._opened[1]
 
-    def sounds(self, source: str, number: int) -> bool | None:
-        """Whether an item is a sound; None where it is damaged."""
+    def modality(self, source: str, number: int) -> str | None:
+        """Of an item; None where it is damaged."""
         try:
-            return self.archive(source).file(number, lenient=True).streams[0].modality == "audio"
+            return known(self.archive(source).file(number, lenient=True).streams[0].modality)
         except BitstreamError:
             return None
 
@@ -90,7 +91,7 @@ def unpacked(jobs: Sequence[Job], inputs: Inputs, out: str | None, key: str | No
         if PIPE in (out, job.target):
             raise UsageError(f"{name}: an archive of {len(archive)} items; name a folder for them with -o, or one of them with --key")
         root = Path(out) if alone and out is not None else Path(job.target)
-        endings = [".wav" if inputs.sounds(job.source, number) else ".png" for number in numbers]
+        endings = [ENDINGS[inputs.modality(job.source, number) or "image"] for number in numbers]
         items = [(number, archive.name(number), ending) for number, ending in zip(numbers, endings, strict=True)]
         for number, place in zip(numbers, restored(items, SUFFIXES), strict=True):
             found.append(Job(job.source, str(root / place.path), number))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from smalti.media import modality_of_kind
 from smalti.testing import check_tokenizer
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.residual import AudioResidual
@@ -22,7 +23,7 @@ from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineConfig, ResidualConfig, SingleConfig
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
 
 
@@ -100,6 +101,24 @@ def sounds() -> list[Audio]:
     return [Audio(rng.uniform(-0.5, 0.5, (channels, count)).astype(np.float32), rate) for channels, count, rate in sizes]
 
 
+def shapes(clouds: bool = True) -> list[Shape]:
+    """Meshes that are closed, open, flat and far away, none with an axis like another; and points."""
+    rng = np.random.default_rng(0)
+    box = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float64) * [4, 2, 1]
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = np.array([face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))], np.int64)
+    two = Shape(np.concatenate([box, box[:, [2, 0, 1]] + [5, 0, 0]]), np.concatenate([faces, faces + 8]))
+    meshes = [Shape(box, faces), Shape(box * 1e-3 + [7, -3, 2], faces[2:]), two, Shape(box, faces[:2])]
+    return [*meshes, *([Shape(rng.normal(size=(500, 3)) * [1, 2, 3])] if clouds else [])]
+
+
+def signals_of(kind: str) -> Sequence[Any]:
+    """What a kind of tokenizer takes."""
+    if modality_of_kind(kind) == "shape":
+        return shapes(clouds=kind != "mesh")
+    return sounds() if modality_of_kind(kind) == "audio" else pictures()
+
+
 def test_every_registered_tokenizer_is_tried() -> None:
     assert set(INSTANCES) == set(TOKENIZERS)
 
@@ -110,11 +129,11 @@ def test_conforms(kind: str, number: int) -> None:
     module, _, name = TOKENIZERS[kind].partition(":")
     assert type(tokenizer) is getattr(importlib.import_module(module), name)
     assert tokenizer.config.kind == kind
-    check_tokenizer(tokenizer, sounds() if kind.startswith("audio") else pictures())
+    check_tokenizer(tokenizer, signals_of(kind))
 
 
 def test_shipped_models_conform() -> None:
     assert SHIPPED, "an installation brings models"
     for name in SHIPPED:
         tokenizer = zoo.load(name)
-        check_tokenizer(tokenizer, sounds() if tokenizer.config.kind.startswith("audio") else pictures())
+        check_tokenizer(tokenizer, signals_of(tokenizer.config.kind))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import PIL.Image
 import pytest
+
+from smalti.tokenizers.shape.pose import pose_from, pose_of
+from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
 MODEL = "image-grid-16"
 
@@ -164,6 +167,101 @@ def sound_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def shape_model(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a model of `Blocks`: three stages, two ways. Not to be written to."""
+    from smalti.tokenizers import zoo
+    from smalti.tokenizers.zoo import folder as folders
+
+    monkeypatch.setitem(folders.TOKENIZERS, "shape-blocks", f"{__name__}:Blocks")
+    folder = tmp_path_factory.mktemp("shape-model") / "shape" / "1"
+    zoo.save(Blocks(BlocksConfig()), folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class BlocksConfig:
+    """levels: stages."""
+
+    kind: ClassVar[str] = "shape-blocks"
+    levels: int = 3
+
+
+class Blocks:
+    """A toy of a `contracts.VariedTokenizer`, to try files and commands on: stage k has 2^k blocks a side of the shape's cube, each full or
+    empty. Two ways: blocks with a vertex in them, and all between the first and the last of those along x. Any stage decodes alone."""
+
+    config_class: Any = BlocksConfig
+
+    def __init__(self, config: BlocksConfig, fingerprint_of: str | None = None, name: str = "blocks") -> None:
+        self.config = config
+        self.name = name
+        self.folder: Path | None = None
+        self._fingerprint = fingerprint_of
+        self.searches = 0  # how often `variants` was asked
+
+    @classmethod
+    def from_tensors(cls, config: BlocksConfig, tensors: Any, fingerprint_of: str, name: str, device: str = "cpu") -> Blocks:
+        return cls(config, fingerprint_of, name)
+
+    def tensors(self) -> dict[str, Any]:
+        return {}
+
+    def parameter_names(self) -> set[str]:
+        return set()
+
+    @property
+    def fingerprint(self) -> str:
+        from smalti.tokenizers.configs import to_dict
+        from smalti.tokenizers.zoo.fingerprint import fingerprint
+
+        return self._fingerprint or fingerprint(to_dict(self.config), {})
+
+    def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
+        pose_from(signal)
+        sides = [2**k for k in range(1, self.config.levels + 1)]
+        stages = tuple(Stage(f"level {k + 1}", (("z", n), ("y", n), ("x", n)), 2) for k, n in enumerate(sides))
+        return Layout(stages, tuple(range(1, len(stages) + 1)), signal)
+
+    def encode(self, signals: Sequence[Any]) -> list[Tokens]:
+        return [self.variants(signal)[0] for signal in signals]
+
+    def variants(self, signal: Any) -> list[Tokens]:
+        self.searches += 1
+        pose = pose_of(signal)
+        thin, solid = [], []
+        for stage in self.layout(pose.signal).stages:
+            side = stage.axes[0][1]
+            full = np.zeros((side,) * 3, bool)
+            x, y, z = np.clip(((pose.inwards(signal.vertices) + 1) / 2 * side).astype(int), 0, side - 1).T
+            full[z, y, x] = True
+            thin.append(full)
+            solid.append(np.maximum.accumulate(full, 2) & np.maximum.accumulate(full[:, :, ::-1], 2)[:, :, ::-1])
+        ways = [thin, solid] if signal.faces is None else [solid, thin]
+        return [Tokens(self.layout(pose.signal), tuple(full.astype(np.int32) for full in way)) for way in ways]
+
+    def distortions(self, signal: Any, candidates: Sequence[Tokens]) -> list[float]:
+        """By stages, then by which way is right for a cloud or a mesh."""
+        right = self.variants(signal)[0]
+        return [10 - len(item.arrays) + (item != right.prefix(len(item.arrays))) / 2 for item in candidates]
+
+    def decode(self, tokens: Sequence[Tokens]) -> list[Any]:
+        for item in tokens:
+            item.check_prefix_of(self.layout(item.layout.signal), self.name)
+        return [self._decode(item) for item in tokens]
+
+    def _decode(self, item: Tokens) -> Any:
+        from smalti.tokenizers.signals import Shape
+
+        full = np.argwhere(item.arrays[-1])[:, ::-1]
+        corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+        quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+        faces = np.array([face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))])
+        places = (full[:, None] + corners) / len(item.arrays[-1]) * 2 - 1
+        points = pose_from(item.layout.signal).outwards(places.reshape(-1, 3))
+        return Shape(points, (8 * np.arange(len(full))[:, None, None] + faces).reshape(-1, 3).astype(np.int64))
+
+
+@pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A folder of six pictures of 40 x 48 pixels to train on."""
     folder = tmp_path / "pictures"
@@ -172,4 +270,24 @@ def pictures(tmp_path: Path) -> Path:
     for i in range(6):
         small = rng.integers(0, 256, (5, 6, 3), np.uint8)
         PIL.Image.fromarray(small).resize((48, 40), PIL.Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def basis_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny `shape-basis`, fitted to twelve made-up shapes, with its prior. Not to be written to."""
+    from dataclasses import replace as changed
+
+    from smalti.recipes import fit_shape
+    from smalti.tokenizers import zoo
+    from smalti.tokenizers.shape.basis import ShapeBasis, ShapeBasisConfig
+
+    config = ShapeBasisConfig(side=32, counts=(1, 2, 3, 4), most=6, resolution=48, components=(4, 16, 48))
+    shapes = [fit_shape.Work(fit_shape.Source("procedural:12"), f"procedural-{i:05d}", config, "") for i in range(12)]
+    examples = [fit_shape.examples_of(work)[1] for work in shapes]
+    basis = fit_shape.fit_basis(examples, 48, 600)
+    tokenizer = ShapeBasis(changed(config, components=(4, 16, 48)), basis)
+    tokenizer = ShapeBasis.from_tensors(tokenizer.config, tokenizer.tensors(), tokenizer.fingerprint, "tiny")
+    folder = tmp_path_factory.mktemp("basis-model")
+    zoo.save(tokenizer, folder, prior=fit_shape.fit_prior(tokenizer, examples), half=False)
     return folder

@@ -157,8 +157,9 @@ def test_side_fields_that_must_be_applied(cli: Any, samples: Any, tmp_path: Path
 def test_other_signals_than_pictures(cli: Any, samples: Any) -> None:
     of_pictures = parse(samples.solo.read_bytes()).streams[0]
     tokens = smalti.open(samples.solo)
-    shape = write(tokens, UniformPrior(), replace(of_pictures, modality="shape", signal=()), "solo")
-    assert "holds shape" in cli("detokenize", "-", stdin=shape).refusal()
+    pose = (("scale", 0), ("x", 1), ("y", 2), ("z", 3))
+    shape = write(tokens, UniformPrior(), replace(of_pictures, modality="shape", signal=pose), "solo")
+    assert "tokenizes pictures" in cli("detokenize", "-", stdin=shape).refusal()
     sound = replace(of_pictures, modality="audio", signal=(("samples", 9), ("channels", 1), ("rate", 8000)))
     forged = write(tokens, UniformPrior(), sound, "solo")
     assert "tokenizes pictures" in cli("detokenize", "-", stdin=forged).refusal()

@@ -70,6 +70,17 @@ def test_what_cannot_be_written() -> None:
         encode_shape(CLOUD, ".stl")
 
 
+@pytest.mark.parametrize("suffix", [".ply", ".stl", ".obj", ".off", ".glb", ".xyz"])
+def test_a_mesh_of_nothing(suffix: str) -> None:
+    nothing = Shape(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
+    if suffix in (".glb", ".xyz"):
+        with pytest.raises(UsageError, match="no surface to write"):
+            encode_shape(nothing, suffix)
+        return
+    with pytest.raises(SignalError, match=r"no vertices|no faces|no shape|empty"):
+        read_shape(encode_shape(nothing, suffix), f"a{suffix}")
+
+
 def test_polygons_become_fans_and_relative_indices_count_back() -> None:
     obj = read_shape(b"v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv -1 0.5 0\nf 1//3 2//3 3//3 4//3 5//3\n")
     assert obj.faces is not None
@@ -296,6 +307,19 @@ def test_no_other_file_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert {Path(path).name for path in opened if str(tmp_path) in path} == {name}, opened
         opened.clear()
     assert read_noted(tmp_path / "a.obj").dropped == ("textures and materials",)
+
+
+def test_pictures_in_a_file_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    import PIL.Image
+
+    opened: list[object] = []
+    monkeypatch.setattr(PIL.Image, "open", lambda *arguments, **options: opened.append(arguments))
+    textured = {"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}
+    found = read_noted(
+        scene([{"mesh": 0}], [0], images=[{"bufferView": 0}], textures=[{"source": 0}], materials=[textured])
+    )  # fmt: skip
+    assert found.dropped == ("textures and materials",)
+    assert not opened
 
 
 @pytest.mark.skipif(not ODD.is_dir(), reason=f"needs {ODD}")

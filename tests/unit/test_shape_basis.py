@@ -9,7 +9,7 @@ import pytest
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors.shape import ShapePrior
 from smalti.codecs.priors.shape_model import CONTEXTS
-from smalti.metrics.registry import metric
+from smalti.metrics.registry import resolve as metric
 from smalti.recipes.shape_data import procedural
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Target, VariedTokenizer
@@ -26,10 +26,10 @@ POSE = (("scale", 300), ("x", 5), ("y", 6), ("z", 7))
 
 
 @pytest.fixture(scope="module")
-def model(shape_model: Path) -> NeuralCodec:
+def model(basis_model: Path) -> NeuralCodec:
     from smalti.recipes.models import codec
 
-    return codec(str(shape_model))
+    return codec(str(basis_model))
 
 
 @pytest.fixture(scope="module")

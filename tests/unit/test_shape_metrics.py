@@ -47,6 +47,20 @@ def test_two_balls() -> None:
     assert value("f-score-2", whole, near) == 1
 
 
+def test_near_is_what_the_name_says() -> None:
+    """Squares above each other, 1 across."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float64)
+    square = Shape(corners, np.array([[0, 1, 2], [0, 2, 3]], np.int64))
+    for percent in (1, 2):
+        for share, score in ((0.99, 1.0), (1.01, 0.0)):
+            assert value(f"f-score-{percent}", square, Shape(corners + np.array([0, 0, share * percent / 100]), square.faces)) == score
+
+
+def test_the_surface_is_looked_at_within_two_percent() -> None:
+    """Of a ball that is larger by one standard deviation: a half of normal noise lies in one, 84 % in the other."""
+    assert value("surface-iou", ball(1.0), ball(1.04)) == pytest.approx(0.5 / 0.8413, abs=0.02)  # noise along a ball leads off it
+
+
 def test_overlap_of_boxes() -> None:
     assert value("volume-iou", box(), box(at=(0.5, 0, 0))) == pytest.approx(1 / 3, abs=0.01)
     assert value("volume-iou", box(), box(at=(3, 0, 0))) == 0

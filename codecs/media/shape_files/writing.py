@@ -28,9 +28,11 @@ def to_ply(shape: Shape) -> bytes:
 
 def float32_holds(vertices: Array) -> bool:
     """Whether float32 moves none of them by more than `FINE` of their extent."""
+    if not len(vertices):
+        return True
     with np.errstate(over="ignore"):
-        moved = np.abs(vertices.astype(np.float32) - vertices).max(initial=0)
-    return bool(moved <= FINE * np.ptp(vertices, axis=0).max(initial=0))
+        moved = np.abs(vertices.astype(np.float32) - vertices).max()
+    return bool(moved <= FINE * np.ptp(vertices, axis=0).max())
 
 
 def to_stl(shape: Shape) -> bytes:

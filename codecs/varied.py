@@ -13,6 +13,8 @@ from smalti.tokenizers.contracts import Prior, Target, VariedTokenizer
 from smalti.tokenizers.signals import Signal
 from smalti.tokenizers.tokens import Tokens
 
+SURE = 4  # bytes by which a price tells that a file fits, or does not
+
 
 @dataclass(frozen=True)
 class _Fitting:
@@ -34,27 +36,26 @@ def best(
     """
     firsts = [way.prefix(way.layout.cuts[0]) for way in ways]
     smallest = min(firsts, key=lambda first: sum(prior.price(first)))
-    # beside its payload a file has as many bytes as the smallest one has, to within a few: what is chosen is written to see
+    # beside its payload a file has as many bytes as the smallest one, to within a few: near the target it is written to see
     beside = size_of(smallest) - sum(prior.price(smallest)) / 8
-    fitting = [found for way in ways if (found := _longest(way, target, prior, beside)) is not None]
+    fitting = [found for way in ways if (found := _longest(way, target, prior, beside, size_of)) is not None]
     if not fitting:
         return smallest
     distortions = tokenizer.distortions(signal, [f.tokens for f in fitting])
-    for i in sorted(range(len(fitting)), key=lambda i: (distortions[i], fitting[i].bits)):
-        if target.bytes is None or size_of(fitting[i].tokens) <= target.bytes:
-            return fitting[i].tokens
-    return smallest
+    return fitting[min(range(len(fitting)), key=lambda i: (distortions[i], fitting[i].bits))].tokens
 
 
-def _longest(tokens: Tokens, target: Target, prior: Prior, beside: float) -> _Fitting | None:
-    """The longest decodable prefix within the target, about; None where there is none."""
+def _longest(tokens: Tokens, target: Target, prior: Prior, beside: float, size_of: Callable[[Tokens], int]) -> _Fitting | None:
+    """The longest decodable prefix within the target; None where there is none."""
     found = None
     for cut in tokens.layout.cuts:
         if target.stages is not None and cut > target.stages:
             break
         prefix = tokens.prefix(cut)
         bits = sum(prior.price(prefix))
-        if target.bytes is not None and beside + bits / 8 > target.bytes + 1:
-            break
+        if target.bytes is not None:
+            left = target.bytes - beside - bits / 8
+            if left < -SURE or (left < SURE and size_of(prefix) > target.bytes):
+                break
         found = _Fitting(prefix, bits)
     return found

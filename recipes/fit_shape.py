@@ -139,6 +139,9 @@ def components(missing: Array, orders: Array, count: int) -> tuple[Array, list[A
 def fit_basis(examples: Sequence[Sequence[Example]], count: int, kept: int) -> LinearBasis:
     """The basis of what primitives miss; every way of a shape counts alike."""
     mean, gain = expectation(examples)
+    # over shapes and their mirror images it is 0 in odd families
+    odd = family_of(np.stack(np.unravel_index(np.arange(ORDER**3), (ORDER,) * 3), 1)) > 0
+    mean[:, odd] = 0
     ways = [way for shape in examples for way in shape]
     variance = np.zeros(ORDER**3)
     for way in ways:

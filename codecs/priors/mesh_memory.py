@@ -50,7 +50,7 @@ def _size(count: int) -> int:
 
 def memory(vertices: int, faces: int, bits: int) -> Memory:
     """Of nothing yet."""
-    steps = 4 * faces + 16
+    steps = 6 * faces  # a start has 3 and up to 3 borders
     half_edges = _size(4 * faces)
     return Memory(
         np.zeros((3, 2 << bits), np.int32),

@@ -92,7 +92,7 @@ def number(mode: int, state: Array, data: Array, known: Live, r: Around, which: 
         top = 1 if out == 0 else 0
         r.slots[0] = _NUMBERS + which * 1024 + level * 2 + top
         r.slots[1] = _NUMBERS + which * 1024 + 64 + (length * 32 + level) % 480 * 2 + top
-        bit = decide(mode, state, data, known, r.slots, r.inputs, 2, _ROW + 200 + which, _ROW + 204, _CURVE + 140 + which, value >> level & 1, cost, 0)
+        bit = decide(mode, state, data, known, r.slots, r.inputs, 2, _ROW + 200 + which, _ROW + 204, _ROW + 204, _CURVE + 140 + which, value >> level & 1, cost, 0)
         out = 2 * out + bit
     return out
 
@@ -225,8 +225,9 @@ def code_gate(
             slots[k] = _FIRST + k * PLACES + slots[k]
         one = _ROW + q * 10 + (past & 7)
         two = _ROW + 40 + q * 40 + best % 6 * 6 + again % 6
+        three = 750 + ((q * 3 + rank) * 3 + ba) * 3 + bb
         curve = _CURVE + q * 32 + rank * 8 + (past & 7)
-        bit = decide(mode, state, data, known, slots, r.inputs, LINKS, one, two, curve, bit, cost, 0)
+        bit = decide(mode, state, data, known, slots, r.inputs, LINKS, one, two, three, curve, bit, cost, 0)
         if bit:
             return -1 if q == IS_BORDER else (right if q == IS_RIGHT else (left if q == IS_LEFT else n))
     if n == 0:
@@ -279,7 +280,7 @@ def run(
                     again = (1 + np.int64(m.steps[at])) if at >= 0 else 0
                     r.slots[0] = _NUMBERS + 3072 + corner
                     r.slots[1] = _NUMBERS + 3080 + corner * 8 + again
-                    fresh = decide(links, state, data, known, r.slots, r.inputs, 2, _ROW + 210, _ROW + 211 + corner, _CURVE + 139, fresh, cost, 0)
+                    fresh = decide(links, state, data, known, r.slots, r.inputs, 2, _ROW + 210, _ROW + 211 + corner, _ROW + 214, _CURVE + 139, fresh, cost, 0)
                 elif n == 0:
                     fresh = 1
                 else:

@@ -17,16 +17,16 @@ PRICE, ENCODE, DECODE, SKIP = 0, 1, 2, 3
 
 @register_jitable
 def decide(
-    mode: int, state: Array, data: Array, known: Live, slots: Array, inputs: Array, count: int, one: int, two: int, curve_row: int,
-    bit: int, cost: Array, stage: int,
+    mode: int, state: Array, data: Array, known: Live, slots: Array, inputs: Array, count: int, one: int, two: int, three: int,
+    curve_row: int, bit: int, cost: Array, stage: int,
 ) -> int:  # fmt: skip
-    """The bit, coded or read, under `count` contexts at `slots`; rows `one` and `two` of the weights mix them."""
+    """The bit, coded or read, under `count` contexts at `slots`; rows `one`, `two` and `three` of the weights mix them."""
     if mode == SKIP:
         return bit
-    weights_one, weights_two = known.weights[one], known.weights[two]
+    weights_one, weights_two, weights_three = known.weights[one], known.weights[two], known.weights[three]
     last = 2 * count
     inputs[last] = 256
-    sum_one, sum_two = 256 * weights_one[last], 256 * weights_two[last]
+    sum_one, sum_two, sum_three = 256 * weights_one[last], 256 * weights_two[last], 256 * weights_three[last]
     for k in range(count):
         slot = slots[k]
         trust = np.int64(CONFIDENCE[known.seen[slot]])
@@ -34,8 +34,10 @@ def decide(
         inputs[2 * k + 1] = STRETCH[known.fast[slot] >> 4] * trust >> 8
         sum_one += inputs[2 * k] * weights_one[2 * k] + inputs[2 * k + 1] * weights_one[2 * k + 1]
         sum_two += inputs[2 * k] * weights_two[2 * k] + inputs[2 * k + 1] * weights_two[2 * k + 1]
+        sum_three += inputs[2 * k] * weights_three[2 * k] + inputs[2 * k + 1] * weights_three[2 * k + 1]
     x_one, x_two = min(max(sum_one >> 16, -2047), 2047), min(max(sum_two >> 16, -2047), 2047)
-    x = (x_one + x_two) >> 1
+    x_three = min(max(sum_three >> 16, -2047), 2047)
+    x = (x_one + x_two + x_three) // 3
     curve = known.corrections[curve_row]
     left, part = (x + 2048) >> 7, (x + 2048) & 127
     corrected = (np.int64(curve[left]) * (128 - part) + np.int64(curve[left + 1]) * part) >> 7
@@ -50,9 +52,11 @@ def decide(
     near = left + (1 if part >= 64 else 0)
     curve[near] += (bit * 65535 - curve[near]) >> 6
     error_one, error_two = 3 * ((bit << 16) - SQUASH[x_one + 2048]), 3 * ((bit << 16) - SQUASH[x_two + 2048])
+    error_three = 3 * ((bit << 16) - SQUASH[x_three + 2048])
     for k in range(last + 1):
         weights_one[k] = min(max(weights_one[k] + ((inputs[k] * error_one + (1 << 17)) >> 18), -LARGEST_WEIGHT), LARGEST_WEIGHT)
         weights_two[k] = min(max(weights_two[k] + ((inputs[k] * error_two + (1 << 17)) >> 18), -LARGEST_WEIGHT), LARGEST_WEIGHT)
+        weights_three[k] = min(max(weights_three[k] + ((inputs[k] * error_three + (1 << 17)) >> 18), -LARGEST_WEIGHT), LARGEST_WEIGHT)
     for k in range(count):
         slot = slots[k]
         n = known.seen[slot]

@@ -15,16 +15,16 @@ from smalti.codecs.priors.adaptive_tables import LARGEST_WEIGHT, SQUASH
 from smalti.tokenizers.errors import ModelError
 
 Array = np.ndarray
-SPOTS = 26  # contexts of a decision about a coordinate
+SPOTS = 31  # contexts of a decision about a coordinate
 LINKS = 18  # contexts of a decision about a face
 PLACES = 4096  # of each context
 INPUTS = 2 * SPOTS + 1
 MAX_BITS = 10
 TABLES = SPOTS + LINKS + 1  # the last one for numbers and for starts
-ROWS = 520  # of mixing weights
+ROWS = 860  # of mixing weights
 CORRECTIONS = 1024
 STEPS = 33  # of a correction's curve
-RECALLED = 30  # observations that count of what was learnt before a stream: so many that it is known, so few that a mesh can differ
+RECALLED = 255  # observations that count of what was learnt before a stream: so many that it is known, so few that a mesh can differ
 
 
 def _classes() -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 from smalti.tokenizers import configs
 from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, RegionalTokenizer, Target, Task, Tokenizer
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.tokens import Layout, Tokens
 
 # --- priors -----------------------------------------------------------------------------------------------------------------------
@@ -370,6 +370,8 @@ def _size(signal: Any) -> dict[str, int]:
         return {"height": signal.height, "width": signal.width}
     if isinstance(signal, Audio):
         return {"samples": signal.samples.shape[1], "rate": signal.rate, "channels": signal.samples.shape[0]}
+    if isinstance(signal, Shape):
+        return {"faces": -1 if signal.faces is None else len(signal.faces)}
     raise TypeError(f"no size known for {type(signal).__name__}")
 
 
@@ -377,6 +379,9 @@ def _difference(a: Any, b: Any) -> float:
     """The largest, in what decoders may differ by: steps of 8 bits of a picture, 1e-4 of full scale of a sound."""
     if isinstance(a, Audio):
         return float(np.abs(a.samples - b.samples).max()) / 1e-4
+    if isinstance(a, Shape):
+        same = (a.faces is b.faces) if a.faces is None or b.faces is None else np.array_equal(a.faces, b.faces)
+        return 0.0 if same and np.array_equal(a.vertices, b.vertices) else np.inf
     return float(np.abs(a.pixels.astype(np.int64) - b.pixels.astype(np.int64)).max())
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from smalti.codecs.media.files import write_atomically
 from smalti.codecs.priors import mesh_stream as stream
-from smalti.codecs.priors.mesh_tables import SHAPES, Stored, live, stored, unprimed
+from smalti.codecs.priors.mesh_tables import NAMES, Stored, live, stored, unprimed
 from smalti.tokenizers.errors import ModelError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
@@ -66,7 +66,7 @@ class MeshPrior:
         """Write it as safetensors, all or nothing; UsageError where the place cannot be written."""
         from safetensors.numpy import save
 
-        write_atomically(path, save({name: getattr(self._start, name) for name in SHAPES}, metadata={"format": FORMAT}))
+        write_atomically(path, save({name: getattr(self._start, name) for name in NAMES}, metadata={"format": FORMAT}))
 
     @staticmethod
     def load(path: str | Path) -> MeshPrior:
@@ -76,14 +76,15 @@ class MeshPrior:
         try:
             with safe_open(path, framework="numpy") as file:
                 form = (file.metadata() or {}).get("format")
-                if form != FORMAT or set(file.keys()) != set(SHAPES):
+                if form != FORMAT or set(file.keys()) != set(NAMES):
                     raise ModelError(f"{path}: no mesh prior: format {form!r}, tensors {', '.join(file.keys())[:80]}")
-                return MeshPrior(Stored(*(file.get_tensor(name) for name in SHAPES)))
+                return MeshPrior(Stored(*(file.get_tensor(name) for name in NAMES)))
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: can't be read as a mesh prior: {error}") from error
 
     def _hash(self) -> bytes:
         sha = hashlib.sha256()
-        for name, (kind, _) in SHAPES.items():
-            sha.update(getattr(self._start, name).astype(kind.newbyteorder("<")).tobytes())
+        for name in NAMES:
+            array = getattr(self._start, name)
+            sha.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
         return sha.digest()[:4]

@@ -17,8 +17,8 @@ PATIENCE = 64
 
 class Gates(NamedTuple):
     """start, end, apex: int32 (G,), a gate's vertices and the third of its face. open: uint8 (G,). out_next, out_before, in_next,
-    in_before: int32 (G,), lists at vertices, -1 at their ends. out_first, in_first: int32 (V,). queue: int32 (G,), gates in waiting order.
-    count: int64 (4,): gates, head and tail of the queue, the gate that is next out of turn or -1. faces, borders: int32 (V,), of a vertex."""
+    in_before: int32 (G,), lists at vertices, -1 at their ends. out_first, in_first: int32 (V,). waiting: int32 (G,), a stack.
+    count: int64 (3,): gates, height of the stack, the gate that is next before all of them or -1. faces, borders: int32 (V,), of a vertex."""
 
     start: Array
     end: Array
@@ -30,7 +30,7 @@ class Gates(NamedTuple):
     in_before: Array
     out_first: Array
     in_first: Array
-    queue: Array
+    waiting: Array
     count: Array
     faces: Array
     borders: Array
@@ -42,7 +42,7 @@ def gates(vertices: int, faces: int) -> Gates:
     lists = [np.full(g, -1, np.int32) for _ in range(4)]
     return Gates(
         np.zeros(g, np.int32), np.zeros(g, np.int32), np.zeros(g, np.int32), np.zeros(g, np.uint8), *lists,
-        np.full(vertices, -1, np.int32), np.full(vertices, -1, np.int32), np.zeros(g, np.int32), np.array([0, 0, 0, -1]),
+        np.full(vertices, -1, np.int32), np.full(vertices, -1, np.int32), np.zeros(g, np.int32), np.array([0, 0, -1]),
         np.zeros(vertices, np.int32), np.zeros(vertices, np.int32),
     )  # fmt: skip
 
@@ -94,20 +94,20 @@ def open_or_close(g: Gates, p: int, q: int, apex: int) -> int:
 @register_jitable
 def wait(g: Gates, i: int) -> None:
     if i >= 0:
-        g.queue[g.count[2]] = i
-        g.count[2] += 1
+        g.waiting[g.count[1]] = i
+        g.count[1] += 1
 
 
 @register_jitable
 def next_gate(g: Gates) -> int:
-    """The gate to go on at, or -1: the one around the same vertex, else that which has waited longest."""
-    i = g.count[3]
-    g.count[3] = -1
+    """The gate to go on at, or -1: the one around the same vertex, else the one that came last."""
+    i = g.count[2]
+    g.count[2] = -1
     if i >= 0 and g.open[i]:
         return i
-    while g.count[1] < g.count[2]:
-        i = np.int64(g.queue[g.count[1]])
-        g.count[1] += 1
+    while g.count[1]:
+        g.count[1] -= 1
+        i = np.int64(g.waiting[g.count[1]])
         if g.open[i]:
             return i
     return -1
@@ -119,10 +119,8 @@ def add_face(g: Gates, a: int, b: int, v: int) -> None:
     g.faces[a] += 1
     g.faces[b] += 1
     g.faces[v] += 1
-    turn = open_or_close(g, a, v, b)
-    other = open_or_close(g, v, b, a)
-    g.count[3] = turn
-    wait(g, other)
+    wait(g, open_or_close(g, a, v, b))
+    g.count[2] = open_or_close(g, v, b, a)
 
 
 @register_jitable

@@ -24,7 +24,6 @@ TABLES = SPOTS + LINKS + 1  # the last one for numbers and for starts
 ROWS = 860  # of mixing weights
 CORRECTIONS = 1024
 STEPS = 33  # of a correction's curve
-RECALLED = 255  # observations that count of what was learnt before a stream: so many that it is known, so few that a mesh can differ
 
 
 def _classes() -> Array:
@@ -65,55 +64,65 @@ class Live(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """Primed knowledge as it lies in a file; shapes and types in SHAPES."""
+    """Primed knowledge as it lies in a file: what was seen at all, and that.
 
+    seen: uint8, a bit for each place, the lowest first. probabilities: uint16 (N,), of bit 1 in 65536ths, counts: uint8 (N,), observations,
+    of the N places seen. weights: int32 (ROWS, INPUTS) in 65536ths. corrections: uint16 (CORRECTIONS, STEPS).
+    """
+
+    seen: Array
     probabilities: Array
     counts: Array
     weights: Array
     corrections: Array
 
     def __post_init__(self) -> None:
-        for name, (kind, shape) in SHAPES.items():
+        count = int(np.unpackbits(self.seen).sum()) if self.seen.dtype == np.uint8 else 0
+        shapes = {
+            "seen": (np.uint8, (TABLES * PLACES // 8,)),
+            "probabilities": (np.uint16, (count,)),
+            "counts": (np.uint8, (count,)),
+            "weights": (np.int32, (ROWS, INPUTS)),
+            "corrections": (np.uint16, (CORRECTIONS, STEPS)),
+        }
+        for name, (kind, shape) in shapes.items():
             array = getattr(self, name)
             if array.dtype != kind or array.shape != shape:
-                raise ModelError(f"a mesh prior's {name} are {kind} {shape}, found {array.dtype} {array.shape}")
+                raise ModelError(f"a mesh prior's {name} are {np.dtype(kind)} {shape}, found {array.dtype} {array.shape}")
         if int(np.abs(self.weights.astype(np.int64)).max()) > LARGEST_WEIGHT:
             raise ModelError(f"a mesh prior's weights lie within {LARGEST_WEIGHT}")
 
 
-SHAPES = {
-    "probabilities": (np.dtype(np.uint16), (TABLES * PLACES,)),
-    "counts": (np.dtype(np.uint8), (TABLES * PLACES,)),
-    "weights": (np.dtype(np.int32), (ROWS, INPUTS)),
-    "corrections": (np.dtype(np.uint16), (CORRECTIONS, STEPS)),
-}
+NAMES = tuple(Stored.__annotations__)
 
 
 def live(known: Stored) -> Live:
     """A copy to learn on."""
-    return Live(
-        known.probabilities.astype(np.int32) << 6,
-        known.probabilities.astype(np.int32),
-        known.counts.copy(),
-        known.weights.astype(np.int64),
-        known.corrections.astype(np.int32),
-    )
+    seen = np.unpackbits(known.seen, bitorder="little").astype(bool)
+    probabilities, counts = np.full(TABLES * PLACES, 1 << 15, np.int32), np.zeros(TABLES * PLACES, np.uint8)
+    probabilities[seen], counts[seen] = known.probabilities, known.counts
+    return Live(probabilities << 6, probabilities, counts, known.weights.astype(np.int64), known.corrections.astype(np.int32))
 
 
 def stored(state: Live) -> Stored:
     """What of it is kept."""
-    seen = np.asarray(state.seen)
-    probabilities = np.where(seen > 0, state.slow >> 6, 1 << 15).astype(np.uint16)
-    counts = np.minimum(seen, RECALLED).astype(np.uint8)
-    return Stored(probabilities, counts, state.weights.astype(np.int32), state.corrections.astype(np.uint16))
+    seen = state.seen > 0
+    return Stored(
+        np.packbits(seen, bitorder="little"),
+        (state.slow[seen] >> 6).astype(np.uint16),
+        state.seen[seen].copy(),
+        state.weights.astype(np.int32),
+        state.corrections.astype(np.uint16),
+    )
 
 
 def unprimed() -> Stored:
     """Nothing is known: every decision is even, every input weighs as much."""
     curve = SQUASH[np.minimum(np.arange(STEPS) * 128, 4095)]
     return Stored(
-        np.full(TABLES * PLACES, 1 << 15, np.uint16),
-        np.zeros(TABLES * PLACES, np.uint8),
+        np.zeros(TABLES * PLACES // 8, np.uint8),
+        np.zeros(0, np.uint16),
+        np.zeros(0, np.uint8),
         np.full((ROWS, INPUTS), 4096, np.int32),
         np.tile(curve, (CORRECTIONS, 1)).astype(np.uint16),
     )

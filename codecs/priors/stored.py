@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smalti.codecs.priors import adaptive, masked
+from smalti.codecs.priors import adaptive, masked, mesh
 from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.masked import MaskedPrior
+from smalti.codecs.priors.mesh import MeshPrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.tokenizers.errors import ModelError
 
 DEFAULT, MASKED = "prior.safetensors", "masked.safetensors"  # in a model's folder
 
 
-def load_default(path: str | Path, id: str) -> StaticPrior | AdaptivePrior:
+def load_default(path: str | Path, id: str) -> StaticPrior | AdaptivePrior | MeshPrior:
     """A model's default prior, whose id in hex the model names; raises ModelError.
 
     None that runs a network: it would take seconds of each file without having been asked for.
@@ -26,7 +27,7 @@ def load_default(path: str | Path, id: str) -> StaticPrior | AdaptivePrior:
     return found
 
 
-def load(path: str | Path, device: str = "cpu") -> StaticPrior | AdaptivePrior | MaskedPrior:
+def load(path: str | Path, device: str = "cpu") -> StaticPrior | AdaptivePrior | MeshPrior | MaskedPrior:
     """The prior that a safetensors file holds; raises ModelError. device: where a masked one's network runs."""
     from safetensors import SafetensorError, safe_open
 
@@ -37,4 +38,6 @@ def load(path: str | Path, device: str = "cpu") -> StaticPrior | AdaptivePrior |
         raise ModelError(f"{path}: can't be read as a prior: {error}") from error
     if form == masked.FORMAT:
         return MaskedPrior.load(path, device)
+    if form == mesh.FORMAT:
+        return MeshPrior.load(path)
     return AdaptivePrior.load(path) if form == adaptive.FORMAT else StaticPrior.load(path)

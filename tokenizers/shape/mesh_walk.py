@@ -1,7 +1,7 @@
 """The order in which a mesh is told: faces by a walk over its edges, vertices numbered by first use.
 
 A gate (a, b) is a half-edge of a face that was told; behind it lies an untold face with the half-edge (b, a), which is told from b on. The
-walk goes on around a; gates on the far side wait in line. Where no gate is left it starts at the next face. Each half-edge opens a gate or
+walk goes on around b; the gate on the other side waits, the newest first. Where no gate is left it starts at the next face. Each half-edge opens a gate or
 closes one, so edges of three faces and more, flipped neighbours and repeated faces are all told. Time and memory grow with the faces.
 """
 
@@ -85,21 +85,21 @@ def _walk(faces: Array, order: Array, group: Array, across: Array, starts: Array
     newest = np.full(groups, -1, np.int64)  # its gate that opened last
     older = np.full(total, -1, np.int64)
     is_open = np.zeros(total, np.uint8)
-    queue = np.empty(total, np.int64)
-    head, tail, turn, n, seed = 0, 0, -1, 0, 0
+    waiting = np.empty(total, np.int64)
+    height, turn, n, start = 0, -1, 0, 0
     while n < len(faces):
         gate = turn
         turn = -1
         while gate < 0 or not is_open[gate]:
-            if head == tail:
+            if height == 0:
                 gate = -1
                 break
-            gate = queue[head]
-            head += 1
+            height -= 1
+            gate = waiting[height]
         if gate < 0:
-            while done[seed]:
-                seed += 1
-            face, corner = seed, 0
+            while done[start]:
+                start += 1
+            face, corner = start, 0
         else:
             is_open[gate] = 0
             behind = across[gate]
@@ -128,11 +128,11 @@ def _walk(faces: Array, order: Array, group: Array, across: Array, starts: Array
             is_open[h] = 1
             older[h] = newest[group[h]]
             newest[group[h]] = h
-            if gate >= 0 and k == 1:
+            if gate >= 0 and k == 2:
                 turn = h
             else:
-                queue[tail] = h
-                tail += 1
+                waiting[height] = h
+                height += 1
     return told
 
 

@@ -41,10 +41,15 @@ def walked(points: Array, faces: Array) -> tuple[Array, Array]:
 
 
 def least_first(points: Array, faces: Array) -> Array:
-    """The faces (F, 3) turned, without changing their orientation, so that the corner of least coordinates comes first."""
-    place = np.empty(len(points), np.int64)
-    place[np.lexsort((np.arange(len(points)), points[:, 0], points[:, 1], points[:, 2]))] = np.arange(len(points))
-    turn = place[faces].argmin(1)
+    """The faces (F, 3) turned, without changing their orientation, so that their corners' places, by (z, y, x), are the least of the three
+    ways; of equal ways the first."""
+    order = np.lexsort((points[:, 0], points[:, 1], points[:, 2]))
+    fresh = np.concatenate([[False], (np.diff(points[order], axis=0) != 0).any(1)])
+    rank = np.empty(len(points), np.int64)
+    rank[order] = np.cumsum(fresh)  # equal places, equal ranks
+    corners, many = rank[faces], len(points)
+    ways = [corners[:, k] * many + corners[:, (k + 1) % 3] for k in range(3)]  # equal in two corners: equal in all three
+    turn = np.argmin(ways, axis=0)
     return np.take_along_axis(faces, (turn[:, None] + np.arange(3)) % 3, 1)
 
 

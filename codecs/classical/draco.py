@@ -1,6 +1,7 @@
 """Draco by DracoPy, as a rival for meshes: the shortest of the compression levels 7, 8 and 10.
 
-Level 10 is not always the shortest, and DracoPy's default, 1, is 1.7 times as long (a sphere of 1280 faces at 11 bits: 2557 bytes, level 7 1515).
+Level 10 is not always the shortest, and DracoPy's default, 1, is 1.7 times as long (a sphere of 1280 faces at 11 bits: 2557 bytes, level 7
+1515).
 Quality is the bits of a coordinate, 1 to 20, over the longest side of the box; nothing is simplified, so a target of bytes is met by fewer
 bits or not at all. Draco keeps the faces but for those without area in its own grid, gives vertices and faces an order of its own, and
 splits vertices where a surface is no manifold. Point clouds are taken too. A file is Draco's own, with no checksum: damage that it does
@@ -39,7 +40,9 @@ class Draco:
             return self._within(signal, target.bytes)
         quality = QUALITIES[-1] if target.quality is None else target.quality
         if quality not in QUALITIES:
-            raise UsageError(f"{self.name}: quality (bits of a coordinate) {quality}, expected a whole number of {QUALITIES[0]} to {QUALITIES[-1]}")
+            raise UsageError(
+                f"{self.name}: quality (bits of a coordinate) {quality}, expected a whole number of {QUALITIES[0]} to {QUALITIES[-1]}"
+            )
         return _encode(signal, int(quality))
 
     def decompress(self, data: bytes) -> Signal:

@@ -1,7 +1,8 @@
-"""The border of what is known of a mesh: half-edges of faces, with nothing on their other side yet. Numba compiles it into `mesh_kernel.run`.
+"""The border of what is known of a mesh: half-edges of faces, with nothing on their other side yet.
 
 A gate (a, b) asks for the face (b, a, v). The gates that leave a vertex, and those that reach it, are lists, the newest first; who looks
-for one gives up after `PATIENCE` of them, so that no mesh makes this slow.
+for one gives up after `PATIENCE` of them, so that no mesh makes this slow. Numba
+compiles it into `mesh_kernel.run`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PATIENCE = 64
 class Gates(NamedTuple):
     """start, end, apex: int32 (G,), a gate's vertices and the third of its face. open: uint8 (G,). out_next, out_before, in_next,
     in_before: int32 (G,), lists at vertices, -1 at their ends. out_first, in_first: int32 (V,). waiting: int32 (G,), a stack.
-    count: int64 (3,): gates, height of the stack, the gate that is next before all of them or -1. faces, borders: int32 (V,), of a vertex."""
+    totals: int64 (3,): gates, height of the stack, the gate that is next before all of them or -1. faces, borders: int32 (V,), at one."""
 
     start: Array
     end: Array
@@ -31,7 +32,7 @@ class Gates(NamedTuple):
     out_first: Array
     in_first: Array
     waiting: Array
-    count: Array
+    totals: Array
     faces: Array
     borders: Array
 
@@ -39,11 +40,12 @@ class Gates(NamedTuple):
 def gates(vertices: int, faces: int) -> Gates:
     """None yet."""
     g = 3 * faces
-    lists = [np.full(g, -1, np.int32) for _ in range(4)]
     return Gates(
-        np.zeros(g, np.int32), np.zeros(g, np.int32), np.zeros(g, np.int32), np.zeros(g, np.uint8), *lists,
-        np.full(vertices, -1, np.int32), np.full(vertices, -1, np.int32), np.zeros(g, np.int32), np.array([0, 0, -1]),
-        np.zeros(vertices, np.int32), np.zeros(vertices, np.int32),
+        start=np.zeros(g, np.int32), end=np.zeros(g, np.int32), apex=np.zeros(g, np.int32), open=np.zeros(g, np.uint8),
+        out_next=np.full(g, -1, np.int32), out_before=np.full(g, -1, np.int32), in_next=np.full(g, -1, np.int32),
+        in_before=np.full(g, -1, np.int32), out_first=np.full(vertices, -1, np.int32), in_first=np.full(vertices, -1, np.int32),
+        waiting=np.zeros(g, np.int32), totals=np.array([0, 0, -1]), faces=np.zeros(vertices, np.int32),
+        borders=np.zeros(vertices, np.int32),
     )  # fmt: skip
 
 
@@ -78,8 +80,8 @@ def open_or_close(g: Gates, p: int, q: int, apex: int) -> int:
             close(g, i)
             return -1
         i = g.out_next[i]
-    n = g.count[0]
-    g.count[0] = n + 1
+    n = g.totals[0]
+    g.totals[0] = n + 1
     g.start[n], g.end[n], g.apex[n], g.open[n] = p, q, apex, 1
     g.out_next[n], g.in_next[n] = g.out_first[p], g.in_first[q]
     if g.out_first[p] >= 0:
@@ -94,20 +96,20 @@ def open_or_close(g: Gates, p: int, q: int, apex: int) -> int:
 @register_jitable
 def wait(g: Gates, i: int) -> None:
     if i >= 0:
-        g.waiting[g.count[1]] = i
-        g.count[1] += 1
+        g.waiting[g.totals[1]] = i
+        g.totals[1] += 1
 
 
 @register_jitable
 def next_gate(g: Gates) -> int:
     """The gate to go on at, or -1: the one around the same vertex, else the one that came last."""
-    i = g.count[2]
-    g.count[2] = -1
+    i = g.totals[2]
+    g.totals[2] = -1
     if i >= 0 and g.open[i]:
         return i
-    while g.count[1]:
-        g.count[1] -= 1
-        i = np.int64(g.waiting[g.count[1]])
+    while g.totals[1]:
+        g.totals[1] -= 1
+        i = int(g.waiting[g.totals[1]])
         if g.open[i]:
             return i
     return -1
@@ -120,7 +122,7 @@ def add_face(g: Gates, a: int, b: int, v: int) -> None:
     g.faces[b] += 1
     g.faces[v] += 1
     wait(g, open_or_close(g, a, v, b))
-    g.count[2] = open_or_close(g, v, b, a)
+    g.totals[2] = open_or_close(g, v, b, a)
 
 
 @register_jitable

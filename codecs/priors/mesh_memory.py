@@ -104,16 +104,16 @@ def recall_third(m: Memory, vertices: int, p: int, q: int) -> int:
     """What `remember_third` was told; -1 if nothing."""
     key = np.int64(p) * vertices + q
     place = key_place(key, len(m.third))
-    return np.int64(m.third[place]) if m.third_key[place] == key else np.int64(-1)
+    return int(m.third[place]) if m.third_key[place] == key else -1
 
 
 @register_jitable
 def find_at(m: Memory, pos: Array, x: int, y: int, z: int) -> int:
     """A vertex at that place, or -1."""
-    v = np.int64(m.where[place_of(x, y, z, len(m.where))])
+    v = int(m.where[place_of(x, y, z, len(m.where))])
     if v >= 0 and pos[v, 0] == x and pos[v, 1] == y and pos[v, 2] == z:
         return v
-    return np.int64(-1)
+    return -1
 
 
 @register_jitable

@@ -44,7 +44,7 @@ def decide(
     p = (3 * np.int64(SQUASH[x + 2048]) + corrected) >> 2
     p = min(max(p, LEAST), 65536 - LEAST)
     if mode == DECODE:
-        bit = np.int64(decode_bit(state, data, p))
+        bit = int(decode_bit(state, data, p))
     elif mode == ENCODE:
         encode_bit(state, data, int(bit), p)
     else:

@@ -16,8 +16,26 @@ from smalti.codecs.priors.mesh_mixing import decide
 from smalti.codecs.priors.mesh_tables import CLASSES, COARSE, PLACES, SPOTS, Array, Live
 
 RULES = 18
-PARALLELOGRAM, AT_A, AT_B, AT_C, REPEATED, MIRRORED, MIRRORED_TWO, SAME_LINE, BY_RIGHT, BY_LEFT, MEAN, LAST, SNAPPED, \
-    BEYOND_A, BEYOND_B, ONWARDS, LINE_X, LINE_Y = range(RULES)
+(
+    PARALLELOGRAM,
+    AT_A,
+    AT_B,
+    AT_C,
+    REPEATED,
+    MIRRORED,
+    MIRRORED_TWO,
+    SAME_LINE,
+    BY_RIGHT,
+    BY_LEFT,
+    MEAN,
+    LAST,
+    SNAPPED,
+    BEYOND_A,
+    BEYOND_B,
+    ONWARDS,
+    LINE_X,
+    LINE_Y,
+) = range(RULES)
 RECENT = 48  # vertices that are searched for one in line
 SNAP = 16  # how far from the parallelogram an occurring coordinate is looked for
 
@@ -121,15 +139,15 @@ def expect(m: Memory, pos: Array, r: Around, axis: int, n: int, value_x: int, va
     e[ONWARDS] = min(max(2 * np.int64(pos[n - 1, axis]) - pos[n - 2, axis], 0), top) if n > 1 else e[LAST]
     e[LINE_X], t[LINE_X], e[LINE_Y], t[LINE_Y] = flat, 0, flat, 0
     if axis > 0:
-        by_x, by_y = np.int64(1 << 20), np.int64(1 << 20)
-        for v in range(n - 1, max(n - RECENT, 0) - 1, -1):
-            d = abs(pos[v, axis] - flat)
-            if pos[v, 0] == value_x and d < by_x:
+        by_x, by_y = 1 << 20, 1 << 20
+        for u in range(n - 1, max(n - RECENT, 0) - 1, -1):
+            d = abs(pos[u, axis] - flat)
+            if pos[u, 0] == value_x and d < by_x:
                 by_x = d
-                e[LINE_X], t[LINE_X] = np.int64(pos[v, axis]), axis + (2 if v > n - 8 else 0)
-            if axis == 2 and pos[v, 1] == value_y and d < by_y:
+                e[LINE_X], t[LINE_X] = np.int64(pos[u, axis]), axis + (2 if u > n - 8 else 0)
+            if axis == 2 and pos[u, 1] == value_y and d < by_y:
                 by_y = d
-                e[LINE_Y], t[LINE_Y] = np.int64(pos[v, axis]), 1 + (1 if v > n - 8 else 0)
+                e[LINE_Y], t[LINE_Y] = np.int64(pos[u, axis]), 1 + (1 if u > n - 8 else 0)
     near = snapped(m, axis, flat, top)
     e[SNAPPED], t[SNAPPED] = (near, 1 + octave(abs(near - flat))) if near >= 0 else (flat, 0)
 
@@ -193,7 +211,9 @@ def code_spot(
             slots[k + 12] = (k + 12) * PLACES + CLASSES[b - middle + 2048] * 10 + level + 440 * (at_a + 3 * at_b)
             row_one = level * 12 + axis * 4 + (2 if t[MIRRORED] > 3 else 0) + (1 if t[REPEATED] > 3 else 0)
             row_two = 128 + tense * 18 + kind * 3 + min(few // 6, 1) + min(few % 6, 1)
-            row_three = 520 + (((whole * 3 + at_a) * 3 + at_b) * 2 + (1 if t[SAME_LINE] else 0)) * 3 + (0 if level > 5 else (1 if level > 2 else 2))
+            row_three = (
+                520 + (((whole * 3 + at_a) * 3 + at_b) * 2 + (1 if t[SAME_LINE] else 0)) * 3 + (0 if level > 5 else (1 if level > 2 else 2))
+            )
             curve = (level * 44 + CLASSES[e[0] - middle + 2048]) * 2 + (1 if t[MIRRORED] > 3 else 0)
             bit = decide(mode, state, data, known, slots, r.inputs, SPOTS, row_one, row_two, row_three, curve, value >> level & 1, cost, 1)
             low += half * bit

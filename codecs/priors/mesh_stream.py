@@ -81,7 +81,9 @@ def learn(tokens: Tokens, known: Live) -> list[float]:
         bits = AdaptivePrior().price(tokens)
         return [bits[0] + 8, *bits[1:]]
     pos, faces = _arrays(tokens, size)
-    _, cost = _run(_PRICE, _PRICE if len(tokens.arrays) > 1 else _SKIP, np.zeros(4, np.int64), np.zeros(0, np.uint8), size, pos, faces, known)
+    _, cost = _run(
+        _PRICE, _PRICE if len(tokens.arrays) > 1 else _SKIP, np.zeros(4, np.int64), np.zeros(0, np.uint8), size, pos, faces, known
+    )
     return [float(cost[0]) + 16 - float(np.log2(_WALK)), float(cost[1])][: len(tokens.arrays)]
 
 

@@ -55,7 +55,9 @@ def case(item: Named, bits: int, codec: NeuralCodec) -> Case:
     middle = time.perf_counter()
     back = codec.decompress(data)
     ended = time.perf_counter()
-    assert isinstance(back, Shape) and back.faces is not None and shape.faces is not None
+    assert isinstance(back, Shape)
+    assert back.faces is not None
+    assert shape.faces is not None
     pose = pose_from(tokens.layout.signal)
     sent, got = (mesh_grid.quantized(pose, one.vertices, bits) for one in (shape, back))
     assert np.array_equal(mesh_grid.places(pose, got, bits), back.vertices), f"{item.name}: vertices off the grid"

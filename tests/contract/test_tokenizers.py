@@ -22,7 +22,8 @@ from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineConfig, ResidualConfig, SingleConfig
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.shape.mesh import Mesh, MeshConfig
+from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
 
 
@@ -83,6 +84,7 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
     ],
+    "mesh": [Mesh, lambda: Mesh(MeshConfig(7))],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]
 
@@ -100,6 +102,18 @@ def sounds() -> list[Audio]:
     return [Audio(rng.uniform(-0.5, 0.5, (channels, count)).astype(np.float32), rate) for channels, count, rate in sizes]
 
 
+def shapes() -> list[Shape]:
+    """Of any faces over a few vertices, all of them used."""
+    rng = np.random.default_rng(0)
+    sizes = [(3, 1), (9, 30), (40, 60), (40, 60)]
+    all_used = [np.concatenate([np.arange(3 * -(-v // 3)) % v, rng.integers(0, v, 3 * f)]).reshape(-1, 3) for v, f in sizes]
+    return [Shape(rng.normal(size=(v, 3)), faces) for (v, _), faces in zip(sizes, all_used, strict=True)]
+
+
+def signals_for(kind: str) -> list[Any]:
+    return sounds() if kind.startswith("audio") else shapes() if kind == "mesh" else pictures()
+
+
 def test_every_registered_tokenizer_is_tried() -> None:
     assert set(INSTANCES) == set(TOKENIZERS)
 
@@ -110,11 +124,11 @@ def test_conforms(kind: str, number: int) -> None:
     module, _, name = TOKENIZERS[kind].partition(":")
     assert type(tokenizer) is getattr(importlib.import_module(module), name)
     assert tokenizer.config.kind == kind
-    check_tokenizer(tokenizer, sounds() if kind.startswith("audio") else pictures())
+    check_tokenizer(tokenizer, signals_for(kind))
 
 
 def test_shipped_models_conform() -> None:
     assert SHIPPED, "an installation brings models"
     for name in SHIPPED:
         tokenizer = zoo.load(name)
-        check_tokenizer(tokenizer, sounds() if tokenizer.config.kind.startswith("audio") else pictures())
+        check_tokenizer(tokenizer, signals_for(tokenizer.config.kind))

@@ -31,7 +31,9 @@ def test_the_shortest_level_is_taken() -> None:
 def test_vertices_lie_within_half_a_step(bits: int) -> None:
     shape = grid(8, 9)
     back = CODEC.decompress(CODEC.compress(shape, Target(quality=bits)))
-    assert isinstance(back, Shape) and back.faces is not None and shape.faces is not None
+    assert isinstance(back, Shape)
+    assert back.faces is not None
+    assert shape.faces is not None
     assert len(back.faces) == len(shape.faces)
     step = np.ptp(shape.vertices, axis=0).max() / (2**bits - 1)
     nearest = np.abs(back.vertices[:, None] - shape.vertices[None]).max(2).min(1)
@@ -48,7 +50,9 @@ def test_bytes_are_met_by_fewer_bits() -> None:
 
 def test_points_come_back_as_points() -> None:
     back = CODEC.decompress(CODEC.compress(Shape(grid(5, 5).vertices)))
-    assert isinstance(back, Shape) and back.faces is None and len(back.vertices) == 36
+    assert isinstance(back, Shape)
+    assert back.faces is None
+    assert len(back.vertices) == 36
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """`mesh`: triangle meshes <-> two stages of tokens, `faces` and `vertices`; nothing is lost but the coordinates' finer digits.
 
-There is nothing to train: the grid is that of `pose.py`, the order that of `mesh_walk.py`. Kept are all faces with their orientation, those that
-have no area, those given twice, edges of any number of faces, and vertices that share a place. Not kept are vertices that no face uses, and
-the numbering of vertices, the order of faces, and which corner of a face comes first. Shapes that lie on a grid of their size already,
+There is nothing to train: the grid is that of `pose.py`, the order that of `mesh_walk.py`. Kept are all faces with their orientation, those
+that have no area, those given twice, edges of any number of faces, and vertices that share a place. Not kept are vertices that no face
+uses, and the numbering of vertices, the order of faces, and which corner of a face comes first. Shapes that lie on a grid of their size already,
 such as decoded ones, come back exactly, and their tokens are the same again, unless parts of them share all their places.
 """
 
@@ -58,9 +58,7 @@ class Mesh:
         return cls(config)
 
     @classmethod
-    def from_tensors(
-        cls, config: MeshConfig, tensors: Mapping[str, Array], fingerprint_of: str, name: str, device: str = "cpu"
-    ) -> Mesh:
+    def from_tensors(cls, config: MeshConfig, tensors: Mapping[str, Array], fingerprint_of: str, name: str, device: str = "cpu") -> Mesh:
         """A tokenizer as stored; ModelError where there are tensors, of which it has none."""
         if tensors:
             raise ModelError(f"{name}: a mesh tokenizer has no tensors, found {', '.join(sorted(tensors))[:80]}")
@@ -137,7 +135,9 @@ class Mesh:
         if not isinstance(signal, Shape):
             raise SignalError(f"{self.name} takes shapes, found {type(signal).__name__}")
         if signal.faces is None or not len(signal.faces):
-            raise SignalError(f"{self.name} takes triangle meshes, found {len(signal.vertices)} points without faces: use another model for points")
+            raise SignalError(
+                f"{self.name} takes triangle meshes, found {len(signal.vertices)} points without faces: use another model for points"
+            )
         if len(signal.faces) > self.config.faces:
             raise SignalError(f"{self.name} takes up to {self.config.faces} faces, found {len(signal.faces)}: simplify the mesh")
         used, faces = np.unique(signal.faces, return_inverse=True)

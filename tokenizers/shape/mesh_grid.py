@@ -1,6 +1,6 @@
 """The grid that a mesh's coordinates are rounded to: 2^bits cells a side, over the cube of a pose and half a unit around it.
 
-The middles of cells are whole multiples of a power of two, so that float64 holds them exactly and a decoded mesh can be told again as it is.
+The middles of cells are whole multiples of a power of two, so that float64 holds them exactly and a decoded mesh comes out equal again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ def pose_on_grid(shape: Shape, bits: int) -> Pose:
             half, exponent = 2 * half + 1, exponent - 1
         centre = np.rint(np.ldexp(np.asarray(found.place, np.float64), found.exponent - exponent)).astype(np.int64)
         options = [
-            [int(centre[axis]) + d for d in _AROUND if _holds(Pose(exponent, half, (int(centre[axis]) + d,) * 3), axis, probes[:, axis], bits)]
+            [
+                int(centre[axis]) + d
+                for d in _AROUND
+                if _holds(Pose(exponent, half, (int(centre[axis]) + d,) * 3), axis, probes[:, axis], bits)
+            ]
             for axis in range(3)
         ]
         for x, y, z in product(*(some[:2] for some in options)):

@@ -1,8 +1,9 @@
 """The order in which a mesh is told: faces by a walk over its edges, vertices numbered by first use.
 
 A gate (a, b) is a half-edge of a face that was told; behind it lies an untold face with the half-edge (b, a), which is told from b on. The
-walk goes on around b; the gate on the other side waits, the newest first. Where no gate is left it starts at the next face. Each half-edge opens a gate or
-closes one, so edges of three faces and more, flipped neighbours and repeated faces are all told. Time and memory grow with the faces.
+walk goes on around b; the gate on the other side waits, and the one that came last is next. Where none is left it starts at the next face.
+Each half-edge opens a gate or closes one, so edges of three faces and more, flipped neighbours and repeated faces are all told. Time and
+memory grow with the faces.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Triangle meshes as a walk over their faces: each step and each coordinate mixed from what the mesh so far foretells.
 
 It fits tokens of two stages, faces and vertices, as `tokenizers/shape/mesh.py` makes them: faces in the order of a walk, vertices
-numbered by first use. Any other tokens, and any order that no walk gives, are coded by the unprimed adaptive prior behind a byte that
-no walk begins with. All is integer arithmetic in one loop for both directions. Sources: the gates are those of Rossignac, "Edgebreaker" (1999), and
-Gumhold and Strasser, "Real time compression of triangle mesh connectivity" (1998); parallelograms are Touma and Gotsman's (1998);
-mixing as in `adaptive.py`. Ours: contexts from mirror images, half turns and repeated parts, and coordinates told bit by bit.
+numbered by first use. Any other tokens, and any order that no walk gives, are coded by the unprimed adaptive prior behind a byte that no
+walk begins with. All is integer arithmetic in one loop for both directions. Sources: the gates are those of Rossignac, "Edgebreaker"
+(1999), and Gumhold and Strasser, "Real time compression of triangle mesh connectivity" (1998); parallelograms are Touma and Gotsman's
+(1998); mixing as in `adaptive.py`. Ours: contexts from mirror images, half turns and repeated parts, and coordinates told bit by bit.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """`mesh`: triangle meshes <-> two stages of tokens, `faces` and `vertices`; nothing is lost but the coordinates' finer digits.
 
-There is nothing to train: the grid is that of `pose.py`, the order that of `mesh_walk.py`. Kept are all faces with their orientation, those
-that have no area, those given twice, edges of any number of faces, and vertices that share a place. Not kept are vertices that no face
-uses, and the numbering of vertices, the order of faces, and which corner of a face comes first. Shapes that lie on a grid of their size already,
-such as decoded ones, come back exactly, and their tokens are the same again, unless parts of them share all their places.
+There is nothing to train: the grid is that of `pose.py`, the order that of `mesh_walk.py`. Kept are all faces with their orientation,
+those that have no area, those given twice, edges of any number of faces, and vertices that share a place. Not kept are vertices that no
+face uses, and the numbering of vertices, the order of faces, and which corner of a face comes first. Shapes that lie on a grid of their
+size already, such as decoded ones, come back exactly, and their tokens are the same again, unless parts of them share all their places.
 """
 
 from __future__ import annotations

@@ -28,10 +28,12 @@ SOUND_CODECS = {
     "lyra": "smalti.codecs.classical.lyra:Lyra",
 }
 
+SHAPE_CODECS = {"draco": "smalti.codecs.classical.draco:Draco"}
+
 
 def known() -> dict[str, str]:
     """Ours and those of other distributions; a name of ours stays ours."""
-    return {point.name: point.value for point in entry_points(group="smalti.codecs")} | CODECS | SOUND_CODECS
+    return {point.name: point.value for point in entry_points(group="smalti.codecs")} | CODECS | SOUND_CODECS | SHAPE_CODECS
 
 
 def resolve(name: str) -> Codec:
@@ -41,8 +43,8 @@ def resolve(name: str) -> Codec:
     if base not in codecs:
         near = difflib.get_close_matches(base, codecs, 1)
         raise UsageError(f"no codec {base!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(codecs)}"))
-    if slash and base in SOUND_CODECS:
-        raise UsageError(f"no codec {name!r}; pictures are shrunk, sounds are not: {base!r}")
+    if slash and base in SOUND_CODECS | SHAPE_CODECS:
+        raise UsageError(f"no codec {name!r}; pictures are shrunk, sounds and shapes are not: {base!r}")
     if slash and factor not in map(str, FACTORS):
         raise UsageError(f"no codec {name!r}; a picture is shrunk by {' or '.join(f'{base}/{f}' for f in FACTORS)}")
     module, _, attribute = codecs[base].partition(":")

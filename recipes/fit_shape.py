@@ -9,6 +9,7 @@ one that was broken off, computes none twice. Shapes that cannot be read are nam
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import multiprocessing
 import sys
@@ -28,8 +29,9 @@ from smalti.tokenizers.shape.basis import FINENESSES, ShapeBasis, ShapeBasisConf
 from smalti.tokenizers.shape.field import field, grid_axis
 from smalti.tokenizers.shape.linear import CLASSES, FAMILIES, LinearBasis, class_of, cosines, family_of
 from smalti.tokenizers.shape.parts import fitted
-from smalti.tokenizers.shape.pose import pose_of
+from smalti.tokenizers.shape.pose import Pose, pose_of
 from smalti.tokenizers.shape.primitives import NUMBERS, Primitives, distance
+from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
 ORDER = 32  # cosine orders that are looked at
@@ -79,7 +81,7 @@ def examples_of(work: Work) -> tuple[str, list[Example]]:
     return "", out
 
 
-def _field(work: Work, shape, pose) -> Array:  # type: ignore[no-untyped-def]
+def _field(work: Work, shape: Shape, pose: Pose) -> Array:
     key = hashlib.sha256(f"{work.source.place.rpartition('/')[2]} {work.name} {work.config.side}".encode()).hexdigest()[:24]
     path = Path(work.cache) / f"{key}.npy"
     if work.cache and path.is_file():
@@ -96,8 +98,9 @@ def all_examples(places: Sequence[str], config: ShapeBasisConfig, cache: str, pr
     """The ways of each shape, in order; what cannot be read is named on standard error."""
     works = [Work(source, name, config, cache) for source in map(Source, places) for name in source.names]
     progress = Progress("fields", len(works))
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, (wrong, examples) in enumerate(pool.map(examples_of, works, chunksize=4), 1):
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) if processes else None
+    with pool or contextlib.nullcontext():
+        for done, (wrong, examples) in enumerate(pool.map(examples_of, works, chunksize=4) if pool else map(examples_of, works), 1):
             if wrong:
                 print(wrong, file=sys.stderr)
             else:
@@ -213,20 +216,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(given: argparse.Namespace) -> None:
-    if given.cache:
-        Path(given.cache).mkdir(parents=True, exist_ok=True)
-    config = ShapeBasisConfig(reach=given.reach, step=given.step)
-    examples = list(all_examples(given.data, config, given.cache, given.processes))
-    basis = fit_basis(examples, given.components, given.kept)
-    config = replace(config, components=(*counts_of_scales(basis.deviations, given.step, given.scales)[:-1], given.components))
+def fit(
+    places: Sequence[str], config: ShapeBasisConfig, count: int, kept: int = KEPT, cache: str = "", processes: int = 0
+) -> tuple[ShapeBasis, ShapePrior, int]:
+    """(tokenizer, its prior, number of shapes). config: whose scales are as many as its `components`, which are chosen here. count: of the
+    basis. processes: 0 for none beside this one."""
+    examples = list(all_examples(places, config, cache, processes))
+    basis = fit_basis(examples, count, kept)
+    config = replace(config, components=(*counts_of_scales(basis.deviations, config.step, len(config.components))[:-1], count))
     # what is stored is what is used: rounded before the prior is fitted
     tokenizer = ShapeBasis(config, basis)
     tokenizer = ShapeBasis.from_tensors(config, tokenizer.tensors(), tokenizer.fingerprint, "shape")
-    print(f"scales of {', '.join(map(str, config.components))} components", file=sys.stderr)
-    prior = fit_prior(tokenizer, examples)
+    return tokenizer, fit_prior(tokenizer, examples), len(examples)
+
+
+def _run(given: argparse.Namespace) -> None:
+    if given.cache:
+        Path(given.cache).mkdir(parents=True, exist_ok=True)
+    config = ShapeBasisConfig(reach=given.reach, step=given.step, components=(given.components,) * given.scales)
+    tokenizer, prior, shapes = fit(given.data, config, given.components, given.kept, given.cache, given.processes)
+    print(f"scales of {', '.join(map(str, tokenizer.config.components))} components", file=sys.stderr)
     info = zoo.save(tokenizer, Path(given.output), prior=prior, half=False)
-    print(f"{info.folder}: {info.bytes} bytes, {len(examples)} shapes", file=sys.stderr)
+    print(f"{info.folder}: {info.bytes} bytes, {shapes} shapes", file=sys.stderr)
 
 
 if __name__ == "__main__":

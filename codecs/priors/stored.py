@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smalti.codecs.priors import adaptive, masked, shape
+from smalti.codecs.priors import adaptive, masked, mesh, shape
 from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.masked import MaskedPrior
+from smalti.codecs.priors.mesh import MeshPrior
 from smalti.codecs.priors.shape import ShapePrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.tokenizers.errors import ModelError
@@ -14,7 +15,7 @@ from smalti.tokenizers.errors import ModelError
 DEFAULT, MASKED = "prior.safetensors", "masked.safetensors"  # in a model's folder
 
 
-def load_default(path: str | Path, id: str) -> StaticPrior | AdaptivePrior | ShapePrior:
+def load_default(path: str | Path, id: str) -> StaticPrior | AdaptivePrior | MeshPrior | ShapePrior:
     """A model's default prior, whose id in hex the model names; raises ModelError.
 
     None that runs a network: it would take seconds of each file without having been asked for.
@@ -27,7 +28,7 @@ def load_default(path: str | Path, id: str) -> StaticPrior | AdaptivePrior | Sha
     return found
 
 
-def load(path: str | Path, device: str = "cpu") -> StaticPrior | AdaptivePrior | MaskedPrior | ShapePrior:
+def load(path: str | Path, device: str = "cpu") -> StaticPrior | AdaptivePrior | MaskedPrior | MeshPrior | ShapePrior:
     """The prior that a safetensors file holds; raises ModelError. device: where a masked one's network runs."""
     from safetensors import SafetensorError, safe_open
 
@@ -40,4 +41,6 @@ def load(path: str | Path, device: str = "cpu") -> StaticPrior | AdaptivePrior |
         return MaskedPrior.load(path, device)
     if form == shape.FORMAT:
         return ShapePrior.load(path)
+    if form == mesh.FORMAT:
+        return MeshPrior.load(path)
     return AdaptivePrior.load(path) if form == adaptive.FORMAT else StaticPrior.load(path)

@@ -124,7 +124,9 @@ def _ratios(title: object, of: Sequence[dict[str, Any]], best: Sequence[dict[str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m smalti.recipes.shape_table", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m smalti.recipes.shape_table", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("data", help="folder or zip of meshes to judge on")
     parser.add_argument("--train", required=True, help="folder or zip of the training shapes")
     parser.add_argument("--model", default="shape", help="name or folder (shape)")

@@ -150,4 +150,3 @@ def _box_mesh(sides: Array) -> tuple[Array, Array]:
     faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     vertices = np.stack([sides[:, pick[:, k], k] for k in range(3)], -1).reshape(-1, 3)
     return vertices, (faces[None] + 8 * np.arange(len(sides))[:, None, None]).reshape(-1, 3)
-

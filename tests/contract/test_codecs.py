@@ -17,9 +17,10 @@ from smalti.codecs.priors import PRIORS
 from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.masked import MaskedPrior
 from smalti.codecs.priors.masked_config import MaskedConfig, kind
+from smalti.codecs.priors.mesh import MeshPrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.codecs.priors.uniform import UniformPrior
-from smalti.codecs.registry import CODECS, resolve
+from smalti.codecs.registry import CODECS, SHAPE_CODECS, resolve
 from smalti.testing import check_codec
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.contracts import Codec, Prior, Target
@@ -27,13 +28,14 @@ from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
 from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import ResidualConfig
-from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.tokens import Tokens
 
 INSTANCES: dict[str, Callable[[Sequence[Tokens]], Prior]] = {
     "uniform": lambda tokens: UniformPrior(),
     "static": StaticPrior.fit,
     "adaptive": lambda tokens: AdaptivePrior(),
+    "mesh": lambda tokens: MeshPrior(),
     "masked": lambda tokens: small_masked(tokens[0].layout.stages[0].vocab, len(tokens[0].layout.stages)),
 }
 
@@ -78,6 +80,15 @@ def test_classical_codecs_conform(name: str) -> None:
     codec = resolve(name)
     assert codec.name == name
     check_codec(codec, [photo(1, 1), photo(33, 42)])
+
+
+@pytest.mark.parametrize("name", SHAPE_CODECS)
+def test_classical_codecs_of_shapes_conform(name: str) -> None:
+    codec = resolve(name)
+    assert codec.name == name
+    corners = np.array([[x, y, z] for x in (0.0, 1.0) for y in (0.0, 2.0) for z in (0.0, 3.0)])
+    faces = np.array([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4]])
+    check_codec(codec, [Shape(corners, faces), Shape(corners[:3] / 7, faces[:1] * 0 + np.arange(3)), Shape(corners)])
 
 
 @pytest.mark.parametrize("name", CODECS)

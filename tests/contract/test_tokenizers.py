@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from smalti.media import modality_of_kind
+from smalti.recipes import fit_shape
 from smalti.testing import check_tokenizer
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.residual import AudioResidual
@@ -23,6 +24,8 @@ from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineConfig, ResidualConfig, SingleConfig
+from smalti.tokenizers.shape.basis import ShapeBasisConfig
+from smalti.tokenizers.shape.mesh import Mesh, MeshConfig
 from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
 
@@ -64,7 +67,16 @@ SOUND = {"strides": (4, 5), "widths": (8, 16), "encoder_blocks": 1, "decoder_blo
 SMALL = {"widths": (8, 8, 8), "encoder_depths": (1, 0, 1), "decoder_depths": (1, 1, 1), "head_width": 8}
 LINE = {"region": 32, "latent_dim": 4, "channels": 16, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
 LARGE_STEPS = {"widths": (8, 8), "encoder_depths": (1, 1), "decoder_depths": (1, 1), "head_width": 8}
+
+
+def shape_basis() -> Any:
+    """Fitted to a few made-up shapes."""
+    config = ShapeBasisConfig(side=32, counts=(1, 2, 3), most=4, resolution=48, components=(24, 24))
+    return fit_shape.fit(["procedural:6"], config, 24, 400)[0]
+
+
 INSTANCES: dict[str, list[Callable[[], Any]]] = {
+    "shape-basis": [shape_basis],
     "image-grid": [
         lambda: image_grid(ImageGridConfig(ResidualConfig(VQConfig(64, 4), levels=3), **SMALL)),
         lambda: image_grid(ImageGridConfig(SingleConfig(FSQConfig((8, 5, 5))), **SMALL)),
@@ -84,6 +96,7 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
     ],
+    "mesh": [Mesh, lambda: Mesh(MeshConfig(7))],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]
 

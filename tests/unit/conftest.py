@@ -276,18 +276,12 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def basis_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny `shape-basis`, fitted to twelve made-up shapes, with its prior. Not to be written to."""
-    from dataclasses import replace as changed
-
     from smalti.recipes import fit_shape
     from smalti.tokenizers import zoo
-    from smalti.tokenizers.shape.basis import ShapeBasis, ShapeBasisConfig
+    from smalti.tokenizers.shape.basis import ShapeBasisConfig
 
-    config = ShapeBasisConfig(side=32, counts=(1, 2, 3, 4), most=6, resolution=48, components=(4, 16, 48))
-    shapes = [fit_shape.Work(fit_shape.Source("procedural:12"), f"procedural-{i:05d}", config, "") for i in range(12)]
-    examples = [fit_shape.examples_of(work)[1] for work in shapes]
-    basis = fit_shape.fit_basis(examples, 48, 600)
-    tokenizer = ShapeBasis(changed(config, components=(4, 16, 48)), basis)
-    tokenizer = ShapeBasis.from_tensors(tokenizer.config, tokenizer.tensors(), tokenizer.fingerprint, "tiny")
+    config = ShapeBasisConfig(side=32, counts=(1, 2, 3, 4), most=6, resolution=48, components=(48, 48, 48))
+    tokenizer, prior, _ = fit_shape.fit(["procedural:12"], config, 48, 600)
     folder = tmp_path_factory.mktemp("basis-model")
-    zoo.save(tokenizer, folder, prior=fit_shape.fit_prior(tokenizer, examples), half=False)
+    zoo.save(tokenizer, folder, prior=prior, half=False)
     return folder

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors.shape import ShapePrior
 from smalti.codecs.priors.shape_model import CONTEXTS
@@ -51,7 +52,9 @@ def test_it_is_varied(tokenizer: ShapeBasis) -> None:
     assert any(tokens == way for way in ways)
     assert len({len(way.arrays) for way in ways}) == 2
     errors = tokenizer.distortions(shape, ways)
-    assert tokenizer.distortions(shape, [tokens]) == [min(e for e, w in zip(errors, ways, strict=True) if len(w.arrays) == len(tokens.arrays))]
+    assert tokenizer.distortions(shape, [tokens]) == [
+        min(e for e, w in zip(errors, ways, strict=True) if len(w.arrays) == len(tokens.arrays))
+    ]
 
 
 def test_every_prefix_decodes_and_more_is_nearer(tokenizer: ShapeBasis) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.shape import field as module
 from smalti.tokenizers.shape.extraction import surface
@@ -120,7 +121,9 @@ def test_surfaces_are_where_fields_are_zero_and_look_outwards() -> None:
     vertices, faces = surface(values, axis)
     assert np.allclose(np.linalg.norm(vertices, axis=1), 0.8, atol=0.01)
     corner = vertices[faces]
-    assert np.isclose(np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])).sum() / 6, 4 / 3 * np.pi * 0.8**3, rtol=0.02)
+    assert np.isclose(
+        np.einsum("ij,ij->i", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])).sum() / 6, 4 / 3 * np.pi * 0.8**3, rtol=0.02
+    )
     assert len(surface(np.ones((8, 8, 8)), grid_axis(8))[1]) == 0
     vertices, faces = surface(-np.ones((8, 8, 8)), grid_axis(8))  # all inside: closed at the border
     assert np.abs(vertices).max() <= REACH + 1e-9 + 2 * REACH / 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from smalti.tokenizers.shape.closeness import Closeness
 from smalti.tokenizers.shape.parts import fitted
 from smalti.tokenizers.shape.primitives import LEVELS, Primitives, corners, distance, mirrored, signed, triangles
@@ -50,7 +51,9 @@ def test_one_part_is_split() -> None:
     assert measure(*triangles(two)) < measure(*triangles(whole)) / 3
 
 
-@pytest.mark.parametrize(("numbers", "kind"), [([2, 26, 10, 86, 0, 96, 10, 86], 2), ([4, 26, 0, 96, 0, 96, 0, 96], 4), ([0, 26, 0, 96, 9, 87, 5, 91], 0)])
+@pytest.mark.parametrize(
+    ("numbers", "kind"), [([2, 26, 10, 86, 0, 96, 10, 86], 2), ([4, 26, 0, 96, 0, 96, 0, 96], 4), ([0, 26, 0, 96, 9, 87, 5, 91], 0)]
+)
 def test_kinds_are_told(numbers: list[int], kind: int) -> None:
     (found,) = fitted(*_mesh(numbers), (1,))
     assert found.numbers.tolist() == [numbers]

@@ -106,7 +106,9 @@ def grid_distances(surface: Surface, side: int, reach: float) -> Array:
     cell = 2 * REACH / coarse
     near = np.sqrt(_squared(middles, surface, surface.walls >= 0)) < reach + WALL + cell * 3**0.5 / 2
     out = np.where(inside, -reach, reach).reshape(coarse, 1, coarse, 1, coarse, 1) * np.ones((1, block) * 3)
-    fine = grid_points(side).reshape(coarse, block, coarse, block, coarse, block, 3).transpose(0, 2, 4, 1, 3, 5, 6).reshape(coarse**3, -1, 3)
+    fine = (
+        grid_points(side).reshape(coarse, block, coarse, block, coarse, block, 3).transpose(0, 2, 4, 1, 3, 5, 6).reshape(coarse**3, -1, 3)
+    )
     blocks = out.transpose(0, 2, 4, 1, 3, 5).reshape(coarse**3, -1)
     blocks[near] = distances(surface, np.ascontiguousarray(fine[near].reshape(-1, 3)), reach).reshape(int(near.sum()), -1)
     return blocks.reshape((coarse,) * 3 + (block,) * 3).transpose(0, 3, 1, 4, 2, 5).reshape(side, side, side)

@@ -2,9 +2,9 @@
 
     python -m smalti.recipes.shape_table DATA --train TRAIN [--model shape] [--bytes 64 --bytes 128 --bytes 256] [-o FILE] [--json]
 
-DATA: meshes to judge on, a folder or a zip. TRAIN: the shapes that the rival "nearest training shape" knows. Of each shape and number of bytes:
-F-score at 2 % and 1 % of the longest side and Chamfer L1 (100,000 points to the surface itself), ours and the best of all rivals of that very
-shape. FILE keeps what is done, so that a run that was broken off goes on.
+DATA: meshes to judge on, a folder or a zip. TRAIN: the shapes that the rival "nearest training shape" knows. Of each shape and number of
+bytes: F-score at 2 % and 1 % of the longest side and Chamfer L1 (100,000 points to the surface itself), ours and the best of all rivals of
+that very shape. FILE keeps what is done, so that a run that was broken off goes on.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def row_of(source: Source, name: str, sizes: Sequence[int]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]], sizes: Sequence[int]) -> str:
-    """Means over shapes, in Markdown; the last lines compare with the best rival of each shape by F-score at 2 %, where bootstrap over shapes
-    gives the 95 % interval of the ratio of means."""
+    """Means over shapes, in Markdown; the last lines compare with the best rival of each shape by that very number, where bootstrap over
+    shapes gives the 95 % interval of the ratio of means."""
     lines = ["| bytes | way | F 2 % | F 1 % | Chamfer | bytes, mean |", "|---|---|---|---|---|---|"]
     for size in sizes:
         of = [row[str(size)] for row in rows]

@@ -118,7 +118,7 @@ def best_within(shape: Shape, offers: Sequence[Offer], bytes: int) -> Offer | No
         return None
     pose = pose_of(shape)
     measure = Closeness(pose.inwards(shape.vertices), shape.faces)
-    return min(fitting, key=lambda offer: measure(pose.inwards(offer.shape.vertices), offer.shape.faces))
+    return min(fitting, key=lambda offer: measure(*_mesh((pose.inwards(offer.shape.vertices), offer.shape.faces))))
 
 
 def _mesh(shape: tuple[Array, Array | None]) -> tuple[Array, Array]:

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from smalti.codecs.priors import stored
+from smalti.codecs.priors.mesh import MeshPrior
 from smalti.codecs.priors.shape import ShapePrior
 from smalti.recipes.prime_prior import Progress
 from smalti.recipes.shape_data import Source
@@ -175,8 +177,8 @@ def counts_of_scales(deviations: Array, step: float, scales: int) -> tuple[int, 
     return tuple(int(n) for n in np.maximum.accumulate(np.clip(found, 8, len(deviations))))
 
 
-def fit_prior(tokenizer: ShapeBasis, examples: Sequence[Sequence[Example]]) -> ShapePrior:
-    """From the tokens of some ways of every shape, each at one fineness."""
+def fit_prior(tokenizer: ShapeBasis, examples: Sequence[Sequence[Example]], mesh: MeshPrior) -> ShapePrior:
+    """From the tokens of some ways of every shape, each at one fineness. mesh: for simplified meshes."""
     basis, rng = tokenizer.basis, np.random.default_rng(0)
     squares, seen = np.zeros((len(CLASSES), basis.count)), np.zeros(len(CLASSES))
     tokens = []
@@ -191,7 +193,7 @@ def fit_prior(tokenizer: ShapeBasis, examples: Sequence[Sequence[Example]]) -> S
                 tokens.append(tokenizer.tokens_of(layout, Primitives(way.primitives), coefficients, int(rng.integers(FINENESSES))))
     deviations = np.sqrt(squares / np.maximum(seen, 1)[:, None])
     levels = np.clip(np.rint(4 * np.log2(np.maximum(deviations, 1e-9) / tokenizer.config.step)), -120, 120).astype(np.int64)
-    return ShapePrior.fit(tokens, levels, basis.families, CLASSES)
+    return ShapePrior.fit(tokens, levels, basis.families, CLASSES, mesh)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -220,14 +222,15 @@ def fit(
     places: Sequence[str], config: ShapeBasisConfig, count: int, kept: int = KEPT, cache: str = "", processes: int = 0
 ) -> tuple[ShapeBasis, ShapePrior, int]:
     """(tokenizer, its prior, number of shapes). config: whose scales are as many as its `components`, which are chosen here. count: of the
-    basis. processes: 0 for none beside this one."""
+    basis. processes: 0 for none beside this one. Simplified meshes are coded as the shipped `mesh` codes."""
     examples = list(all_examples(places, config, cache, processes))
     basis = fit_basis(examples, count, kept)
     config = replace(config, components=(*counts_of_scales(basis.deviations, config.step, len(config.components))[:-1], count))
     # what is stored is what is used: rounded before the prior is fitted
     tokenizer = ShapeBasis(config, basis)
     tokenizer = ShapeBasis.from_tensors(config, tokenizer.tensors(), tokenizer.fingerprint, "shape")
-    return tokenizer, fit_prior(tokenizer, examples), len(examples)
+    mesh = MeshPrior.load(zoo.find("mesh").folder / stored.DEFAULT)
+    return tokenizer, fit_prior(tokenizer, examples, mesh), len(examples)
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -10,9 +10,11 @@ walk begins with. All is integer arithmetic in one loop for both directions. Sou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from smalti.codecs.media.files import write_atomically
 from smalti.codecs.priors import mesh_stream as stream
@@ -20,6 +22,7 @@ from smalti.codecs.priors.mesh_tables import NAMES, Stored, live, stored, unprim
 from smalti.tokenizers.errors import ModelError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
+Array = np.ndarray
 FORMAT = "smalti.mesh-prior.1"
 UNPRIMED = b"MESH"
 
@@ -64,7 +67,20 @@ class MeshPrior:
         """Write it as safetensors, all or nothing; UsageError where the place cannot be written."""
         from safetensors.numpy import save
 
-        write_atomically(path, save({name: getattr(self._start, name) for name in NAMES}, metadata={"format": FORMAT}))
+        write_atomically(path, save(self.tensors() or {name: getattr(self._start, name) for name in NAMES}, metadata={"format": FORMAT}))
+
+    def tensors(self, before: str = "") -> dict[str, Array]:
+        """What counters start from, names with `before` in front; nothing of an unprimed one."""
+        return {before + name: getattr(self.known, name) for name in NAMES} if self.known is not None else {}
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, Array], where: str, before: str = "") -> MeshPrior:
+        """Of `tensors`; ModelError for others."""
+        if not tensors:
+            return MeshPrior()
+        if set(tensors) != {before + name for name in NAMES}:
+            raise ModelError(f"{where}: no mesh prior: tensors {', '.join(tensors)[:80]}")
+        return MeshPrior(Stored(*(tensors[before + name] for name in NAMES)))
 
     @staticmethod
     def load(path: str | Path) -> MeshPrior:
@@ -73,12 +89,12 @@ class MeshPrior:
 
         try:
             with safe_open(path, framework="numpy") as file:
-                form = (file.metadata() or {}).get("format")
-                if form != FORMAT or set(file.keys()) != set(NAMES):
-                    raise ModelError(f"{path}: no mesh prior: format {form!r}, tensors {', '.join(file.keys())[:80]}")
-                return MeshPrior(Stored(*(file.get_tensor(name) for name in NAMES)))
+                form, tensors = (file.metadata() or {}).get("format"), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: can't be read as a mesh prior: {error}") from error
+        if form != FORMAT or not tensors:
+            raise ModelError(f"{path}: no mesh prior: format {form!r}, tensors {', '.join(tensors)[:80]}")
+        return MeshPrior.from_tensors(tensors, str(path))
 
     def _hash(self) -> bytes:
         sha = hashlib.sha256()

@@ -1,6 +1,7 @@
 """The prior of `shape-basis`: fixed probabilities of binary decisions in the contexts of `shape_model.py`, fitted to training shapes.
 
-Files of shapes have some dozen bytes of payload: nothing can be learned while coding, so all is known before. Integers only.
+Files of shapes have some dozen bytes of payload: nothing can be learned while coding, so all is known before. Integers only. Tokens of
+simplified meshes, which that tokenizer has too, go to a `MeshPrior`, which is part of this one.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import numpy as np
 
 from smalti.codecs.coders.range_coder import check_end, decode_bit, decoder_state, encode_bit, encoder_state, finish, overrun
 from smalti.codecs.media.files import write_atomically
+from smalti.codecs.priors.mesh import MeshPrior
 from smalti.codecs.priors.shape_model import CONTEXTS, HALF, Walk, plan_of
 from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
 Array = np.ndarray
 FORMAT = "smalti.shape-prior.1"
+OWN = ("levels", "families", "classes", "chances")
 _ONE = 1 << 16
 
 
@@ -80,13 +83,14 @@ class ShapePrior:
 
     levels: int16 (classes, C), how large each coefficient is expected to be, in quarters of octaves over the first step. families: uint8
     (C,), of each component. classes: int16 (classes,), from how many primitives on each holds, the first 0. chances: uint16 (CONTEXTS,),
-    of a 1, in 65536ths.
+    of a 1, in 65536ths. mesh: for tokens of stages `faces` and `vertices`.
     """
 
     levels: Array
     families: Array
     classes: Array
     chances: Array
+    mesh: MeshPrior = field(default_factory=MeshPrior)
     id: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -100,10 +104,11 @@ class ShapePrior:
             sha.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).tobytes())
         if not 1 <= len(self.classes) <= 8 or self.classes[0] or self.families.max(initial=0) > 15 or not self.chances.all():
             raise ModelError("a shape prior has 1..8 classes from 0 on, families below 16, and no chance of 0")
+        sha.update(self.mesh.id)
         object.__setattr__(self, "id", sha.digest()[:4])
 
     @staticmethod
-    def fit(tokens: Sequence[Tokens], levels: Array, families: Array, classes: Sequence[int]) -> ShapePrior:
+    def fit(tokens: Sequence[Tokens], levels: Array, families: Array, classes: Sequence[int], mesh: MeshPrior | None = None) -> ShapePrior:
         """Chances from counts plus .4 (each context has few)."""
         counter = Counter()
         for item in tokens:
@@ -112,10 +117,12 @@ class ShapePrior:
                 walk.stage(k, array, counter)
         counts = np.array(counter.counts, np.float64)
         chances = np.clip(np.rint((counts[:, 1] + 0.4) / (counts.sum(1) + 0.8) * _ONE), 16, _ONE - 16).astype(np.uint16)
-        return ShapePrior(levels.astype(np.int16), families.astype(np.uint8), np.array(classes, np.int16), chances)
+        return ShapePrior(levels.astype(np.int16), families.astype(np.uint8), np.array(classes, np.int16), chances, mesh or MeshPrior())
 
     def price(self, tokens: Tokens) -> list[float]:
         """Bits per stage."""
+        if _is_mesh(tokens.layout):
+            return self.mesh.price(tokens)
         walk = self._walk(tokens.layout)
         _unmasked(tokens)
         chances = self.chances / _ONE
@@ -129,6 +136,8 @@ class ShapePrior:
 
     def encode(self, tokens: Tokens, known: int = 0) -> bytes:
         """Code the stages from `known` on."""
+        if _is_mesh(tokens.layout):
+            return self.mesh.encode(tokens, known)
         walk = self._walk(tokens.layout)
         _unmasked(tokens)
         if known >= len(tokens.arrays):
@@ -141,6 +150,8 @@ class ShapePrior:
 
     def decode(self, data: bytes, layout: Layout, known: Tokens | None = None) -> Tokens:
         """Exactly what was encoded; raises BitstreamError for anything else."""
+        if _is_mesh(layout):
+            return self.mesh.decode(data, layout, known)
         walk = self._walk(layout)
         held = known.arrays if known is not None else ()
         if known is not None:
@@ -161,8 +172,8 @@ class ShapePrior:
         """Write it as safetensors, all or nothing; UsageError where the place cannot be written."""
         from safetensors.numpy import save
 
-        names = ("levels", "families", "classes", "chances")
-        write_atomically(path, save({name: np.ascontiguousarray(getattr(self, name)) for name in names}, metadata={"format": FORMAT}))
+        tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in OWN} | self.mesh.tensors("mesh.")
+        write_atomically(path, save(tensors, metadata={"format": FORMAT}))
 
     @staticmethod
     def load(path: str | Path) -> ShapePrior:
@@ -173,12 +184,20 @@ class ShapePrior:
             with safe_open(path, framework="numpy") as file:
                 if (file.metadata() or {}).get("format") != FORMAT:
                     raise ModelError(f"{path}: no shape prior")
-                return ShapePrior(*(file.get_tensor(name) for name in ("levels", "families", "classes", "chances")))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise ModelError(f"{path}: can't be read as a shape prior: {error}") from error
+        if missing := [name for name in OWN if name not in tensors]:
+            raise ModelError(f"{path}: no shape prior: tensor {missing[0]} is missing")
+        own = [tensors.pop(name) for name in OWN]
+        return ShapePrior(*own, MeshPrior.from_tensors(tensors, str(path), "mesh."))
 
     def _walk(self, layout: Layout) -> Walk:
         return Walk(plan_of(layout, len(self.families)), self.levels.astype(np.int64), self.families, self.classes.tolist())
+
+
+def _is_mesh(layout: Layout) -> bool:
+    return layout.stages[0].name == "faces"
 
 
 def _unmasked(tokens: Tokens) -> None:

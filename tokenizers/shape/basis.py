@@ -1,12 +1,15 @@
-"""`shape-basis`: shapes of any kind <-> a few primitives, then what they miss, scale by scale.
+"""`shape-basis`: shapes of any kind <-> a few primitives, then what they miss, scale by scale; or a coarse mesh of few triangles.
 
 Stages: `plan` (how many primitives, how fine the scales are), `primitives` (boxes, cylinders, ellipsoids, see `primitives.py`), then
 scales of coefficients of a learned linear basis of distance fields (`linear.py`). Each scale halves the step of those before and adds
 components: a multi-scale residual quantization of Gaussian latents, token counts growing. Prefixes from `primitives` on decode.
 
 There are many ways to say a shape, by how many primitives and how fine; which is best depends on the bytes there are: see
-`contracts.VariedTokenizer`. After "3D representation in 512-Byte" (VAT, arXiv 2412.02202): its scales of growing counts and its Gaussian
-latents; ours are the linear basis in place of a transformer and triplanes, and primitives as the coarsest scale.
+`contracts.VariedTokenizer`. From a few hundred bytes on a simplified mesh is often nearest: it is a way of its own, with the stages of the
+tokenizer `mesh`, and its numbers of vertices and faces in the shape's size. `encode` never takes it.
+
+After "3D representation in 512-Byte" (VAT, arXiv 2412.02202): its scales of growing counts and its Gaussian latents. Ours are the linear
+basis in place of a transformer and triplanes, and primitives as the coarsest scale.
 """
 
 from __future__ import annotations
@@ -24,9 +27,12 @@ from smalti.tokenizers.shape.closeness import Closeness
 from smalti.tokenizers.shape.extraction import surface
 from smalti.tokenizers.shape.field import field, grid_axis
 from smalti.tokenizers.shape.linear import LinearBasis, class_of, cosines
+from smalti.tokenizers.shape.mesh import FEWEST_BITS, Mesh, MeshConfig
 from smalti.tokenizers.shape.parts import fitted
-from smalti.tokenizers.shape.pose import Pose, pose_from, pose_of
+from smalti.tokenizers.shape.pose import NAMES as POSE
+from smalti.tokenizers.shape.pose import pose_from, pose_of
 from smalti.tokenizers.shape.primitives import LEVELS, NUMBERS, Primitives, distance, triangles
+from smalti.tokenizers.shape.simplified import simplified
 from smalti.tokenizers.signals import Shape, Signal
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
@@ -42,7 +48,7 @@ NOTHING = Primitives(np.zeros((0, NUMBERS), np.int64))
 class ShapeBasisConfig:
     """side: of the grid that shapes are analysed on. reach: where distances are cut off, in half sides of the shape's cube. most: of
     coded primitives. counts: numbers of them that are tried. step: of the first scale. components: number of each scale, growing.
-    resolution: of the grid that surfaces are drawn from."""
+    resolution: of the grid that surfaces are drawn from. faces: numbers of them that simplified meshes are tried with."""
 
     side: int = 64
     reach: float = 0.15
@@ -51,6 +57,7 @@ class ShapeBasisConfig:
     step: float = 0.008
     components: tuple[int, ...] = (48, 128, 320, 640, 1200)
     resolution: int = 128
+    faces: tuple[int, ...] = (24, 32, 48, 64, 80, 100, 128, 160, 200, 250, 320, 400, 500, 640, 800, 1000)
     kind: ClassVar[str] = "shape-basis"
 
     def __post_init__(self) -> None:
@@ -58,6 +65,8 @@ class ShapeBasisConfig:
             raise UsageError(f"side lies in 8..256, resolution in 8..512, reach in 0..1, most in 1..64, step above 0; found {self}")
         if not self.counts or min(self.counts) < 1 or max(self.counts) > self.most:
             raise UsageError(f"counts lie in 1..{self.most}, found {self.counts}")
+        if any(not 4 <= count <= 65536 for count in self.faces):
+            raise UsageError(f"meshes of 4..65536 faces are tried, found {self.faces}")
         if not 1 <= len(self.components) <= 24 or list(self.components) != sorted(self.components) or not 1 <= self.components[0] <= 65536:
             raise UsageError(f"there are 1..24 scales, each of at least as many components as the one before; found {self.components}")
 
@@ -74,6 +83,7 @@ class ShapeBasis:
             raise ModelError(f"{name}: the basis has {basis.count} components, the config asks for {config.components[-1]}")
         self.config, self.basis, self.name = config, basis, name
         self.device = device  # all is NumPy, on the CPU
+        self.mesh = Mesh(MeshConfig(FEWEST_BITS), name=name)
         self.folder: Path | None = None
         self._fingerprint = fingerprint_of
 
@@ -101,10 +111,11 @@ class ShapeBasis:
         return self._fingerprint
 
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
-        """Layout for a shape of (("scale", ...), ("x", ...), ("y", ...), ("z", ...)), as `pose.py` has them."""
+        """Layout for a shape of (("scale", ...), ("x", ...), ("y", ...), ("z", ...)), as `pose.py` has them; with ("vertices", ...),
+        ("faces", ...), ("bits", ...) that of a simplified mesh."""
         pose = pose_from(signal)
         if len(signal) != len(pose.signal):
-            raise UsageError(f"{self.name} keeps no triangles: a shape's size is {', '.join(n for n, _ in pose.signal)}, found {signal}")
+            return self.mesh.layout(signal)
         plans = FINENESSES * (self.config.most + 1)
         stages = [Stage("plan", (("token", 1),), plans)]
         stages.append(Stage("primitives", (("primitive", self.config.most), ("number", NUMBERS)), LEVELS + 1))
@@ -115,12 +126,12 @@ class ShapeBasis:
         """Of each shape the variant that is nearest with all its stages."""
         out = []
         for signal in signals:
-            whole = [v for v in self.variants(signal) if len(v.arrays) > FIRST_CUT and int(v.arrays[0][0]) % FINENESSES == FINENESSES - 1]
+            whole = [v for v in self.variants(signal) if len(v.arrays) > FIRST_CUT and v.arrays[0][0] % FINENESSES == FINENESSES - 1]
             out.append(whole[int(np.argmin(self.distortions(signal, whole)))])
         return out
 
     def variants(self, signal: Signal) -> list[Tokens]:
-        """Each number of primitives: alone, and with each fineness of the scales; and scales without primitives."""
+        """Each number of primitives: alone, and with each fineness of the scales; scales without primitives; simplified meshes."""
         shape = _checked(signal, self.name)
         pose = pose_of(shape)
         values, _ = field(shape, pose, self.config.side, self.config.reach)
@@ -131,6 +142,8 @@ class ShapeBasis:
             coefficients = self.basis.coefficients(whole, self._known(primitives), class_of(len(primitives.numbers)))
             ways = [self.tokens_of(layout, primitives, coefficients, fineness) for fineness in range(FINENESSES)]
             out += ways if primitives is NOTHING else [ways[0].prefix(FIRST_CUT), *ways]
+        if shape.faces is not None and self.config.faces:
+            out += [self.mesh.encode([few])[0] for few in simplified(shape, self.config.faces)]
         return out
 
     def distortions(self, signal: Signal, candidates: Sequence[Tokens]) -> list[float]:
@@ -139,7 +152,16 @@ class ShapeBasis:
         pose = pose_of(shape)
         measure = Closeness(pose.inwards(shape.vertices), shape.faces)
         axis = grid_axis(self.config.side)
-        return [measure(*self._surface(item, axis)) for item in candidates]
+        out = []
+        for item in candidates:
+            if _is_mesh(item):
+                (decoded,) = self.mesh.decode([item])
+                assert isinstance(decoded, Shape)
+                assert decoded.faces is not None
+                out.append(measure(pose.inwards(decoded.vertices), decoded.faces))
+            else:
+                out.append(measure(*self._surface(item, axis)))
+        return out
 
     def decode(self, tokens: Sequence[Tokens]) -> list[Signal]:
         """Meshes in the units and at the place of what was encoded. Primitives alone come out as closed meshes of their own each; with
@@ -148,6 +170,9 @@ class ShapeBasis:
         out: list[Signal] = []
         for item in tokens:
             self._check(item)
+            if _is_mesh(item):
+                out += self.mesh.decode([item])
+                continue
             vertices, faces = self._surface(item, axis)
             out.append(Shape(pose_from(item.layout.signal).outwards(vertices), np.asarray(faces, np.int64)))
         return out
@@ -197,6 +222,10 @@ class ShapeBasis:
         tokens.check_unmasked(self.name)
 
 
+def _is_mesh(tokens: Tokens) -> bool:
+    return len(tokens.layout.signal) > len(POSE)
+
+
 def _stored(key: str, value: Array) -> Array:
     if key.startswith("rows"):
         return value.astype(np.int8)
@@ -216,8 +245,3 @@ def _checked(signal: Signal, name: str) -> Shape:
     if not isinstance(signal, Shape):
         raise SignalError(f"{name} takes shapes, found {type(signal).__name__}")
     return signal
-
-
-def pose_of_tokens(tokens: Tokens) -> Pose:
-    """Where the shape of these tokens lies."""
-    return pose_from(tokens.layout.signal)

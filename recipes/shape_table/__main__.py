@@ -26,7 +26,7 @@ from smalti.metrics.surfaces import compared, f_score
 from smalti.recipes.models import codec
 from smalti.recipes.prime_prior import Progress
 from smalti.recipes.shape_data import Source
-from smalti.recipes.shape_table.rivals import Library, Offer, best_within, boxes, draco
+from smalti.recipes.shape_table.rivals import Library, Offer, best_within, boxes, draco, measured
 from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.signals import Shape
@@ -71,9 +71,9 @@ def row_of(source: Source, name: str, sizes: Sequence[int]) -> dict[str, Any]:
     assert _library is not None
     shape = source.read(name)
     offers = {
-        "draco": list(draco(shape, max(sizes))),
-        "boxes": list(boxes(shape, max(sizes))),
-        "nearest": [_library.offer(shape)],
+        "draco": measured(shape, draco(shape, max(sizes))),
+        "boxes": measured(shape, boxes(shape, max(sizes))),
+        "nearest": measured(shape, [_library.offer(shape)]),
     }
     out: dict[str, Any] = {"name": name, "faces": len(shape.faces) if shape.faces is not None else 0}
     for size in sizes:
@@ -84,7 +84,7 @@ def row_of(source: Source, name: str, sizes: Sequence[int]) -> dict[str, Any]:
             ours = scores(str(error), 0, shape, None)
         found = {"ours": ours}
         for family, all_offers in offers.items():
-            best: Offer | None = best_within(shape, all_offers, size)
+            best: Offer | None = best_within(all_offers, size)
             found[family] = scores(best.name, best.bytes, shape, best.shape) if best is not None else scores("none fits", 0, shape, None)
         out[str(size)] = {key: vars(value) for key, value in found.items()}
     return out

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ CONTAINER = 26  # of our files of shapes, beside pose and payload
 _TARGETS = (12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 200, 250, 320, 400, 500)
 _BITS = (4, 5, 6, 7, 8)
 _LEVELS = (7, 8, 10)
-_DROPPED = (1.0, 0.98, 0.9, 0.75)  # share of the surface that is kept at least
+_KEPT = (1.0, 0.9, 0.75, 0.5, 0.3)  # share of the surface that is kept at least
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def draco(shape: Shape, largest: int) -> Iterator[Offer]:
         raise ModelError("the rivals need DracoPy and fast-simplification: pip install 'smalti[codecs,shape]'") from None
     assert shape.faces is not None
     seen = set()
-    for kept in _DROPPED:
+    for kept in _KEPT:
         vertices, faces = _largest_parts(shape.vertices, shape.faces, kept)
         for target in _TARGETS:
             if target < len(faces):
@@ -111,14 +111,17 @@ class Library:
         return Offer(f"training shape {best}", CONTAINER + POSE + 2, Shape(pose.outwards(vertices), faces))
 
 
-def best_within(shape: Shape, offers: Sequence[Offer], bytes: int) -> Offer | None:
-    """The nearest offer that has at most so many bytes."""
-    fitting = [offer for offer in offers if offer.bytes <= bytes]
-    if not fitting:
-        return None
+def measured(shape: Shape, offers: Iterable[Offer]) -> list[tuple[float, Offer]]:
+    """Offers with how far each is from the shape, as `Closeness` tells it."""
     pose = pose_of(shape)
     measure = Closeness(pose.inwards(shape.vertices), shape.faces)
-    return min(fitting, key=lambda offer: measure(*_mesh((pose.inwards(offer.shape.vertices), offer.shape.faces))))
+    return [(measure(*_mesh((pose.inwards(offer.shape.vertices), offer.shape.faces))), offer) for offer in offers]
+
+
+def best_within(offers: Sequence[tuple[float, Offer]], bytes: int) -> Offer | None:
+    """The nearest offer that has at most so many bytes."""
+    fitting = [item for item in offers if item[1].bytes <= bytes]
+    return min(fitting, key=lambda item: item[0])[1] if fitting else None
 
 
 def _mesh(shape: tuple[Array, Array | None]) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from smalti.tokenizers.shape.closeness import Closeness
-from smalti.tokenizers.shape.parts import fitted
+from smalti.tokenizers.shape.parts import fitted, largest
 from smalti.tokenizers.shape.primitives import LEVELS, Primitives, corners, distance, mirrored, signed, triangles
 
 Array = np.ndarray
@@ -93,3 +93,10 @@ def test_mirrored_twice_is_itself() -> None:
     sides = np.random.default_rng(2).integers(0, LEVELS, (5, 3, 2))
     assert (mirrored(mirrored(sides, 1), 1) == sides).all()
     assert (mirrored(sides, 1)[:, [0, 2]] == sides[:, [0, 2]]).all()
+
+
+def test_small_parts_are_left_out() -> None:
+    small = [0, 0, 40, 44, 80, 84, 40, 44]
+    vertices, faces = _mesh(*TABLE, small)
+    (found,) = largest(vertices, faces, (2, 3))
+    assert sorted(found.numbers.tolist()) == sorted(map(list, TABLE))

@@ -28,7 +28,7 @@ from smalti.tokenizers.shape.extraction import surface
 from smalti.tokenizers.shape.field import field, grid_axis
 from smalti.tokenizers.shape.linear import LinearBasis, class_of, cosines
 from smalti.tokenizers.shape.mesh import FEWEST_BITS, Mesh, MeshConfig
-from smalti.tokenizers.shape.parts import fitted
+from smalti.tokenizers.shape.parts import fitted, largest
 from smalti.tokenizers.shape.pose import NAMES as POSE
 from smalti.tokenizers.shape.pose import pose_from, pose_of
 from smalti.tokenizers.shape.primitives import LEVELS, NUMBERS, Primitives, distance, triangles
@@ -131,17 +131,21 @@ class ShapeBasis:
         return out
 
     def variants(self, signal: Signal) -> list[Tokens]:
-        """Each number of primitives: alone, and with each fineness of the scales; scales without primitives; simplified meshes."""
+        """Each number of primitives: alone, and with each fineness of the scales; scales without primitives; the largest parts
+        alone; simplified meshes."""
         shape = _checked(signal, self.name)
         pose = pose_of(shape)
         values, _ = field(shape, pose, self.config.side, self.config.reach)
         whole = cosines(values, self.basis.order)
         layout = self.layout(pose.signal)
         out = []
-        for primitives in [NOTHING, *fitted(pose.inwards(shape.vertices), shape.faces, self.config.counts)]:
+        inside = pose.inwards(shape.vertices)
+        for primitives in [NOTHING, *fitted(inside, shape.faces, self.config.counts)]:
             coefficients = self.basis.coefficients(whole, self._known(primitives), class_of(len(primitives.numbers)))
             ways = [self.tokens_of(layout, primitives, coefficients, fineness) for fineness in range(FINENESSES)]
             out += ways if primitives is NOTHING else [ways[0].prefix(FIRST_CUT), *ways]
+        nothing = np.zeros(self.basis.count)
+        out += [self.tokens_of(layout, some, nothing, 0).prefix(FIRST_CUT) for some in largest(inside, shape.faces, self.config.counts)]
         if shape.faces is not None and self.config.faces:
             out += [self.mesh.encode([few])[0] for few in simplified(shape, self.config.faces)]
         return out

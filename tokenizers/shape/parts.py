@@ -33,6 +33,18 @@ def fitted(vertices: Array, faces: Array | None, counts: tuple[int, ...]) -> lis
     return out
 
 
+def largest(vertices: Array, faces: Array | None, counts: tuple[int, ...]) -> list[Primitives]:
+    """The largest parts alone, small ones left out, at most counts[i] coded ones each; none where `fitted` keeps all parts."""
+    points, part = _places(vertices, faces)
+    boxes, groups = _boxes(vertices, faces)
+    numbers, first = _coded(boxes)
+    all_of_them = _of_kinds(numbers, first, points, [np.isin(part, group) for group in groups]).numbers
+    extent = corners(all_of_them[:, 2:].reshape(-1, 3, 2))
+    extent = extent[:, 1] - extent[:, 0]
+    order = np.argsort(-(extent[:, 0] * extent[:, 1] + extent[:, 1] * extent[:, 2] + extent[:, 2] * extent[:, 0]), kind="stable")
+    return [Primitives(all_of_them[order[:count]]) for count in sorted(set(counts)) if count < len(order)]
+
+
 def _of_kinds(numbers: Array, first: list[int], points: Array, members: list[Array]) -> Primitives:
     """Coded boxes as whatever primitive lies nearest to the surface that they stand for."""
     numbers = numbers.copy()

@@ -11,7 +11,7 @@ from smalti.tokenizers.shape.parts import part_of_faces
 from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
-KEPT = (1.0, 0.92, 0.8)  # shares of the surface that the largest parts must hold
+KEPT = (1.0, 0.92, 0.8, 0.65, 0.5)  # shares of the surface that the largest parts must hold
 
 
 def simplified(shape: Shape, counts: Sequence[int]) -> Iterator[Shape]:

@@ -44,7 +44,8 @@ def resolve(name: str) -> Codec:
         near = difflib.get_close_matches(base, codecs, 1)
         raise UsageError(f"no codec {base!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(codecs)}"))
     if slash and base in SOUND_CODECS | SHAPE_CODECS:
-        raise UsageError(f"no codec {name!r}; pictures are shrunk, sounds and shapes are not: {base!r}")
+        kind = "sounds" if base in SOUND_CODECS else "shapes"
+        raise UsageError(f"no codec {name!r}; pictures are shrunk, {kind} are not: {base!r}")
     if slash and factor not in map(str, FACTORS):
         raise UsageError(f"no codec {name!r}; a picture is shrunk by {' or '.join(f'{base}/{f}' for f in FACTORS)}")
     module, _, attribute = codecs[base].partition(":")

@@ -126,8 +126,9 @@ def decode(data: bytes, layout: Layout, known: Tokens | None, knowledge: Stored)
     size = _size(layout)
     if size is None or (known is not None and _mesh_of(known) is None):
         raise BitstreamError("a walk over a mesh is announced, and these tokens are none")
-    if (size.faces if not first else 3 * size.vertices * size.bits // 2) * LEAST_BITS > 8 * len(data) + 64:
-        raise BitstreamError(f"{size.faces} faces can't come from {len(data)} bytes")
+    decisions = (0 if first else size.faces) + (3 * size.vertices * size.bits if len(layout.stages) > 1 else 0)
+    if decisions * LEAST_BITS > 8 * len(data) + 64:
+        raise BitstreamError(f"{size.faces} faces and {size.vertices} vertices can't come from {len(data)} bytes")
     state, buffer = np.array(decoder_state(data), np.int64), np.frombuffer(data, np.uint8).copy()
     if not decode_bit(state, data, _WALK):
         raise BitstreamError("a walk over a mesh does not begin as one")

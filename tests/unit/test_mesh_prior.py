@@ -67,6 +67,27 @@ def test_price_is_what_is_written() -> None:
         assert all(part > 0 for part in price)
 
 
+def test_bytes_stay_what_they_are() -> None:
+    """Goldens of the unprimed prior: made anew on purpose only, with the format."""
+    assert PRIOR.encode(told(box())).hex() == "af4a7fd2d05b170b4a1945617e666ef344128a12"
+    sheet = PRIOR.encode(told(joined(grid(2, 3), box(at=(9, 9, 9))), 7)).hex()
+    assert sheet == "f2c901ad68ffcbcf9252dd871bccdc6e85182861981427bcd7a304409716fd8963169d413e9a605e24"
+
+
+def test_plain_python_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from smalti.codecs.priors import mesh_kernel
+
+    tokens = told(joined(box(), box(at=(3, 3, 3))))
+    data, price = PRIOR.encode(tokens), PRIOR.price(tokens)
+    plain = mesh_kernel.run.py_func
+    # plain Python reads bytes, since NumPy's single uint8 overflow where they are multiplied
+    reading = lambda links, spots, state, data, *rest: plain(links, spots, state, data.tobytes() if links == 2 else data, *rest)  # noqa: E731
+    monkeypatch.setattr(mesh_kernel, "run", reading)
+    assert PRIOR.encode(tokens) == data
+    assert PRIOR.price(tokens) == pytest.approx(price)
+    assert PRIOR.decode(data, tokens.layout) == tokens
+
+
 def test_an_order_that_no_walk_gives_is_coded_all_the_same() -> None:
     tokens = told()
     mixed = tokens.arrays[0][:, np.random.default_rng(0).permutation(tokens.layout.size["faces"])]

@@ -56,16 +56,12 @@ def least_first(points: Array, faces: Array) -> Array:
 
 def _parts(count: int, faces: Array) -> Array:
     """int64 (F,): the number of the connected part that a face belongs to, below `count`."""
-    label = np.arange(count)
-    while True:  # each round halves the longest chains
-        least = label[faces].min(1)
-        again = label.copy()
-        np.minimum.at(again, faces.ravel(), np.repeat(least, 3))
-        np.minimum.at(again, label[faces].ravel(), np.repeat(least, 3))
-        again = again[again]
-        if np.array_equal(again, label):
-            return label[faces[:, 0]]
-        label = again
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    start, end = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
+    graph = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)[faces[:, 0]]
 
 
 def _half_edges(count: int, faces: Array) -> tuple[Array, Array, Array, Array]:

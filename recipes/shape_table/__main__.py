@@ -15,79 +15,18 @@ import multiprocessing
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from smalti.codecs.media.files import write_atomically
-from smalti.metrics.surfaces import compared, f_score
-from smalti.recipes.models import codec
 from smalti.recipes.prime_prior import Progress
 from smalti.recipes.shape_data import Source
-from smalti.recipes.shape_table.rivals import Library, Offer, best_within, boxes, draco, measured
-from smalti.tokenizers.contracts import Target
-from smalti.tokenizers.errors import SmaltiError, UsageError
-from smalti.tokenizers.signals import Shape
+from smalti.recipes.shape_table.measuring import FAMILIES, row_of, start
+from smalti.tokenizers.errors import SmaltiError
 
 BYTES = (64, 128, 256)
-FAMILIES = ("draco", "boxes", "nearest")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """bytes: of the whole file. f2, f1: F-scores at 2 and 1 percent. chamfer: L1, in the longest side."""
-
-    way: str
-    bytes: int
-    f2: float
-    f1: float
-    chamfer: float
-
-
-def scores(way: str, size: int, shape: Shape, decoded: Shape | None) -> Scores:
-    """Of one pair; nothing where a codec has no file that small: F-score 0, Chamfer 1."""
-    found = compared(shape, decoded) if decoded is not None else None
-    if found is None or found.of_decoded is None or found.of_reference is None:
-        return Scores(way, size, 0.0, 0.0, 1.0)
-    there, back = found.of_decoded.values, found.of_reference.values
-    return Scores(way, size, f_score(there, back, 0.02), f_score(there, back, 0.01), float(there.mean() + back.mean()) / 2)
-
-
-_library: Library | None = None
-_codec: Any = None
-
-
-def _start(model: str, train: str) -> None:
-    global _library, _codec
-    source = Source(train)
-    _library = Library([source.read(name) for name in source.names])
-    _codec = codec(model)
-
-
-def row_of(source: Source, name: str, sizes: Sequence[int]) -> dict[str, Any]:
-    """All that is measured of one shape, as plain values."""
-    assert _library is not None
-    shape = source.read(name)
-    offers = {
-        "draco": measured(shape, draco(shape, max(sizes))),
-        "boxes": measured(shape, boxes(shape, max(sizes))),
-        "nearest": measured(shape, [_library.offer(shape)]),
-    }
-    out: dict[str, Any] = {"name": name, "faces": len(shape.faces) if shape.faces is not None else 0}
-    for size in sizes:
-        try:
-            data = _codec.compress(shape, Target(bytes=size))
-            ours = scores("ours", len(data), shape, _codec.decompress(data))
-        except UsageError as error:
-            ours = scores(str(error), 0, shape, None)
-        found = {"ours": ours}
-        for family, all_offers in offers.items():
-            best: Offer | None = best_within(all_offers, size)
-            found[family] = scores(best.name, best.bytes, shape, best.shape) if best is not None else scores("none fits", 0, shape, None)
-        out[str(size)] = {key: vars(value) for key, value in found.items()}
-    return out
 
 
 def table(rows: Sequence[dict[str, Any]], sizes: Sequence[int]) -> str:
@@ -152,7 +91,7 @@ def _rows(given: argparse.Namespace) -> list[dict[str, Any]]:
     left = [name for name in source.names if name not in rows or any(str(size) not in rows[name] for size in sizes)]
     progress = Progress("shapes", len(left))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(given.processes, context, _start, (given.model, given.train)) as pool:
+    with ProcessPoolExecutor(given.processes, context, start, (given.model, given.train)) as pool:
         for done, row in enumerate(pool.map(row_of, [source] * len(left), left, [sizes] * len(left)), 1):
             rows[row["name"]] = row
             if kept is not None:

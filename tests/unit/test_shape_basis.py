@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from smalti.codecs.bitstream import parse
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors.shape import ShapePrior
 from smalti.codecs.priors.shape_model import CONTEXTS
@@ -18,6 +19,7 @@ from smalti.tokenizers.errors import BitstreamError, ModelError, SignalError, Us
 from smalti.tokenizers.shape.basis import FINENESSES, LARGEST, ShapeBasis, ShapeBasisConfig
 from smalti.tokenizers.shape.linear import LinearBasis, cosines
 from smalti.tokenizers.shape.primitives import Primitives, triangles
+from smalti.tokenizers.shape.simplified import simplified
 from smalti.tokenizers.signals import Image, Shape
 from smalti.tokenizers.tokens import Layout, Tokens
 
@@ -50,11 +52,23 @@ def test_it_is_varied(tokenizer: ShapeBasis) -> None:
     ways = tokenizer.variants(shape)
     (tokens,) = tokenizer.encode([shape])
     assert any(tokens == way for way in ways)
-    assert len({len(way.arrays) for way in ways}) == 2
     errors = tokenizer.distortions(shape, ways)
-    assert tokenizer.distortions(shape, [tokens]) == [
-        min(e for e, w in zip(errors, ways, strict=True) if len(w.arrays) == len(tokens.arrays))
-    ]
+    held = len(tokens.arrays)
+    finest = [e for e, way in zip(errors, ways, strict=True) if len(way.arrays) == held and way.arrays[0][0] % FINENESSES == FINENESSES - 1]
+    assert tokenizer.distortions(shape, [tokens]) == [min(finest)]
+    assert {way.layout.stages[-1].name for way in ways} == {"primitives", "scale3", "vertices"}
+
+
+def test_simplified_meshes_are_a_way(model: NeuralCodec) -> None:
+    shape = procedural(4)
+    data = model.compress(shape, Target(bytes=900))
+    info = parse(data).streams[0]
+    assert [name for name, _ in info.signal[4:]] == ["vertices", "faces", "bits"]
+    decoded = model.decompress(data)
+    assert metric("f-score-2")(shape, decoded).value > 0.97
+    faces = [len(found.faces) for found in simplified(shape, (20, 60, 200)) if found.faces is not None]
+    assert len(faces) >= 3
+    assert all(count <= 400 for count in faces)
 
 
 def test_every_prefix_decodes_and_more_is_nearer(tokenizer: ShapeBasis) -> None:
@@ -110,8 +124,9 @@ def test_clouds_go_the_same_way(model: NeuralCodec) -> None:
 def test_other_signals_and_sizes_are_refused(tokenizer: ShapeBasis) -> None:
     with pytest.raises(SignalError, match="takes shapes, found Image"):
         tokenizer.encode([Image(np.zeros((4, 4, 3), np.uint8))])
-    with pytest.raises(UsageError, match="keeps no triangles"):
+    with pytest.raises(UsageError, match="found 1 bits"):
         tokenizer.layout((*POSE, ("vertices", 1), ("faces", 1), ("bits", 1)))
+    assert [stage.name for stage in tokenizer.layout((*POSE, ("vertices", 3), ("faces", 1), ("bits", 7))).stages] == ["faces", "vertices"]
 
 
 def test_any_tokens_decode(tokenizer: ShapeBasis) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from smalti.tokenizers.shape.field import igl
+from smalti.tokenizers.shape.simplified import coarser
+from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
 PLACES = 3000
+MOST_FACES = 6000  # that distances are taken to
 _NEAR = (0.04, 0.02)  # 2 and 1 percent of the longest side, in half sides
 
 
@@ -18,8 +21,11 @@ class Closeness:
     """
 
     def __init__(self, vertices: Array, faces: Array | None) -> None:
-        self.vertices, self.faces = vertices, faces
         self.places = places_on(vertices, faces)
+        if faces is not None and len(faces) > MOST_FACES:
+            coarse = coarser(Shape(vertices, faces), MOST_FACES)  # every call builds a tree of them
+            vertices, faces = coarse.vertices, coarse.faces
+        self.vertices, self.faces = vertices, faces
 
     def __call__(self, vertices: Array, faces: Array) -> float:
         if not len(faces):

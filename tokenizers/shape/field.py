@@ -17,6 +17,7 @@ import numpy as np
 
 from smalti.tokenizers.errors import ModelError, SignalError
 from smalti.tokenizers.shape.pose import Pose
+from smalti.tokenizers.shape.simplified import coarser
 from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
@@ -74,7 +75,9 @@ def surface_of(shape: Shape, pose: Pose) -> Surface:
     if not len(faces):
         raise SignalError(f"none of the {len(shape.faces)} triangles has an area")
     if len(faces) > MAX_FACES:
-        vertices, faces = _decimated(vertices, faces, MAX_FACES)
+        few = coarser(Shape(vertices, faces), MAX_FACES)
+        assert few.faces is not None
+        vertices, faces = _welded(few.vertices, few.faces)
         done.append(f"distances from a copy of {len(faces)} triangles")
     faces, turned = _oriented(vertices, faces)
     if turned:
@@ -139,15 +142,6 @@ def _welded(vertices: Array, faces: Array) -> tuple[Array, Array]:
     sides = unique[faces]
     area = np.linalg.norm(np.cross(sides[:, 1] - sides[:, 0], sides[:, 2] - sides[:, 0]), axis=1)
     return unique, np.ascontiguousarray(faces[area > 1e-12], np.int64)
-
-
-def _decimated(vertices: Array, faces: Array, target: int) -> tuple[Array, Array]:
-    try:
-        import fast_simplification
-    except ImportError:
-        raise ModelError("meshes of that size are decimated for their distances: pip install 'smalti[shape]'") from None
-    found, kept = fast_simplification.simplify(vertices.astype(np.float32), faces.astype(np.int32), target_count=target)
-    return _welded(np.asarray(found, np.float64), np.asarray(kept, np.int64))
 
 
 def _oriented(vertices: Array, faces: Array) -> tuple[Array, int]:

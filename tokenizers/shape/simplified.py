@@ -11,34 +11,41 @@ from smalti.tokenizers.shape.parts import part_of_faces
 from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
+AT_ONCE = 8000  # faces of what all are made from: the shape itself may have millions
 KEPT = (1.0, 0.92, 0.8, 0.65, 0.5)  # shares of the surface that the largest parts must hold
 
 
 def simplified(shape: Shape, counts: Sequence[int]) -> Iterator[Shape]:
     """Meshes of about so many faces each, different ones only; the mesh itself where it has no more. Quadric errors (Garland and Heckbert,
     1997), by fast-simplification."""
-    try:
-        import fast_simplification
-    except ImportError:
-        raise ModelError("simplifying meshes needs fast-simplification: pip install 'smalti[shape]'") from None
-    assert shape.faces is not None
     seen: set[bytes] = set()
+    start = coarser(shape, AT_ONCE)
+    assert start.faces is not None
     for kept in KEPT:
-        whole = _largest_parts(shape.vertices, shape.faces, kept)
-        assert whole.faces is not None
+        whole = _largest_parts(start.vertices, start.faces, kept)
         for count in counts:
-            found = whole
-            if count < len(whole.faces):
-                # in units of its own size: the library works in float32
-                middle, side = whole.vertices.mean(0), float(np.ptp(whole.vertices, axis=0).max()) or 1.0
-                points = ((whole.vertices - middle) / side).astype(np.float32)
-                vertices, faces = fast_simplification.simplify(points, whole.faces.astype(np.int32), target_count=count, agg=7)
-                found = _used(np.asarray(vertices, np.float64) * side + middle, np.asarray(faces, np.int64))
+            found = coarser(whole, count)
             assert found.faces is not None
             key = found.vertices.tobytes() + found.faces.tobytes()
             if len(found.faces) and len(found.faces) <= 2 * count and key not in seen:
                 seen.add(key)
                 yield found
+
+
+def coarser(mesh: Shape, count: int) -> Shape:
+    """The mesh with about so many faces, or itself where it has no more."""
+    try:
+        import fast_simplification
+    except ImportError:
+        raise ModelError("simplifying meshes needs fast-simplification: pip install 'smalti[shape]'") from None
+    assert mesh.faces is not None
+    if len(mesh.faces) <= count:
+        return mesh
+    # in units of its own size: the library works in float32
+    middle, side = mesh.vertices.mean(0), float(np.ptp(mesh.vertices, axis=0).max()) or 1.0
+    points = ((mesh.vertices - middle) / side).astype(np.float32)
+    vertices, faces = fast_simplification.simplify(points, mesh.faces.astype(np.int32), target_count=count, agg=7)
+    return _used(np.asarray(vertices, np.float64) * side + middle, np.asarray(faces, np.int64))
 
 
 def _largest_parts(vertices: Array, faces: Array, kept: float) -> Shape:

@@ -190,7 +190,7 @@ class ShapePrior:
         if missing := [name for name in OWN if name not in tensors]:
             raise ModelError(f"{path}: no shape prior: tensor {missing[0]} is missing")
         own = [tensors.pop(name) for name in OWN]
-        return ShapePrior(*own, MeshPrior.from_tensors(tensors, str(path), "mesh."))
+        return ShapePrior(*own, mesh=MeshPrior.from_tensors(tensors, str(path), "mesh."))
 
     def _walk(self, layout: Layout) -> Walk:
         return Walk(plan_of(layout, len(self.families)), self.levels.astype(np.int64), self.families, self.classes.tolist())

@@ -1,8 +1,9 @@
 """A model of shapes beside its rivals at equal bytes of whole files.
 
-    python -m smalti.recipes.shape_table DATA --train TRAIN [--model shape] [--bytes 64 --bytes 128 --bytes 256] [-o FILE] [--json]
+    python -m smalti.recipes.shape_table DATA [--train TRAIN] [--model shape] [--bytes 64 --bytes 128 --bytes 256] [-o FILE] [--json]
 
-DATA: meshes to judge on, a folder or a zip. TRAIN: the shapes that the rival "nearest training shape" knows. Of each shape and number of
+DATA: meshes to judge on, a folder or a zip. TRAIN: the shapes that the rival "nearest training shape" knows; without it ours alone is
+measured, and --without meshes, scales or primitives leaves ways out. Of each shape and number of
 bytes: F-score at 2 % and 1 % of the longest side and Chamfer L1 (100,000 points to the surface itself), ours and the best of all rivals of
 that very shape. FILE keeps what is done, so that a run that was broken off goes on.
 """
@@ -23,7 +24,7 @@ import numpy as np
 from smalti.codecs.media.files import write_atomically
 from smalti.recipes.prime_prior import Progress
 from smalti.recipes.shape_data import Source
-from smalti.recipes.shape_table.measuring import FAMILIES, row_of, start
+from smalti.recipes.shape_table.measuring import FAMILIES, WAYS, row_of, start
 from smalti.tokenizers.errors import SmaltiError
 
 BYTES = (64, 128, 256)
@@ -35,12 +36,13 @@ def table(rows: Sequence[dict[str, Any]], sizes: Sequence[int]) -> str:
     lines = ["| bytes | way | F 2 % | F 1 % | Chamfer | bytes, mean |", "|---|---|---|---|---|---|"]
     for size in sizes:
         of = [row[str(size)] for row in rows]
+        if FAMILIES[0] not in of[0]:
+            lines.append(_line(size, "ours", [r["ours"] for r in of]))
+            continue
         best = [max((r[f] for f in FAMILIES), key=lambda s: s["f2"]) for r in of]
         nearest = [min((r[f] for f in FAMILIES), key=lambda s: s["chamfer"]) for r in of]
-        for way, found in [("ours", [r["ours"] for r in of]), *((f, [r[f] for r in of]) for f in FAMILIES), ("best rival of each", best)]:
-            f2, f1, used = (np.mean([s[key] for s in found]) for key in ("f2", "f1", "bytes"))
-            chamfer = np.mean([s["chamfer"] for s in (nearest if way.startswith("best") else found)])
-            lines.append(f"| {size} | {way} | {f2:.3f} | {f1:.3f} | {chamfer:.4f} | {used:.0f} |")
+        lines += [_line(size, way, [r[way] for r in of]) for way in ("ours", *FAMILIES)]
+        lines.append(_line(size, "best rival of each", best, nearest))
         lines.append(_ratios(size, of, best, nearest))
         fits = [r for r in of if r["draco"]["bytes"]]
         if 0 < len(fits) < len(of):
@@ -48,6 +50,12 @@ def table(rows: Sequence[dict[str, Any]], sizes: Sequence[int]) -> str:
             close = [min((r[f] for f in FAMILIES), key=lambda s: s["chamfer"]) for r in fits]
             lines.append(_ratios(f"{size}, the {len(fits)} that Draco fits", fits, some, close))
     return "\n".join(lines)
+
+
+def _line(size: int, way: str, found: Sequence[dict[str, Any]], nearest: Sequence[dict[str, Any]] | None = None) -> str:
+    f2, f1, used = (np.mean([s[key] for s in found]) for key in ("f2", "f1", "bytes"))
+    chamfer = np.mean([s["chamfer"] for s in nearest or found])
+    return f"| {size} | {way} | {f2:.3f} | {f1:.3f} | {chamfer:.4f} | {used:.0f} |"
 
 
 def _ratios(title: object, of: Sequence[dict[str, Any]], best: Sequence[dict[str, Any]], nearest: Sequence[dict[str, Any]]) -> str:
@@ -67,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m smalti.recipes.shape_table", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("data", help="folder or zip of meshes to judge on")
-    parser.add_argument("--train", required=True, help="folder or zip of the training shapes")
+    parser.add_argument("--train", default="", help="folder or zip of the training shapes; without it no rivals are measured")
+    parser.add_argument("--without", action="append", choices=sorted(WAYS), help="leave ways of saying a shape out; may be repeated")
     parser.add_argument("--model", default="shape", help="name or folder (shape)")
     parser.add_argument("--bytes", type=int, action="append", help="of whole files at most; may be repeated (64, 128, 256)")
     parser.add_argument("-o", "--output", default="", help="JSON file of all rows; what it holds is not measured again")
@@ -91,7 +100,7 @@ def _rows(given: argparse.Namespace) -> list[dict[str, Any]]:
     left = [name for name in source.names if name not in rows or any(str(size) not in rows[name] for size in sizes)]
     progress = Progress("shapes", len(left))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(given.processes, context, start, (given.model, given.train)) as pool:
+    with ProcessPoolExecutor(given.processes, context, start, (given.model, given.train, given.without or ())) as pool:
         for done, row in enumerate(pool.map(row_of, [source] * len(left), left, [sizes] * len(left)), 1):
             rows[row["name"]] = row
             if kept is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,19 @@ from smalti.recipes.shape_data import Source
 from smalti.recipes.shape_table.rivals import Library, Offer, best_within, boxes, draco, measured
 from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.signals import Shape
+from smalti.tokenizers.shape.basis import FINENESSES
+from smalti.tokenizers.signals import Shape, Signal
+from smalti.tokenizers.tokens import Tokens
 
 FAMILIES = ("draco", "boxes", "nearest")
+
+
+# ways of `shape-basis` that an ablation can leave out
+WAYS: dict[str, Callable[[Tokens], bool]] = {
+    "meshes": lambda way: way.layout.stages[-1].name == "vertices",
+    "scales": lambda way: way.layout.stages[-1].name.startswith("scale"),
+    "primitives": lambda way: way.layout.stages[0].name == "plan" and int(way.arrays[0][0]) >= FINENESSES,
+}
 
 
 @dataclass(frozen=True)
@@ -41,22 +51,41 @@ _library: Library | None = None
 _codec: Any = None
 
 
-def start(model: str, train: str) -> None:
+class Fewer:
+    """A tokenizer of shapes that leaves some of its ways out. without: of `WAYS`."""
+
+    def __init__(self, tokenizer: Any, without: Sequence[str]) -> None:
+        self.tokenizer, self.without = tokenizer, without
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+    def variants(self, signal: Signal) -> list[Tokens]:
+        """Those of the tokenizer that are not left out."""
+        return [way for way in self.tokenizer.variants(signal) if not any(WAYS[name](way) for name in self.without)]
+
+
+def start(model: str, train: str, without: Sequence[str] = ()) -> None:
+    """What a process needs once. train: "" where no rivals are measured."""
     global _library, _codec
-    source = Source(train)
-    _library = Library([source.read(name) for name in source.names])
+    if train:
+        source = Source(train)
+        _library = Library([source.read(name) for name in source.names])
     _codec = codec(model)
+    if without:
+        _codec.tokenizer = Fewer(_codec.tokenizer, without)
 
 
 def row_of(source: Source, name: str, sizes: Sequence[int]) -> dict[str, Any]:
     """All that is measured of one shape, as plain values."""
-    assert _library is not None
     shape = source.read(name)
-    offers = {
-        "draco": measured(shape, draco(shape, max(sizes))),
-        "boxes": measured(shape, boxes(shape, max(sizes))),
-        "nearest": measured(shape, [_library.offer(shape)]),
-    }
+    offers = {}
+    if _library is not None:
+        offers = {
+            "draco": measured(shape, draco(shape, max(sizes))),
+            "boxes": measured(shape, boxes(shape, max(sizes))),
+            "nearest": measured(shape, [_library.offer(shape)]),
+        }
     out: dict[str, Any] = {"name": name, "faces": len(shape.faces) if shape.faces is not None else 0}
     for size in sizes:
         try:

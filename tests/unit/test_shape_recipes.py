@@ -14,10 +14,12 @@ from smalti.codecs.media.shapes import encode_shape
 from smalti.recipes import fit_shape
 from smalti.recipes.shape_data import Source, procedural, shapes_of
 from smalti.recipes.shape_table import __main__ as shape_table
-from smalti.recipes.shape_table import rivals
+from smalti.recipes.shape_table import measuring, rivals
 from smalti.recipes.turntables import __main__ as turntables
 from smalti.recipes.turntables.rendering import frame_of, turntable
+from smalti.tokenizers import zoo
 from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.shape.basis import FINENESSES
 from smalti.tokenizers.shape.primitives import Primitives, triangles
 from smalti.tokenizers.signals import Shape
 
@@ -94,6 +96,16 @@ def test_the_table_goes_on_where_it_was_broken_off(archive: Path, basis_model: P
     assert shape_table.main(call) == 0
     assert "| 80 | ours | 0.250 |" in capsys.readouterr().out
     assert shape_table.main([str(tmp_path / "absent"), "--train", "procedural:1"]) == 2
+
+
+def test_ways_can_be_left_out(basis_model: Path) -> None:
+    measuring.start(str(basis_model), "", ("meshes", "scales"))
+    row = measuring.row_of(Source("procedural:2"), "procedural-00001", (90,))
+    assert list(row["90"]) == ["ours"]
+    fewer = measuring.Fewer(zoo.load(str(basis_model)), ["meshes", "primitives"])
+    ways = fewer.variants(procedural(1))
+    assert ways
+    assert all(int(way.arrays[0][0]) < FINENESSES for way in ways)
 
 
 def test_turntables_show_all_sides(archive: Path, basis_model: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from smalti.metrics.surfaces import compared, f_score
+from smalti.metrics.surfaces import ceiling, compared, f_score
 from smalti.recipes.models import codec
 from smalti.recipes.shape_data import Source
 from smalti.recipes.shape_table.rivals import Library, Offer, best_within, boxes, draco, measured
@@ -87,6 +87,7 @@ def row_of(source: Source, name: str, sizes: Sequence[int]) -> dict[str, Any]:
             "nearest": measured(shape, [_library.offer(shape)]),
         }
     out: dict[str, Any] = {"name": name, "faces": len(shape.faces) if shape.faces is not None else 0}
+    out["ceiling"] = [ceiling(shape, 0.02), ceiling(shape, 0.01)]
     for size in sizes:
         try:
             data = _codec.compress(shape, Target(bytes=size))

@@ -189,8 +189,8 @@ class ShapePrior:
             raise ModelError(f"{path}: can't be read as a shape prior: {error}") from error
         if missing := [name for name in OWN if name not in tensors]:
             raise ModelError(f"{path}: no shape prior: tensor {missing[0]} is missing")
-        own = [tensors.pop(name) for name in OWN]
-        return ShapePrior(*own, mesh=MeshPrior.from_tensors(tensors, str(path), "mesh."))
+        levels, families, classes, chances = (tensors.pop(name) for name in OWN)
+        return ShapePrior(levels, families, classes, chances, MeshPrior.from_tensors(tensors, str(path), "mesh."))
 
     def _walk(self, layout: Layout) -> Walk:
         return Walk(plan_of(layout, len(self.families)), self.levels.astype(np.int64), self.families, self.classes.tolist())

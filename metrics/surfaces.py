@@ -71,14 +71,9 @@ def shapes(reference: Signal, decoded: Signal) -> tuple[Shape, Shape]:
         raise SignalError("the reference is empty; there is nothing to compare with")
     if not np.isfinite(reference.vertices).all() or not np.isfinite(decoded.vertices).all():
         raise SignalError("a shape with vertices that are not finite; remove them first")
-    if not np.ptp(used(reference), axis=0).max() > 0:
+    if not np.ptp(reference.used, axis=0).max() > 0:
         raise SignalError("the reference has no extent: its vertices lie in one place")
     return reference, decoded
-
-
-def used(shape: Shape) -> Array:
-    """The vertices that count: those of faces, or all of a cloud."""
-    return shape.vertices if shape.faces is None else shape.vertices[np.unique(shape.faces)]
 
 
 @functools.lru_cache(maxsize=2 * KEPT)
@@ -86,7 +81,7 @@ def surface(shape: Shape, reference: Shape) -> Surface:
     """A shape with the reference's longest side as 1 and its centre as 0."""
     if shape.faces is not None and not len(shape.faces):
         return Surface(np.zeros((0, 3)), None)
-    low, high = used(reference).min(0), used(reference).max(0)
+    low, high = reference.used.min(0), reference.used.max(0)
     vertices = (shape.vertices - (low / 2 + high / 2)) / (high - low).max()
     if shape.faces is None:
         return Surface(vertices, None)

@@ -47,7 +47,7 @@ def keeps_size(back: Any, signal: Any, layout: Layout | None = None, whole: bool
     pose = pose_of(signal)
     if not len(back.vertices) or not whole:
         return not whole and bool(np.abs(pose.inwards(back.vertices)).max(initial=0) <= 2)
-    corners = [np.stack([shape.vertices.min(0), shape.vertices.max(0)]) for shape in (back, signal)]
+    corners = [np.stack([shape.used.min(0), shape.used.max(0)]) for shape in (back, signal)]
     return bool(np.abs(corners[0] - corners[1]).max() <= CUBE * 2 * pose.radius)
 
 

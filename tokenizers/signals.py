@@ -112,5 +112,10 @@ class Shape:
         if self.faces.size and (self.faces.min() < 0 or self.faces.max() >= len(self.vertices)):
             raise SignalError(f"a face names a vertex outside 0..{len(self.vertices) - 1}")
 
+    @property
+    def used(self) -> Array:
+        """The vertices that count: those that faces name, or all where there are no faces. (U, 3)."""
+        return self.vertices if self.faces is None or not len(self.faces) else self.vertices[np.unique(self.faces)]
+
 
 Signal = Image | Audio | Video | Shape

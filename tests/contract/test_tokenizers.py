@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from smalti.media import modality_of_kind
-from smalti.recipes import fit_shape
 from smalti.testing import check_tokenizer
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.residual import AudioResidual
@@ -24,7 +23,6 @@ from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineConfig, ResidualConfig, SingleConfig
-from smalti.tokenizers.shape.basis import ShapeBasisConfig
 from smalti.tokenizers.shape.mesh import Mesh, MeshConfig
 from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
@@ -69,14 +67,8 @@ LINE = {"region": 32, "latent_dim": 4, "channels": 16, "heads": 2, "encoder_bloc
 LARGE_STEPS = {"widths": (8, 8), "encoder_depths": (1, 1), "decoder_depths": (1, 1), "head_width": 8}
 
 
-def shape_basis() -> Any:
-    """Fitted to a few made-up shapes."""
-    config = ShapeBasisConfig(side=32, counts=(1, 2, 3), most=4, resolution=48, components=(24, 24))
-    return fit_shape.fit(["procedural:6"], config, 24, 400)[0]
-
-
 INSTANCES: dict[str, list[Callable[[], Any]]] = {
-    "shape-basis": [shape_basis],
+    "shape-basis": [],  # the shipped one is tried below; a tiny one draws sheets and clouds as nothing
     "image-grid": [
         lambda: image_grid(ImageGridConfig(ResidualConfig(VQConfig(64, 4), levels=3), **SMALL)),
         lambda: image_grid(ImageGridConfig(SingleConfig(FSQConfig((8, 5, 5))), **SMALL)),

@@ -105,6 +105,9 @@ def test_clouds_shut_in_what_they_surround() -> None:
     assert values[16, 16, 16] < -0.2
     assert values[0, 0, 0] > 0.2
     assert "solid" in done[0]
+    noise, done = _field(rng.normal(size=(500, 3)) / 3, None, side=32)
+    assert "walls" in done[0]
+    assert (noise < 0).mean() > 0.01
     line, _ = _field(np.linspace([-1, 0, 0], [1, 0, 0], 200), None, side=32)
     assert line.max() > 0.2
 

@@ -24,6 +24,7 @@ Array = np.ndarray
 REACH = 1.15  # the grid spans [-REACH, REACH]^3, the shape's cube being [-1, 1]^3
 WALL = 0.016  # half of the least thickness, in half sides of the cube: a hundredth of the longest side is .02
 MAX_FACES = 20000  # beyond it, distances come from a decimated copy
+SOLID = 0.2  # of as many cells as a cloud's points fill must be shut in by them, for it to be the surface of a solid
 _DEPTHS = (0.5, 1.0, 1.5, 2.0)  # in walls: where a face is probed for what lies behind it
 
 
@@ -204,7 +205,8 @@ def _cloud(points: Array, side: int, reach: float) -> tuple[Array, tuple[str, ..
     shell = away < max(1.5 * spacing, 0.9 * cell)
     regions, _ = ndimage.label(~shell)
     inside = ~shell & (regions != regions[0, 0, 0])
-    if inside.any():
+    walls = np.where(inside, -away, np.minimum(away, reach + wall) - wall)
+    if inside.sum() > SOLID * shell.sum():
         done = (f"{len(points)} points as a surface, what they shut in is solid",)
         return np.clip(np.where(inside, -away, np.minimum(away, reach)), -reach, reach), done
-    return np.clip(np.minimum(away, reach + wall) - wall, -reach, reach), (f"{len(points)} points as walls {wall:.3f} thick",)
+    return np.clip(walls, -reach, reach), (f"{len(points)} points as walls {wall:.3f} thick",)

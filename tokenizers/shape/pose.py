@@ -59,9 +59,9 @@ class Pose:
 
 
 def pose_of(shape: Shape) -> Pose:
-    """The pose of a shape's vertices; all of them count, used by faces or not. SignalError for none, and for what is not finite,
+    """The pose of a shape's vertices, of those that faces use where it has any. SignalError for none, and for what is not finite,
     has no extent, or lies too far from the origin for its size."""
-    points = shape.vertices
+    points = shape.used
     if not len(points):
         raise SignalError("the shape has no vertices")
     if not np.isfinite(points).all():

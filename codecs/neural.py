@@ -38,7 +38,7 @@ class NeuralCodec:
         self.default_prior = default_prior
         self.tone_passes = tone_passes
         self.allocate = allocate
-        self._kept: tuple[Signal, list[Tokens]] | None = None
+        self._kept: varied.Choice | None = None
 
     @property
     def prior_id(self) -> bytes:
@@ -49,28 +49,22 @@ class NeuralCodec:
         """The file with as many stages as the target has room for; raises UsageError where even the fewest are too many."""
         (tokens,) = self.encode([signal], target)
         info = info_of(self.tokenizer, signal, tokens, self.prior_id)
-        return write_within(tokens, self.prior, info, self.left_of(target, tokens), seconds_of(signal))
+        return write_within(tokens, self.prior, info, target, seconds_of(signal))
 
     def encode(self, signals: Sequence[Signal], target: Target = Target()) -> list[Tokens]:
         """What is written to files: the tokenizer's tokens, all stages; of pictures in tone with as many as the target has room for. With
-        regions, and a size as the target, the stages that each region keeps; with several ways to say a signal, and bytes or stages as the
-        target, the first stages of the best way within it."""
-        if isinstance(self.tokenizer, VariedTokenizer) and (target.bytes is not None or target.stages is not None):
-            return [varied.best(self.tokenizer, signal, self._ways(signal), target, self.prior, self._size_of) for signal in signals]
+        regions, and a size as the target, the stages that each region keeps; with several ways to say a signal, and bytes as the target,
+        the first stages of the best way within it."""
+        if isinstance(self.tokenizer, VariedTokenizer) and target.bytes is not None:
+            return [self._choice(self.tokenizer, signal).best(target.bytes) for signal in signals]
         tokens = self._in_tone(signals, self.tokenizer.encode(signals), target)
         return [self._allocated(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
 
-    def left_of(self, target: Target, tokens: Tokens) -> Target:
-        """What a target still asks of tokens that `encode` gave for it: nothing more, where it chose a way of fewer stages."""
-        few = target.stages is not None and len(tokens.arrays) <= target.stages
-        return Target() if few and isinstance(self.tokenizer, VariedTokenizer) else target
-
-    def _ways(self, signal: Signal) -> list[Tokens]:
-        """All ways to say a signal; those of the last one are kept, so that its files of several sizes cost their search once."""
-        assert isinstance(self.tokenizer, VariedTokenizer)
-        if self._kept is None or self._kept[0] is not signal:
-            self._kept = signal, self.tokenizer.variants(signal)
-        return self._kept[1]
+    def _choice(self, tokenizer: VariedTokenizer, signal: Signal) -> varied.Choice:
+        """That of the last signal is kept, so that its files of several sizes cost their search once."""
+        if self._kept is None or self._kept.signal is not signal:
+            self._kept = varied.Choice(tokenizer, signal, self.prior, self._size_of)
+        return self._kept
 
     def _size_of(self, tokens: Tokens) -> int:
         """Bytes of a shape's file."""
@@ -107,7 +101,7 @@ class NeuralCodec:
         size, modality = tokens.layout.size, modality_of(tokens)
         info = _info(modality, self.tokenizer, tokens, self.prior_id, noted)
         seconds = size["samples"] / size["rate"] if modality == "audio" else None
-        return write_within(tokens, self.prior, info, self.left_of(target, tokens), seconds)
+        return write_within(tokens, self.prior, info, target, seconds)
 
     def decompress(self, data: bytes) -> Signal:
         """The signal of a file; raises BitstreamError for damage and ModelError for another model's or another prior's file."""

@@ -84,7 +84,10 @@ def examples_of(work: Work) -> tuple[str, list[Example]]:
 
 
 def _field(work: Work, shape: Shape, pose: Pose) -> Array:
-    key = hashlib.sha256(f"{work.source.place.rpartition('/')[2]} {work.name} {work.config.side}".encode()).hexdigest()[:24]
+    sha = hashlib.sha256(f"{FIELD_REACH} {work.config.side} ".encode())
+    for array in (shape.vertices, shape.faces):
+        sha.update(b"cloud" if array is None else np.ascontiguousarray(array).tobytes())
+    key = sha.hexdigest()[:24]
     path = Path(work.cache) / f"{key}.npy"
     if work.cache and path.is_file():
         return np.load(path, allow_pickle=False).astype(np.float32)

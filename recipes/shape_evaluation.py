@@ -13,7 +13,7 @@ from smalti.codecs.media.shapes import read_shape
 from smalti.codecs.neural import NeuralCodec
 from smalti.metrics.registry import resolve
 from smalti.metrics.tokens import use_of
-from smalti.tokenizers.contracts import Metric, Score, Target, VariedTokenizer
+from smalti.tokenizers.contracts import Metric, Score, Target
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Shape
 from smalti.tokenizers.tokens import Tokens
@@ -73,14 +73,11 @@ def evaluate(
 
 
 def _files(codec: NeuralCodec, shape: Shape, targets: Sequence[Target]) -> list[tuple[Tokens, bytes]]:
-    """(what was encoded for a target, its file) for each, or for every decodable prefix."""
-    varied = isinstance(codec.tokenizer, VariedTokenizer)
-    (whole,) = codec.encode([shape])
-    found = []
-    for target in targets or [Target(stages=cut) for cut in whole.layout.cuts]:
-        (tokens,) = codec.encode([shape], target) if varied else (whole,)
-        found.append((tokens, codec.pack(tokens, target=target)))
-    return found if targets else [*found[:-1], (whole, found[-1][1])]
+    """(what a file holds, the file) for each target, or for every decodable prefix of all stages."""
+    if not targets:
+        (whole,) = codec.encode([shape])
+        return [(whole.prefix(cut), codec.pack(whole, target=Target(stages=cut))) for cut in whole.layout.cuts]
+    return [(tokens, codec.pack(tokens, target=target)) for target in targets for tokens in codec.encode([shape], target)]
 
 
 def _faces(shape: Shape) -> int:

@@ -166,7 +166,11 @@ class ShapePrior:
             reader.skip = k < len(held)
             arrays.append(walk.stage(k, held[k] if k < len(held) else None, reader))
         check_end(reader.state, data)
-        return Tokens(layout, tuple(arrays))
+        tokens = Tokens(layout, tuple(arrays))
+        # there are longer ways to tell the same tokens, and numbers beyond the last; an encoder writes none of them
+        if self.encode(tokens, len(held)) != data:
+            raise BitstreamError("a coder stream tells its tokens in a way that no encoder does: damage")
+        return tokens
 
     def save(self, path: str | Path) -> None:
         """Write it as safetensors, all or nothing; UsageError where the place cannot be written."""

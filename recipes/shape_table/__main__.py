@@ -25,7 +25,8 @@ from smalti.codecs.media.files import write_atomically
 from smalti.recipes.prime_prior import Progress
 from smalti.recipes.shape_data import Source
 from smalti.recipes.shape_table.measuring import FAMILIES, WAYS, row_of, start
-from smalti.tokenizers.errors import SmaltiError
+from smalti.tokenizers import zoo
+from smalti.tokenizers.errors import SmaltiError, UsageError
 
 BYTES = (64, 128, 256)
 
@@ -99,9 +100,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rows(given: argparse.Namespace) -> list[dict[str, Any]]:
     sizes, source, kept = given.bytes or BYTES, Source(given.data), Path(given.output) if given.output else None
+    made_by = {
+        "model": zoo.fingerprint_of(zoo.find(given.model)),
+        "without": sorted(given.without or ()),
+        "train": Path(given.train).name,
+        "data": Path(given.data).name,
+    }
     rows: dict[str, dict[str, Any]] = {}
     if kept is not None and kept.is_file():
-        rows = {row["name"]: row for row in json.loads(kept.read_text())}
+        found = json.loads(kept.read_text())
+        if found["made_by"] != made_by:
+            raise UsageError(f"{kept}: rows of another run ({found['made_by']}, this is {made_by}); name another file")
+        rows = {row["name"]: row for row in found["rows"]}
     left = [name for name in source.names if name not in rows or any(str(size) not in rows[name] for size in sizes)]
     progress = Progress("shapes", len(left))
     context = multiprocessing.get_context("spawn")
@@ -109,7 +119,7 @@ def _rows(given: argparse.Namespace) -> list[dict[str, Any]]:
         for done, row in enumerate(pool.map(row_of, [source] * len(left), left, [sizes] * len(left)), 1):
             rows[row["name"]] = row
             if kept is not None:
-                write_atomically(kept, json.dumps(list(rows.values())).encode())
+                write_atomically(kept, json.dumps({"made_by": made_by, "rows": list(rows.values())}).encode())
             progress(done)
     return [rows[name] for name in source.names]
 

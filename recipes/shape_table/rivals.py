@@ -1,7 +1,7 @@
 """What shapes can be said by in few bytes without learning, or with a library of shapes: three rivals, each the best of a search.
 
-- Draco after decimation: over numbers of triangles, bits of coordinates and compression levels, small parts dropped first. Its own numbers
-  say where the shape lies, so it pays the container's bytes without the pose.
+- Draco after decimation: over numbers of triangles, bits of coordinates and compression levels, small parts dropped first. Its stream is a
+  whole file, which says where the shape lies: it pays for nothing else.
 - One bounding box for each connected part, the largest ones first, over bits of coordinates.
 - The nearest of the training shapes, by its number: two bytes.
 """
@@ -21,7 +21,7 @@ from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
 POSE = 8  # bytes that say where a shape lies and how large it is, as our own files of these shapes mostly do
-CONTAINER = 26  # of our files of shapes, beside pose and payload
+CONTAINER = 26  # of our files of shapes, beside pose and payload: paid by rivals that have no file of their own
 _TARGETS = (12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 200, 250, 320, 400, 500)
 _BITS = (4, 5, 6, 7, 8)
 _LEVELS = (7, 8, 10)
@@ -40,30 +40,40 @@ class Offer:
 def draco(shape: Shape, largest: int) -> Iterator[Offer]:
     """All of Draco's offers of at most `largest` bytes."""
     try:
-        import DracoPy
+        import DracoPy  # noqa: F401
         import fast_simplification
     except ImportError:
         raise ModelError("the rivals need DracoPy and fast-simplification: pip install 'smalti[codecs,shape]'") from None
     assert shape.faces is not None
     seen = set()
+    middle, side = shape.vertices.mean(0), float(np.ptp(shape.vertices, axis=0).max()) or 1.0
     for kept in _KEPT:
         vertices, faces = _largest_parts(shape.vertices, shape.faces, kept)
-        for target in _TARGETS:
-            if target < len(faces):
-                thin, few = fast_simplification.simplify(vertices.astype(np.float32), faces.astype(np.int32), target_count=target, agg=7)
-            else:
-                thin, few = vertices, faces
-            thin, few = _used(np.asarray(thin, np.float64), np.asarray(few, np.int64))
-            if len(few) < 1 or (kept, len(few)) in seen or len(few) > 2 * target + 100:
-                continue
-            seen.add((kept, len(few)))
-            for bits in _BITS:
-                data = min((DracoPy.encode(thin, few, quantization_bits=bits, compression_level=level) for level in _LEVELS), key=len)
-                if len(data) + CONTAINER > largest:
-                    break
-                back = DracoPy.decode(data)
-                found = Shape(np.asarray(back.points, np.float64), np.asarray(back.faces, np.int64).reshape(-1, 3))
-                yield Offer(f"draco {len(few)} triangles {bits} bits", len(data) + CONTAINER, found)
+        # in the file's units and in its own size: decimation in float32 depends on them, for better or worse
+        for shift, scale in ((np.zeros(3), 1.0), (middle, side)):
+            points = ((vertices - shift) / scale).astype(np.float32)
+            for target in _TARGETS:
+                thin, few = points, faces
+                if target < len(faces):
+                    thin, few = fast_simplification.simplify(points, faces.astype(np.int32), target_count=target, agg=7)
+                thin, few = _used(np.asarray(thin, np.float64) * scale + shift, np.asarray(few, np.int64))
+                key = (thin.tobytes(), few.tobytes())
+                if len(few) < 1 or key in seen or len(few) > 2 * target + 100:
+                    continue
+                seen.add(key)
+                yield from _encoded(thin, few, largest)
+
+
+def _encoded(vertices: Array, faces: Array, largest: int) -> Iterator[Offer]:
+    import DracoPy
+
+    for bits in _BITS:
+        data = min((DracoPy.encode(vertices, faces, quantization_bits=bits, compression_level=level) for level in _LEVELS), key=len)
+        if len(data) > largest:
+            return
+        back = DracoPy.decode(data)
+        found = Shape(np.asarray(back.points, np.float64), np.asarray(back.faces, np.int64).reshape(-1, 3))
+        yield Offer(f"draco {len(faces)} triangles {bits} bits", len(data), found)
 
 
 def boxes(shape: Shape, largest: int) -> Iterator[Offer]:

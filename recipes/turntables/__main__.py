@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 
 from smalti.codecs.media.files import write_atomically
@@ -27,6 +28,7 @@ from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.signals import Shape
 
 SIZE = 240
+NONE = np.zeros((0, 3), np.int64)
 
 
 def item_of(name: str, shape: Shape, model: str, sizes: Sequence[int], views: int) -> Item:
@@ -38,9 +40,7 @@ def item_of(name: str, shape: Shape, model: str, sizes: Sequence[int], views: in
         try:
             data = coder.compress(shape, Target(bytes=size))
         except UsageError as error:
-            versions.append(
-                Version(f"{size} bytes", _strip(turntable(Shape(shape.vertices[:0], shape.faces), views, SIZE, *frame)), str(error))
-            )
+            versions.append(Version(f"{size} bytes", _strip(turntable(Shape(shape.vertices[:0], NONE), views, SIZE, *frame)), str(error)))
             continue
         decoded = coder.decompress(data)
         assert isinstance(decoded, Shape)

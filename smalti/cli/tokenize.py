@@ -190,7 +190,7 @@ def _written(tokens: Tokens, noted: Noted, codec: NeuralCodec, target: Target, f
 
     if form == "smt":
         return codec.pack(tokens, getattr(noted.signal, "notes", ()), target)
-    stages = codec.left_of(target, tokens).stages
+    stages = target.stages
     tokens = tokens.prefix(stages) if stages else tokens
     return arrays.to_npy(tokens) if form == "npy" else arrays.to_json(tokens, codec.name, codec.tokenizer.fingerprint)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from smalti.codecs.bitstream import parse
+from smalti.codecs.coders.range_coder import finish
 from smalti.codecs.neural import NeuralCodec
-from smalti.codecs.priors.shape import ShapePrior
-from smalti.codecs.priors.shape_model import CONTEXTS
+from smalti.codecs.priors.shape import ShapePrior, _Writer
+from smalti.codecs.priors.shape_model import CONTEXTS, Walk, plan_of
 from smalti.metrics.registry import resolve as metric
 from smalti.recipes.shape_data import procedural
 from smalti.tokenizers import zoo
@@ -108,6 +109,30 @@ def test_files_fit_and_are_read_back(model: NeuralCodec) -> None:
     assert scores[0] < scores[-1]
     with pytest.raises(UsageError, match="smallest file"):
         model.compress(shape, Target(bytes=20))
+
+
+def test_every_size_that_a_way_has_is_reached(model: NeuralCodec, tokenizer: ShapeBasis) -> None:
+    """Ways have sizes and places of their own, whose bytes differ: none may be chosen that does not fit."""
+    shape = procedural(4)
+    sizes = {len(model.pack(way)) for way in tokenizer.variants(shape)[::5]}
+    for size in sorted(sizes):
+        for room in (size - 1, size):
+            if room >= min(sizes):
+                assert len(model.compress(shape, Target(bytes=room))) <= room
+
+
+def test_streams_told_in_a_longer_way_are_refused(model: NeuralCodec, tokenizer: ShapeBasis) -> None:
+    (tokens,) = tokenizer.encode([procedural(6)])
+    prior = model.prior
+    assert isinstance(prior, ShapePrior)
+    writer = _Writer(prior.chances.tolist(), False)
+    honest = writer.bit
+    writer.bit = lambda context, value: honest(context, 1 if context == CONTEXTS - 1 and value == 0 else value)  # type: ignore[method-assign]
+    walk = Walk(plan_of(tokens.layout, len(prior.families)), prior.levels.astype(np.int64), prior.families, prior.classes.tolist())
+    for k, array in enumerate(tokens.arrays):
+        walk.stage(k, array, writer)
+    with pytest.raises(BitstreamError):
+        prior.decode(finish(writer.state, writer.out), tokens.layout)
 
 
 def test_clouds_go_the_same_way(model: NeuralCodec) -> None:

@@ -132,3 +132,25 @@ def test_surfaces_are_where_fields_are_zero_and_look_outwards() -> None:
     assert np.abs(vertices).max() <= REACH + 1e-9 + 2 * REACH / 8
     edges = np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1)
     assert (np.unique(edges, axis=0, return_counts=True)[1] == 2).all()
+
+
+def test_a_cloud_that_reaches_the_corner_keeps_its_outside() -> None:
+    rng = np.random.default_rng(0)
+    plates = [
+        rng.uniform([-1, -1, -1], [1, 1, -0.98], (150, 3)),
+        rng.uniform([-1, -1, -1], [-0.98, 1, 1], (150, 3)),
+        [[-1.14, -1.14, -1.14]],
+    ]
+    values, _ = _field(np.concatenate(plates), None, side=32)
+    assert values[-1, -1, -1] > 0.2
+    assert (values < 0).mean() < 0.2
+
+
+def test_many_parts_inside_out_are_turned_at_once() -> None:
+    vertices, faces = triangles(Primitives(np.array([[0, 0, 0, 6, 0, 6, 0, 6]])))
+    shifts = np.stack(np.meshgrid(*[np.arange(6) * 0.3] * 3), -1).reshape(-1, 1, 3)
+    many = (vertices[None] + shifts).reshape(-1, 3)
+    found = surface_of(Shape(many, (faces[None, :, ::-1] + 8 * np.arange(216)[:, None, None]).reshape(-1, 3)), UNIT)
+    corner = found.vertices[found.faces]
+    assert np.einsum("ij,ij->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) > 0
+    assert f"{216 * 12} triangles turned outside out" in found.done

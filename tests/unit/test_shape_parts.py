@@ -7,7 +7,7 @@ import pytest
 
 from smalti.tokenizers.shape.closeness import Closeness
 from smalti.tokenizers.shape.parts import fitted, largest
-from smalti.tokenizers.shape.primitives import LEVELS, Primitives, corners, distance, mirrored, signed, triangles
+from smalti.tokenizers.shape.primitives import LEVELS, MOST, Primitives, corners, distance, mirrored, signed, triangles
 
 Array = np.ndarray
 igl = pytest.importorskip("igl")
@@ -100,3 +100,10 @@ def test_small_parts_are_left_out() -> None:
     vertices, faces = _mesh(*TABLE, small)
     (found,) = largest(vertices, faces, (2, 3))
     assert sorted(found.numbers.tolist()) == sorted(map(list, TABLE))
+
+
+def test_what_files_ask_for_is_bounded() -> None:
+    rng = np.random.default_rng(0)
+    numbers = np.column_stack([np.zeros(64, np.int64), np.full(64, 13), np.sort(rng.integers(0, 97, (64, 3, 2)), -1).reshape(64, 6)])
+    assert len(Primitives(numbers).all[0]) == MOST
+    assert len(Primitives(np.repeat(numbers[:1], 5, 0)).all[0]) == 8

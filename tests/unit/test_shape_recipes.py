@@ -86,15 +86,18 @@ def test_the_table_goes_on_where_it_was_broken_off(archive: Path, basis_model: P
     kept = tmp_path / "rows.json"
     call = [str(archive), "--train", "procedural:3", "--model", str(basis_model), "--bytes", "80", "-o", str(kept), "--processes", "1"]
     assert shape_table.main(call) == 0
-    rows = json.loads(kept.read_text())
+    found = json.loads(kept.read_text())
+    rows = found["rows"]
     assert {row["name"] for row in rows} == {"a.ply", "b/table.ply"}
     assert all(row["80"]["ours"]["f2"] > 0.3 for row in rows)
     for row in rows:
         row["80"]["ours"]["f2"] = 0.25
-    kept.write_text(json.dumps(rows))
+    kept.write_text(json.dumps(found))
     capsys.readouterr()
     assert shape_table.main(call) == 0
     assert "| 80 | ours | 0.250 |" in capsys.readouterr().out
+    assert shape_table.main([*call, "--without", "meshes"]) == 2
+    assert "rows of another run" in capsys.readouterr().err
     assert shape_table.main([str(tmp_path / "absent"), "--train", "procedural:1"]) == 2
 
 
@@ -119,9 +122,10 @@ def test_turntables_show_all_sides(archive: Path, basis_model: Path, tmp_path: P
     cloud = turntable(Shape(TABLE.vertices), 2, 48, centre, radius)
     assert (cloud[:, :48].astype(int).sum(2) < 700).any()
     page = tmp_path / "page.html"
-    call = [str(archive), "--model", str(basis_model), "--bytes", "90", "--only", "table", "--views", "3", "-o", str(page)]
+    call = [str(archive), "--model", str(basis_model), "--bytes", "90", "--bytes", "20", "--only", "table", "--views", "3", "-o", str(page)]
     assert turntables.main(call) == 0
     text = page.read_text()
-    assert text.count("data:image/webp;base64") == 2
+    assert text.count("data:image/webp;base64") == 3
+    assert "smallest file" in text
     assert "F 2 %" in text
     assert turntables.main([str(archive), "--only", "absent", "-o", str(page)]) == 2

@@ -158,12 +158,17 @@ def _oriented(vertices: Array, faces: Array) -> tuple[Array, int]:
     edges = np.sort(np.stack([oriented, np.roll(oriented, -1, 1)], -1), -1).reshape(-1, 2)
     _, inverse, uses = np.unique(edges, axis=0, return_inverse=True, return_counts=True)
     shut = np.bincount(np.repeat(patches, 3), weights=uses[inverse.reshape(-1)] % 2 == 1) == 0
-    for patch in np.flatnonzero((volume < 0) & shut):
-        own = patches == patch
-        rest = oriented[~own]
-        probe = vertices[oriented[own][0]].mean(0, keepdims=True)
-        if not len(rest) or igl().fast_winding_number(vertices, np.ascontiguousarray(rest), probe)[0] < 0.5:
-            oriented[own] = oriented[own][:, ::-1]
+    wrong = np.flatnonzero((volume < 0) & shut)
+    if len(wrong):
+        # just off such a patch, on what would be its outside, it counts for nothing itself: one tree of all faces tells what is around it
+        first = np.zeros(len(count), np.int64)
+        first[patches[::-1]] = np.arange(len(faces))[::-1]
+        corner = vertices[oriented[first[wrong]]]
+        inwards = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+        probes = corner.mean(1) - 1e-4 * inwards / np.linalg.norm(inwards, axis=1, keepdims=True)
+        cavity = igl().fast_winding_number(vertices, np.ascontiguousarray(oriented), np.ascontiguousarray(probes)) > 0.5
+        turn = np.isin(patches, wrong[~cavity])
+        oriented[turn] = oriented[turn][:, ::-1]
     turned = int((_rotated(oriented) != _rotated(faces)).any(1).sum())
     return np.ascontiguousarray(oriented), turned
 
@@ -203,8 +208,8 @@ def _cloud(points: Array, side: int, reach: float) -> tuple[Array, tuple[str, ..
     wall = max(WALL, 0.6 * spacing)
     # what the outside does not reach between the points is inside
     shell = away < max(1.5 * spacing, 0.9 * cell)
-    regions, _ = ndimage.label(~shell)
-    inside = ~shell & (regions != regions[0, 0, 0])
+    regions, _ = ndimage.label(np.pad(~shell, 1, constant_values=True))  # all of the outside is one region
+    inside = ~shell & (regions != regions[0, 0, 0])[1:-1, 1:-1, 1:-1]
     walls = np.where(inside, -away, np.minimum(away, reach + wall) - wall)
     if inside.sum() > SOLID * shell.sum():
         done = (f"{len(points)} points as a surface, what they shut in is solid",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from smalti.tokenizers.shape.primitives import KINDS, LEAST, LEVELS, NUMBERS, Primitives, corners, mirrored, signed
+from smalti.tokenizers.shape.primitives import KINDS, LEAST, LEVELS, MOST, NUMBERS, Primitives, corners, mirrored, signed
 
 Array = np.ndarray
 MAX_PARTS = 96  # the smallest ones beyond it are left out
@@ -28,7 +28,7 @@ def fitted(vertices: Array, faces: Array | None, counts: tuple[int, ...]) -> lis
             numbers, first = _coded(boxes)
             split = _of_kinds(numbers[:count], first[:count], points, pieces)
             found = split if _volume(split) < _volume(found) else found
-        if not any(np.array_equal(found.numbers, other.numbers) for other in out):
+        if len(found.all[0]) < MOST and not any(np.array_equal(found.numbers, other.numbers) for other in out):
             out.append(found)
     return out
 

@@ -16,6 +16,7 @@ LEVELS = 96  # a step is a ninety-sixth of the cube's side
 NUMBERS = 8
 KINDS, SYMMETRIES = 5, 27
 LEAST = 0.012  # half of the least thickness, in half sides of the cube
+MOST = 96  # that are drawn, images included
 _ROUND = 24  # sides of a cylinder's polygon
 
 
@@ -27,7 +28,8 @@ class Primitives:
 
     @property
     def all(self) -> tuple[Array, Array]:
-        """(kinds int64 (m,), sides int64 (m, 3, 2)) of all of them, images included."""
+        """(kinds int64 (m,), sides int64 (m, 3, 2)) of all of them, images included, equal ones once: the first MOST. (From files come
+        any: each takes time to draw.)"""
         kinds, sides = [], []
         for kind, symmetry, *rest in self.numbers.tolist():
             images = [np.array(rest, np.int64).reshape(3, 2)]
@@ -36,7 +38,9 @@ class Primitives:
                     images += [mirrored(box, axis) for box in images]
             sides += images
             kinds += [kind] * len(images)
-        return np.array(kinds, np.int64), np.array(sides, np.int64).reshape(-1, 3, 2)
+        rows = np.column_stack([np.array(kinds, np.int64), np.array(sides, np.int64).reshape(-1, 6)])
+        first = np.sort(np.unique(rows, axis=0, return_index=True)[1])[:MOST]
+        return rows[first, 0], rows[first, 1:].reshape(-1, 3, 2)
 
 
 def mirrored(sides: Array, axis: int) -> Array:

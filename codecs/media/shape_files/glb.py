@@ -18,6 +18,7 @@ from smalti.codecs.media.shape_files.parts import COLOURS, LINES, NORMALS, TEXTU
 from smalti.tokenizers.errors import SignalError
 
 MAX_JSON = 2**26
+MAX_DRAWN = 2**16  # pieces of a scene
 _PACKED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 _POINTS, _TRIANGLES = 0, (4, 5)
 
@@ -73,6 +74,8 @@ def _drawn(tree: dict[str, Any]) -> list[dict[str, Any]]:
         waiting += nodes[number].get("children", ())
         if "mesh" in nodes[number]:
             found += meshes[nodes[number]["mesh"]]["primitives"]
+            if len(found) > MAX_DRAWN:
+                raise SignalError(f"its scene draws more than {MAX_DRAWN} pieces; join them first")
     return found
 
 

@@ -30,6 +30,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "audio-single": "smalti.tokenizers.audio.single:AudioSingle",
     "audio-residual": "smalti.tokenizers.audio.residual:AudioResidual",
     "shape-basis": "smalti.tokenizers.shape.basis:ShapeBasis",
+    "shape-vat": "smalti.tokenizers.shape.vat:ShapeVat",
 }
 MAX_CONFIG_BYTES = 2**20
 

@@ -7,6 +7,8 @@ three planes read them, convolutions enlarge the planes, and a small network rea
 sizes of latents, table or loss weights; those here are ours. Deviations:
 
 - Truncated signed distance in place of occupancy: marching cubes then places vertices between grid points.
+- Means are centred per latent and whitened before deviations are added: without that all shapes had the same tokens after 20 steps. So
+  the KL term works on deviations alone; they say how finely a mean is told.
 - Token counts and interpolation are along one axis, the line of latents.
 - Scale dropout (`quantizer.dropout`): a share of the training shapes is decoded from a prefix of scales.
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -31,8 +34,10 @@ from smalti.tokenizers import quantizers
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.nets.attention import MixingBlock, RootNorm
+from smalti.tokenizers.nets.attention import MixingBlock, ReadingBlock, RootNorm
+from smalti.tokenizers.nets.centring import StepCentring
 from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, conv
+from smalti.tokenizers.nets.whitening import SteadyWhitening
 from smalti.tokenizers.quantizers import MultiScaleConfig
 from smalti.tokenizers.quantizers.schedule import down
 from smalti.tokenizers.shape.field import REACH
@@ -40,6 +45,7 @@ from smalti.tokenizers.shape.field import REACH
 PLANES = ((0, 1), (1, 2), (2, 0))  # axes of each
 MORTON_BITS = 10  # per axis
 LOG_DEVIATIONS = (-7.0, 2.0)
+SCALES = MultiScaleConfig(VQConfig(512, 16), counts=((1,), (2,), (4,), (8,), (16,), (32,)), axes=1, up="linear", phis=2, dropout=0.5)
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,7 @@ class ShapeVatConfig:
     """
 
     kind: ClassVar[str] = "shape-vat"
-    quantizer: MultiScaleConfig = MultiScaleConfig(
-        VQConfig(512, 16), counts=((1,), (2,), (4,), (8,), (16,), (32,)), axes=1, up="linear", phis=2, dropout=0.5
-    )
+    quantizer: MultiScaleConfig = SCALES
     points: int = 512
     bands: int = 6
     reach: float = 0.15
@@ -103,14 +107,15 @@ class ShapeVatNet(nn.Module):
             self.latents = nn.Parameter(torch.randn(config.latents, channels))
         self.encoder = nn.Sequential(*(MixingBlock(channels, heads) for _ in range(config.encoder_blocks)))
         self.code_norm, self.code = RootNorm(channels), nn.Linear(channels, dim * (1 + config.gaussian))
+        self.centring, self.whitening = StepCentring(dim, config.latents), SteadyWhitening(dim)
         if config.gaussian:
             nn.init.zeros_(self.code.weight[dim:])
             nn.init.constant_(self.code.bias[dim:], -2.0)  # small at first: the decoder has to see something
         self.token, self.token_places = nn.Linear(dim, channels), nn.Parameter(torch.randn(config.latents, channels))
         self.plane_tokens = nn.Parameter(torch.randn(3 * config.plane_side**2, channels))
-        self.decoder = nn.Sequential(*(MixingBlock(channels, heads) for _ in range(config.decoder_blocks)))
+        self.decoder = nn.ModuleList(ReadingBlock(channels, heads) for _ in range(config.decoder_blocks))
         self.plane_norm = RootNorm(channels)
-        finer = [layer for a, b in zip(widths, widths[1:], strict=False) for layer in (Upsample(a, b), ResidualBlock(b))]
+        finer = [layer for a, b in pairwise(widths) for layer in (Upsample(a, b), ResidualBlock(b))]
         self.enlarge = nn.Sequential(conv(channels, widths[0], 1), ResidualBlock(widths[0]), *finer, conv(widths[-1], widths[-1], 3))
         inner = [layer for _ in range(config.field_layers - 1) for layer in (nn.Linear(config.field_width, config.field_width), nn.SiLU())]
         first = nn.Linear(3 * widths[-1] + 3, config.field_width)
@@ -127,18 +132,18 @@ class ShapeVatNet(nn.Module):
         else:
             kept = down(self.encoder(points).transpose(1, 2), (config.latents,)).transpose(1, 2)
         code = self.code(self.code_norm(kept)).transpose(1, 2)
-        if not config.gaussian:
-            return code, None
-        mean, deviation = code.chunk(2, 1)
-        return mean, deviation.clamp(*LOG_DEVIATIONS)
+        mean, *deviation = code.split(self.quantizer.dim, 1)
+        mean = self.whitening(self.centring(mean.float()))
+        return mean, deviation[0].clamp(*LOG_DEVIATIONS) if deviation else None
 
     def planes(self, z_q: Tensor) -> Tensor:
         """Quantized latents (B, D, N) -> planes (B, 3, channels, S, S)."""
-        side, count = self.config.plane_side, 3 * self.config.plane_side**2
+        side = self.config.plane_side
         tokens = self.token(z_q.transpose(1, 2)) + self.token_places
-        both = torch.cat([self.plane_tokens.expand(len(z_q), -1, -1), tokens], 1)
-        drawn = self.plane_norm(self.decoder(both)[:, :count])
-        small = drawn.unflatten(1, (3, side, side)).flatten(0, 1).permute(0, 3, 1, 2)
+        drawn = self.plane_tokens.expand(len(z_q), -1, -1)
+        for block in self.decoder:
+            drawn = block(drawn, tokens)
+        small = self.plane_norm(drawn).unflatten(1, (3, side, side)).flatten(0, 1).permute(0, 3, 1, 2)
         return self.enlarge(small).unflatten(0, (len(z_q), 3))
 
     def distances(self, planes: Tensor, places: Tensor) -> Tensor:

@@ -22,7 +22,9 @@ from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
-from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineConfig, ResidualConfig, SingleConfig
+from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineConfig, MultiScaleConfig, ResidualConfig, SingleConfig
+from smalti.tokenizers.shape.vat import ShapeVat
+from smalti.tokenizers.shape.vat_network import ShapeVatConfig, ShapeVatNet
 from smalti.tokenizers.signals import Audio, Image, Shape
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
 
@@ -60,9 +62,24 @@ def audio(make: Any, config: AudioResidualConfig | AudioSingleConfig) -> Any:
     return tokenizer
 
 
+def shape_vat(config: ShapeVatConfig) -> ShapeVat:
+    """Overfitted to the very shapes that it is tried with: what comes out should be as large as what went in."""
+    from smalti.recipes.train_vat import VatTraining, learn
+    from smalti.recipes.vat_data import example_of
+
+    torch.manual_seed(0)
+    net = ShapeVatNet(config)
+    data = [example_of(str(i), shape) for i, shape in enumerate(signals_of("shape-vat"))]
+    training = VatTraining(config, steps=150, batch=5, queries=512, learning_rate=5e-3, warmup_steps=10, mirrored=False)
+    learn(net, data, training, lambda row: None)
+    return ShapeVat(net)
+
+
 SOUND = {"strides": (4, 5), "widths": (8, 16), "encoder_blocks": 1, "decoder_blocks": 1}
 SMALL = {"widths": (8, 8, 8), "encoder_depths": (1, 0, 1), "decoder_depths": (1, 1, 1), "head_width": 8}
 LINE = {"region": 32, "latent_dim": 4, "channels": 16, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
+VAT = {"points": 64, "bands": 4, "channels": 32, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1, "plane_side": 4, "field_width": 32}
+SCALES = {"counts": ((1,), (2,), (4,)), "axes": 1, "up": "linear", "phis": 1}
 LARGE_STEPS = {"widths": (8, 8), "encoder_depths": (1, 1), "decoder_depths": (1, 1), "head_width": 8}
 INSTANCES: dict[str, list[Callable[[], Any]]] = {
     "image-grid": [
@@ -83,6 +100,21 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
     "audio-residual": [
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
+    ],
+    "shape-vat": [
+        lambda: shape_vat(
+            ShapeVatConfig(MultiScaleConfig(FSQConfig((5, 5, 5, 5)), dropout=0.2, **SCALES), plane_widths=(32, 16), resolution=64, **VAT)
+        ),
+        lambda: shape_vat(
+            ShapeVatConfig(
+                MultiScaleConfig(FSQConfig((5, 5, 5, 5)), **SCALES),
+                plane_widths=(32, 16),
+                resolution=64,
+                in_context=False,
+                gaussian=False,
+                **VAT,
+            )
+        ),
     ],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]
@@ -114,6 +146,9 @@ def shapes(clouds: bool = True) -> list[Shape]:
 
 def signals_of(kind: str) -> Sequence[Any]:
     """What a kind of tokenizer takes."""
+    if kind == "shape-vat":  # loose points all over the place are more than a network learns in seconds: these lie on a surface
+        points = np.random.default_rng(0).normal(size=(2000, 3))
+        return [*shapes(clouds=False), Shape(points / np.linalg.norm(points, axis=1, keepdims=True) * [1, 2, 3])]
     if modality_of_kind(kind) == "shape":
         return shapes(clouds=kind != "mesh")
     return sounds() if modality_of_kind(kind) == "audio" else pictures()

@@ -19,7 +19,7 @@ from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.nets.precision import full_precision
 from smalti.tokenizers.nets.stored import filled, halvable, tensors_of
 from smalti.tokenizers.shape.extraction import refined, surface
-from smalti.tokenizers.shape.field import REACH
+from smalti.tokenizers.shape.field import REACH, WALL
 from smalti.tokenizers.shape.places import places_of
 from smalti.tokenizers.shape.pose import pose_from, pose_of
 from smalti.tokenizers.shape.vat_network import ShapeVatConfig, ShapeVatNet
@@ -118,7 +118,8 @@ class ShapeVat:
 
         def field(places: Array) -> Array:
             asked = torch.from_numpy(places.astype(np.float32)).to(self.device)
-            return self.net.distances(planes, asked[None])[0].clamp(-reach, reach).cpu().numpy()
+            found = self.net.distances(planes, asked[None])[0].clamp(-reach, reach).cpu().numpy()
+            return np.maximum(found, np.abs(places).max(1) - (1 + WALL))  # no shape leaves its cube
 
         return surface(*refined(field, REACH, self.config.resolution))
 

@@ -193,5 +193,5 @@ def along_curve(surfaces: Tensor) -> Tensor:
     for bit in range(MORTON_BITS):
         for axis in range(3):
             key |= (cells[..., axis] >> bit & 1) << (3 * bit + axis)
-    order = key.argsort(1, stable=True)
+    order = key.argsort(dim=1, stable=True)
     return surfaces.gather(1, order[..., None].expand_as(surfaces))

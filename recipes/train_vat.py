@@ -37,9 +37,9 @@ from smalti.tokenizers.shape.vat import ShapeVat
 from smalti.tokenizers.shape.vat_network import ShapeVatConfig, ShapeVatNet
 
 Array = np.ndarray
-# Counts are the squares of VAR's sides: 680 tokens of 14 bits, 256 of them in the last scale. Not tried: there was no GPU.
+# Counts are the squares of VAR's sides: 680 tokens of 14.04 bits, 256 of them in the last scale. Not tried: there was no GPU.
 GPU = (
-    "net.quantizer.codebook.codebook_size=16384",
+    "net.quantizer.codebook.levels=[7, 7, 7, 7, 7]",
     f"net.quantizer.counts={[[n * n] for n in (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)]}",
     "net.points=4096",
     "net.channels=512",

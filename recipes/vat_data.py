@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import multiprocessing
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +108,14 @@ def examples(works: Sequence[Work], processes: int) -> list[Example]:
     """In order; what cannot be read is named on standard error. UsageError where nothing can."""
     for work in works[:1]:
         work.cache.mkdir(parents=True, exist_ok=True)
-    progress, out = Progress("shapes", len(works)), []
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, (wrong, example) in enumerate(pool.map(kept, works, chunksize=4), 1):
+    with contextlib.ExitStack() as stack:
+        if processes > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")))
+            made: Iterable[tuple[str, Example | None]] = pool.map(kept, works, chunksize=4)
+        else:
+            made = map(kept, works)
+        progress, out = Progress("shapes", len(works)), []
+        for done, (wrong, example) in enumerate(made, 1):
             if example is None:
                 print(wrong, file=sys.stderr)
             else:

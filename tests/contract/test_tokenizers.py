@@ -70,7 +70,7 @@ def shape_vat(config: ShapeVatConfig) -> ShapeVat:
     torch.manual_seed(0)
     net = ShapeVatNet(config)
     data = [example_of(str(i), shape) for i, shape in enumerate(signals_of("shape-vat"))]
-    training = VatTraining(config, steps=150, batch=5, queries=512, learning_rate=5e-3, warmup_steps=10, mirrored=False)
+    training = VatTraining(config, steps=250, batch=5, queries=512, learning_rate=5e-3, warmup_steps=10, mirrored=False)
     learn(net, data, training, lambda row: None)
     return ShapeVat(net)
 
@@ -141,14 +141,14 @@ def shapes(clouds: bool = True) -> list[Shape]:
     faces = np.array([face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))], np.int64)
     two = Shape(np.concatenate([box, box[:, [2, 0, 1]] + [5, 0, 0]]), np.concatenate([faces, faces + 8]))
     meshes = [Shape(box, faces), Shape(box * 1e-3 + [7, -3, 2], faces[2:]), two, Shape(box, faces[:2])]
-    return [*meshes, *([Shape(rng.normal(size=(500, 3)) * [1, 2, 3])] if clouds else [])]
+    return [*meshes, *([Shape(rng.normal(size=(500, 3)) * [2, 2.5, 3])] if clouds else [])]
 
 
 def signals_of(kind: str) -> Sequence[Any]:
     """What a kind of tokenizer takes."""
     if kind == "shape-vat":  # loose points all over the place are more than a network learns in seconds: these lie on a surface
-        points = np.random.default_rng(0).normal(size=(2000, 3))
-        return [*shapes(clouds=False), Shape(points / np.linalg.norm(points, axis=1, keepdims=True) * [1, 2, 3])]
+        points = np.random.default_rng(0).normal(size=(12000, 3))
+        return [*shapes(clouds=False), Shape(points / np.linalg.norm(points, axis=1, keepdims=True) * [2, 2.5, 3])]
     if modality_of_kind(kind) == "shape":
         return shapes(clouds=kind != "mesh")
     return sounds() if modality_of_kind(kind) == "audio" else pictures()

@@ -9,6 +9,10 @@ sizes of latents, table or loss weights; those here are ours. Deviations:
 - Truncated signed distance in place of occupancy: marching cubes then places vertices between grid points.
 - Means are centred per latent and whitened before deviations are added: without that all shapes had the same tokens after 20 steps. So
   the KL term works on deviations alone; they say how finely a mean is told.
+- The default codebook is FSQ: with tables learned by averages and a hundred shapes, the coarsest tokens of 8 shapes had a perplexity of 2
+  to 3 after 300 steps, with FSQ of 7 to 8.
+- Planes read the quantized latents by cross-attention in place of one sequence of both: of such a sequence latents are a small part, and
+  at equal steps the loss was higher (.145 against .116 after 200 steps on five shapes).
 - Token counts and interpolation are along one axis, the line of latents.
 - Scale dropout (`quantizer.dropout`): a share of the training shapes is decoded from a prefix of scales.
 
@@ -31,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.tokenizers import quantizers
-from smalti.tokenizers.codebooks import VQConfig
+from smalti.tokenizers.codebooks import FSQConfig
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.attention import MixingBlock, ReadingBlock, RootNorm
@@ -45,7 +49,9 @@ from smalti.tokenizers.shape.field import REACH
 PLANES = ((0, 1), (1, 2), (2, 0))  # axes of each
 MORTON_BITS = 10  # per axis
 LOG_DEVIATIONS = (-7.0, 2.0)
-SCALES = MultiScaleConfig(VQConfig(512, 16), counts=((1,), (2,), (4,), (8,), (16,), (32,)), axes=1, up="linear", phis=2, dropout=0.5)
+SCALES = MultiScaleConfig(
+    FSQConfig((7, 5, 5, 5, 5)), counts=((1,), (2,), (4,), (8,), (16,), (32,)), axes=1, up="linear", phis=2, dropout=0.5
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class ShapeVatConfig:
     quantizer: MultiScaleConfig = SCALES
     points: int = 512
     bands: int = 6
-    reach: float = 0.15
+    reach: float = 0.25
     channels: int = 96
     heads: int = 4
     encoder_blocks: int = 3

@@ -71,7 +71,7 @@ def shape_vat(config: ShapeVatConfig) -> ShapeVat:
     net = ShapeVatNet(config)
     data = [example_of(str(i), shape) for i, shape in enumerate(signals_of("shape-vat"))]
     training = VatTraining(config, steps=250, batch=5, queries=512, learning_rate=5e-3, warmup_steps=10, mirrored=False)
-    learn(net, data, training, lambda row: None)
+    learn(net, [*data, data[3], data[3]], training, lambda row: None)  # the flat one is the hardest
     return ShapeVat(net)
 
 
@@ -107,7 +107,7 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         ),
         lambda: shape_vat(
             ShapeVatConfig(
-                MultiScaleConfig(FSQConfig((5, 5, 5, 5)), **SCALES),
+                MultiScaleConfig(FSQConfig((5, 5, 5, 5)), dropout=0.2, **SCALES),
                 plane_widths=(32, 16),
                 resolution=64,
                 in_context=False,

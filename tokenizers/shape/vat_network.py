@@ -9,10 +9,10 @@ sizes of latents, table or loss weights; those here are ours. Deviations:
 - Truncated signed distance in place of occupancy: marching cubes then places vertices between grid points.
 - Means are centred per latent and whitened before deviations are added: without that all shapes had the same tokens after 20 steps. So
   the KL term works on deviations alone; they say how finely a mean is told.
-- The default codebook is FSQ: with tables learned by averages and a hundred shapes, the coarsest tokens of 8 shapes had a perplexity of 2
-  to 3 after 300 steps, with FSQ of 7 to 8.
+- The default codebook is FSQ: a table learned by averages gave the coarsest tokens of 8 shapes a perplexity of 2 to 3 after 300 steps, FSQ
+  7 to 8. One run each, which differed in reach and planes too, so a hint and no ablation.
 - Planes read the quantized latents by cross-attention in place of one sequence of both: of such a sequence latents are a small part, and
-  at equal steps the loss was higher (.145 against .116 after 200 steps on five shapes).
+  the loss was higher (.145 against .116 after 200 steps on five shapes, one run each).
 - Token counts and interpolation are along one axis, the line of latents.
 - Scale dropout (`quantizer.dropout`): a share of the training shapes is decoded from a prefix of scales.
 

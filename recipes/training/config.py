@@ -289,17 +289,22 @@ def load(recipe: str, changes: Sequence[str] = ()) -> TrainingConfig:
     """The config of a recipe (a name or a TOML file) with `key=value` changes, e.g. `data=DIR`, `optimizer.learning_rate=1e-3`."""
     table = _read(recipe)
     table.setdefault("name", Path(recipe).stem)
-    for change in changes:
-        key, found, text = change.partition("=")
-        if not found:
-            raise UsageError(f"changes to a recipe are key=value, found {change!r}")
-        _set(table, SHORT.get(key, key), _value(text), change)
+    change_table(table, changes)
     if isinstance(table.get("tokenizer"), dict):
         kind = table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
         for part in ("data", "loss", "adversary"):
             if isinstance(table.setdefault(part, {}), dict):
                 table[part].setdefault("kind", "sounds" if str(kind).startswith("audio") else "pictures")
     return from_dict(TrainingConfig, table, "recipe")
+
+
+def change_table(table: dict[str, Any], changes: Sequence[str]) -> None:
+    """Put `key=value` changes into a table of a config; values are as in TOML."""
+    for change in changes:
+        key, found, text = change.partition("=")
+        if not found:
+            raise UsageError(f"changes to a recipe are key=value, found {change!r}")
+        _set(table, SHORT.get(key, key), _value(text), change)
 
 
 def changes_between(base: TrainingConfig, config: TrainingConfig) -> list[str]:

@@ -1,4 +1,4 @@
-"""A transformer block for two sets of vectors: one that is worked on, and a context that it reads.
+"""Transformer blocks: for two sets of vectors, one that is worked on and a context that it reads; and for one set by itself.
 
 Vaswani et al. (arXiv 1706.03762), pre-norm; queries and keys of length 1 per head times a root of the head's width, which keeps logits
 small at any learning rate (Henry et al., arXiv 2010.04245). The outputs of self-attention and of the wide layer start at 0, those of
@@ -59,6 +59,23 @@ class ReadingBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         x = x + self.read(self.read_norm(x), context)
+        own = self.mix_norm(x)
+        x = x + self.mix(own, own)
+        return x + self.narrow(F.silu(self.widen(self.wide_norm(x))))
+
+
+class MixingBlock(nn.Module):
+    """Self-attention, then a wide layer per vector, which alone starts at 0; x (B, N, C)."""
+
+    def __init__(self, channels: int, heads: int, expansion: int = 4) -> None:
+        super().__init__()
+        self.mix_norm, self.mix = RootNorm(channels), Attention(channels, heads)
+        self.wide_norm = RootNorm(channels)
+        self.widen, self.narrow = nn.Linear(channels, channels * expansion), nn.Linear(channels * expansion, channels)
+        nn.init.zeros_(self.narrow.weight)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
         own = self.mix_norm(x)
         x = x + self.mix(own, own)
         return x + self.narrow(F.silu(self.widen(self.wide_norm(x))))

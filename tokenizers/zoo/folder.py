@@ -31,6 +31,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "audio-residual": "smalti.tokenizers.audio.residual:AudioResidual",
     "shape-basis": "smalti.tokenizers.shape.basis:ShapeBasis",
     "mesh": "smalti.tokenizers.shape.mesh:Mesh",
+    "shape-vat": "smalti.tokenizers.shape.vat:ShapeVat",
 }
 MAX_CONFIG_BYTES = 2**20
 

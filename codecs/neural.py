@@ -14,6 +14,8 @@ from smalti.tokenizers.tokens import Tokens
 
 _MODALITY = {Image: "image", Audio: "audio", Video: "video", Shape: "shape"}
 
+ANY_SIZE = 1 << 40  # bytes
+
 
 class NeuralCodec:
     """`contracts.Codec` of a tokenizer and a prior.
@@ -47,6 +49,7 @@ class NeuralCodec:
 
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file with as many stages as the target has room for; raises UsageError where even the fewest are too many."""
+        target = self.file_target(target)
         (tokens,) = self.encode([signal], target)
         info = info_of(self.tokenizer, signal, tokens, self.prior_id)
         return write_within(tokens, self.prior, info, target, seconds_of(signal))
@@ -59,6 +62,11 @@ class NeuralCodec:
             return [self._choice(self.tokenizer, signal).best(target.bytes) for signal in signals]
         tokens = self._in_tone(signals, self.tokenizer.encode(signals), target)
         return [self._allocated(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
+
+    def file_target(self, target: Target) -> Target:
+        """What a file aims at: as asked, or where nothing was and `encode` does not give the nearest way, that, whatever it takes."""
+        free = target == Target() and isinstance(self.tokenizer, VariedTokenizer) and not self.tokenizer.encodes_nearest
+        return Target(bytes=ANY_SIZE) if free else target
 
     def _choice(self, tokenizer: VariedTokenizer, signal: Signal) -> varied.Choice:
         """That of the last signal is kept, so that its files of several sizes cost their search once."""
@@ -181,10 +189,11 @@ def _room(tokens: Tokens, target: Target, seconds: float | None) -> float | None
     if target.bits_per_pixel is not None:
         size = tokens.layout.size
         if "height" not in size or "width" not in size or "frames" in size:
-            raise UsageError("bits per pixel are a target for images; give bytes, kbps or stages")
+            raise UsageError(f"bits per pixel are a target for images; give bytes{', kbps' if seconds else ''} or stages")
         return target.bits_per_pixel * size["height"] * size["width"] / 8
     if target.kbps is not None:
         if not seconds:
-            raise UsageError("kbps are a target for sound; give bytes, bits per pixel or stages")
+            pixels = ", bits per pixel" if "height" in tokens.layout.size else ""
+            raise UsageError(f"kbps are a target for sound; give bytes{pixels} or stages")
         return target.kbps * 1000 / 8 * seconds
     return None

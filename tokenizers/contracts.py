@@ -138,7 +138,12 @@ class RegionalTokenizer(Tokenizer, Protocol):
 @runtime_checkable
 class VariedTokenizer(Tokenizer, Protocol):
     """A tokenizer that can say one signal in several ways, of which the best depends on how many bytes there are: `encode` gives the one
-    for a file without limit, a codec with a target tries them all."""
+    for arrays of tokens, a codec with a target tries them all."""
+
+    @property
+    def encodes_nearest(self) -> bool:
+        """Whether `encode` gives the nearest of all ways. Where it does not (its tokens are of one layout), files without a target get the
+        nearest of `variants`."""
 
     def variants(self, signal: Signal) -> list[Tokens]:
         """All ways, that of `encode` among them; their layouts may differ, also in `Layout.signal`."""

@@ -76,6 +76,8 @@ def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str
         raise UsageError(f"it holds {held} stages, asked for {stages}")
     if file.form == "solo":
         found = api.opened(file, model, prior=prior)
+        if len(found.cuts) == 1 and limit_bytes is not None and file.size > limit_bytes:
+            raise UsageError(f"its {file.size} bytes are of one piece and cannot be cut; tokenize the original with --bytes {limit_bytes}")
         return write_within(found.tokens(), found.prior, found.info, Target(bytes=limit_bytes, stages=stages))
     if stages is not None:
         return file.cut(stages)

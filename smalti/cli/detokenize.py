@@ -190,7 +190,7 @@ def _write(target: str, signal: Any, stretch: Stretch | None) -> dict[str, Any]:
     from smalti.cli.signals import size_of
     from smalti.codecs.media.audio import encode_audio, encode_into
     from smalti.codecs.media.images import encode_image
-    from smalti.codecs.media.shapes import encode_shape
+    from smalti.codecs.media.shapes import POINTS, encode_shape
     from smalti.tokenizers.signals import Audio, Image, Shape
 
     assert isinstance(signal, Image | Audio | Shape)
@@ -200,6 +200,8 @@ def _write(target: str, signal: Any, stretch: Stretch | None) -> dict[str, Any]:
         write(target, encode_image(signal, Path(target).suffix if target != PIPE else ".png", target))
     elif isinstance(signal, Shape):
         write(target, encode_shape(signal, Path(target).suffix if target != PIPE else ".ply", target))
+        if Path(target).suffix.lower() == ".xyz" and signal.faces is not None and len(signal.faces):
+            return {"vertices": POINTS, "faces": 0}
     elif target == PIPE:
         write(PIPE, encode_audio(signal, ".wav"))
     else:

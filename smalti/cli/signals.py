@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smalti.cli.files import PIPE
-from smalti.tokenizers.errors import SmaltiError, UsageError
+from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
 
 if TYPE_CHECKING:
     from smalti.media import AnySignal
     from smalti.tokenizers.contracts import Tokenizer
+    from smalti.tokenizers.tokens import Tokens
 
+_WORDS = {"image": "a picture", "audio": "a sound", "shape": "a shape"}
 NAMES = {"image": "pictures", "audio": "sounds", "shape": "shapes"}
 ENDINGS = {"image": ".png", "audio": ".wav", "shape": ".ply"}  # of results that nobody named
 
@@ -129,6 +131,10 @@ def read_noted(modality: str, source: str, tokenizer: Tokenizer) -> Noted:
     from smalti.tokenizers.audio.sounds import size_of_sound
 
     name = name_of(source)
+    if other := _other_kind(modality, source):
+        raise SignalError(
+            f"{name}: {_WORDS[other]}, and {tokenizer.name} takes {NAMES[modality]}; leave -m out, or name a model of {NAMES[other]}"
+        )
     if modality == "shape":
         found = shapes.read_noted(source if source != PIPE else read(PIPE), name)
         return Noted(found.shape, (*found.notes, *surface.describe(found.shape)))
@@ -150,6 +156,26 @@ def size_of(signal: AnySignal) -> dict[str, Any]:
     if isinstance(signal, Shape):
         return {"vertices": len(signal.vertices), "faces": 0 if signal.faces is None else len(signal.faces)}
     return {"height": signal.height, "width": signal.width}
+
+
+def way_of(tokens: Tokens) -> dict[str, str]:
+    """How a shape is said, by the names of its stages, in words; nothing of other signals."""
+    if "scale" not in tokens.layout.size:
+        return {}
+    last = tokens.layout.stages[-1].name
+    if last == "vertices":
+        return {"way": f"a mesh of {tokens.layout.size['faces']} faces"}
+    scales = sum(stage.name.startswith("scale") for stage in tokens.layout.stages)
+    if scales:
+        return {"way": f"{scales} scale{'' if scales == 1 else 's'}"}
+    return {"way": last} if last == "primitives" else {}
+
+
+def _other_kind(modality: str, source: str) -> str:
+    """What a file is by its ending, where the model takes something else; "" where it does not, or is not known to."""
+    ending = Path(source).suffix.lower()
+    kinds = [kind for kind in NAMES if ending in suffixes(kind)]
+    return "" if not kinds or modality in kinds else kinds[0]
 
 
 def rate_of(signal: AnySignal, size: int) -> dict[str, float]:

@@ -85,6 +85,7 @@ def command(
         jobs = plan_archive(sources, archive, suffixes(subject), force, as_json)
     options.set_threads(threads)
     codec = api.codec(model or DEFAULT_MODELS[subject], device, prior, tone_passes, allocate)
+    target = codec.file_target(target) if form == "smt" else target
     draft = None if archive is None else ArchiveDraft()
     put = _file if draft is None else functools.partial(_item, draft)
     results: list[dict[str, Any]] = []
@@ -196,7 +197,7 @@ def _written(tokens: Tokens, noted: Noted, codec: NeuralCodec, target: Target, f
 
 
 def _result(noted: Noted, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec, more: tuple[str, ...]) -> dict[str, Any]:
-    from smalti.cli.signals import rate_of, size_of
+    from smalti.cli.signals import rate_of, size_of, way_of
     from smalti.codecs.bitstream import parse
 
     held = parse(data).stages() if form == "smt" else len(tokens.arrays)
@@ -207,6 +208,7 @@ def _result(noted: Noted, tokens: Tokens, data: bytes, form: str, codec: NeuralC
         **rate_of(noted.signal, len(data)),
         "stages": held,
         "tokens": tokens.prefix(held).count,
+        **way_of(tokens.prefix(held)),
         "notes": [*noted.notes, *more],
         "lost": [*noted.lost, *more],
     }
@@ -221,7 +223,7 @@ def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
             rate = f", {item['kbps']:.3f} kbps" if "kbps" in item else ""
             rate = f", {item['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in item else rate
             what = f"{item['bytes']} bytes{rate}, {item['tokens']} tokens in {options.stages_of(item['stages'])}"
-            options.say_done(item["target"], what)
+            options.say_done(item["target"], what + (f": {item['way']}" if "way" in item else ""))
 
 
 def _report_archive(archive: str, packed: bytes, results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:

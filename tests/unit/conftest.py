@@ -198,6 +198,7 @@ class Blocks:
         self.folder: Path | None = None
         self._fingerprint = fingerprint_of
         self.searches = 0  # how often `variants` was asked
+        self.encodes_nearest = True
 
     @classmethod
     def from_tensors(cls, config: BlocksConfig, tensors: Any, fingerprint_of: str, name: str, device: str = "cpu") -> Blocks:

@@ -135,6 +135,17 @@ def test_streams_told_in_a_longer_way_are_refused(model: NeuralCodec, tokenizer:
         prior.decode(finish(writer.state, writer.out), tokens.layout)
 
 
+def test_files_without_a_limit_hold_the_nearest_way(model: NeuralCodec, tokenizer: ShapeBasis) -> None:
+    shape = procedural(4)
+    free, all_scales = model.decompress(model.compress(shape)), tokenizer.decode(tokenizer.encode([shape]))[0]
+    assert metric("f-score-1")(shape, free).value > metric("f-score-1")(shape, all_scales).value
+    assert parse(model.compress(shape, Target(stages=3))).stages() == 3
+    with pytest.raises(UsageError, match="give bytes or stages"):
+        model.compress(shape, Target(kbps=3))
+    with pytest.raises(UsageError, match="give bytes or stages"):
+        model.compress(shape, Target(bits_per_pixel=0.1))
+
+
 def test_clouds_go_the_same_way(model: NeuralCodec) -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, (3000, 3))

@@ -122,11 +122,16 @@ class ShapeBasis:
         stages += [Stage(f"scale{k}", (("component", count),), 2 * LARGEST + 1) for k, count in enumerate(self.config.components, 1)]
         return Layout(tuple(stages), tuple(range(FIRST_CUT, len(stages) + 1)), pose.signal)
 
+    @property
+    def encodes_nearest(self) -> bool:
+        """No: `encode` always gives all scales, so that tokens of many shapes are of one layout."""
+        return False
+
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
-        """Of each shape the variant that is nearest with all its stages."""
+        """Of each shape, of the ways that have scales, the nearest with all of them."""
         out = []
         for signal in signals:
-            whole = [v for v in self.variants(signal) if len(v.arrays) > FIRST_CUT and v.arrays[0][0] % FINENESSES == FINENESSES - 1]
+            whole = [v for v in self._scaled(_checked(signal, self.name)) if v.arrays[0][0] % FINENESSES == FINENESSES - 1]
             out.append(whole[int(np.argmin(self.distortions(signal, whole)))])
         return out
 
@@ -135,19 +140,23 @@ class ShapeBasis:
         alone; simplified meshes."""
         shape = _checked(signal, self.name)
         pose = pose_of(shape)
-        values, _ = field(shape, pose, self.config.side, self.config.reach)
-        whole = cosines(values, self.basis.order)
-        layout = self.layout(pose.signal)
-        out = []
-        inside = pose.inwards(shape.vertices)
-        for primitives in [NOTHING, *fitted(inside, shape.faces, self.config.counts)]:
-            coefficients = self.basis.coefficients(whole, self._known(primitives), class_of(len(primitives.numbers)))
-            ways = [self.tokens_of(layout, primitives, coefficients, fineness) for fineness in range(FINENESSES)]
-            out += ways if primitives is NOTHING else [ways[0].prefix(FIRST_CUT), *ways]
-        nothing = np.zeros(self.basis.count)
-        out += [self.tokens_of(layout, some, nothing, 0).prefix(FIRST_CUT) for some in largest(inside, shape.faces, self.config.counts)]
+        layout, inside = self.layout(pose.signal), pose.inwards(shape.vertices)
+        out, nothing = self._scaled(shape), np.zeros(self.basis.count)
+        for some in (*fitted(inside, shape.faces, self.config.counts), *largest(inside, shape.faces, self.config.counts)):
+            out.append(self.tokens_of(layout, some, nothing, 0).prefix(FIRST_CUT))
         if shape.faces is not None and self.config.faces:
             out += [self.mesh.encode([few])[0] for few in simplified(shape, self.config.faces)]
+        return out
+
+    def _scaled(self, shape: Shape) -> list[Tokens]:
+        """Scales on top of each number of primitives, of none too, at each fineness."""
+        pose = pose_of(shape)
+        values, _ = field(shape, pose, self.config.side, self.config.reach)
+        whole, layout = cosines(values, self.basis.order), self.layout(pose.signal)
+        out = []
+        for primitives in (NOTHING, *fitted(pose.inwards(shape.vertices), shape.faces, self.config.counts)):
+            coefficients = self.basis.coefficients(whole, self._known(primitives), class_of(len(primitives.numbers)))
+            out += [self.tokens_of(layout, primitives, coefficients, fineness) for fineness in range(FINENESSES)]
         return out
 
     def distortions(self, signal: Signal, candidates: Sequence[Tokens]) -> list[float]:

@@ -102,6 +102,11 @@ class Mesh:
         """Meshes whose vertices lie in the middles of the grid's cells."""
         return [self._decode(item) for item in tokens]
 
+    @property
+    def encodes_nearest(self) -> bool:
+        """Its bits are the most."""
+        return True
+
     def variants(self, signal: Signal) -> list[Tokens]:
         """With the config's bits and with each fewer, down to 7."""
         return [self._encode(signal, bits) for bits in range(self.config.bits, FEWEST_BITS - 1, -1)]

@@ -20,10 +20,13 @@ SOLO_SECONDS = 60  # of a sound: beyond, it is worth the bytes that parts of it 
 
 @dataclass(frozen=True)
 class File:
-    """A file whose structure, limits and CRCs were checked; no token is decoded yet. `size` in bytes."""
+    """A file whose structure, limits and CRCs were checked; no token is decoded yet. `size` in bytes. said: damage around it, in the
+    archive that it was found in.
+    """
 
     content: Solo | Chunked
     size: int
+    said: tuple[str, ...] = ()
 
     @property
     def form(self) -> str:
@@ -40,7 +43,7 @@ class File:
     @property
     def problems(self) -> tuple[str, ...]:
         """Damage that a reading which was not strict left out."""
-        return () if isinstance(self.content, Solo) else self.content.problems
+        return self.said if isinstance(self.content, Solo) else (*self.said, *self.content.problems)
 
     def stages(self, stream: int = 0) -> int:
         """How many leading stages are whole; for streams in groups all levels, or 0 without a first one."""

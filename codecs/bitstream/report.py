@@ -73,7 +73,7 @@ def _archive(data: bytes) -> Report:
     archive, accounts = recover(data)
     problems, whole = list(archive.problems), 0
     if problems:
-        for number in range(len(archive)):
+        for number in archive.numbers:
             try:
                 archive[number]
                 whole += 1

@@ -97,8 +97,11 @@ class Archive:
         return (number for place in self.places for number in range(place.first, place.first + place.count))
 
     def __getitem__(self, number: int) -> File:
-        """Item `number`, checked and not decoded. Raises IndexError beyond the last one, BitstreamError where it is damaged."""
-        return self.item(number)[1]
+        """Item `number`, checked and not decoded. Raises IndexError beyond the last one, BitstreamError, naming it, where it is damaged."""
+        try:
+            return self.item(number)[1]
+        except BitstreamError as error:
+            raise BitstreamError(f"item {number}: {error}") from error
 
     def __iter__(self) -> Iterator[File]:
         return (self[i] for i in range(len(self)))
@@ -141,11 +144,11 @@ class Archive:
         at = bisect_right(self._firsts, number) - 1
         place = self.places[max(at, 0)]
         if not place.first <= number < place.first + place.count:
-            raise BitstreamError(f"item {number} is in a chunk that is damaged")
+            raise BitstreamError("in a chunk that is damaged")
         return place
 
     def item(self, number: int) -> tuple[str, File]:
-        """(name, file) of an item. Raises as [] does."""
+        """(name, file) of an item. Raises as [] does; what it says is to be read after the item's number."""
         place = self._place(number)
         kind = self._read(place.start, 1)[0]
         if kind == FILE:
@@ -159,7 +162,7 @@ class Archive:
         at = number - head.first
         begin = start + head.size + sum(head.lengths[:at]) + 2 * at
         if begin + head.lengths[at] + 2 > self._size:
-            raise BitstreamError(f"item {number} is cut off: the archive ends at {self._size}, in it or before")
+            raise BitstreamError(f"cut off, the archive ends at byte {self._size}")
         data = self._read(begin, head.lengths[at] + 2)
         item = read_item(data, self.sets[head.set], number)
         return item.key, File(item.content, len(data))
@@ -181,8 +184,14 @@ class Archive:
             raise BitstreamError(f"the archive ends too early: {count} bytes wanted at {start}, it has {self._size}")
         if isinstance(self._source, bytes):
             return self._source[start : start + count]
-        self._source.seek(start)
-        return self._source.read(count)
+        try:
+            self._source.seek(start)
+            found = self._source.read(count)
+        except OSError as error:
+            raise BitstreamError(f"the archive cannot be read at {start}: {error.strerror or error}") from error
+        if len(found) < count:
+            raise BitstreamError(f"the archive has become shorter: {count} bytes wanted at {start}, found {len(found)}")
+        return found
 
 
 def is_archive(data: bytes) -> bool:
@@ -268,7 +277,7 @@ def read_file(found: Chunk, number: int, seed: int) -> tuple[str, File]:
     """(key, file) of a FILE chunk, which must hold this item."""
     cursor = Cursor(found.payload, "a FILE chunk")
     if found.type != FILE or cursor.uvarint(MAX_ITEMS - 1) != number:
-        raise BitstreamError(f"the index has item {number} where it is not")
+        raise BitstreamError("the index has it where it is not")
     key = _file_key(cursor, seed)
     return key, parse(cursor.take(cursor.left))
 
@@ -291,7 +300,7 @@ def _salvaged(payload: bytes, number: int, seed: int) -> tuple[str, File]:
         file = parse(payload[max(payload.find(MAGIC), 0) :], strict=False)
         return "", replace(file, said=("its name in the archive is damaged",))
     if found != number:
-        raise BitstreamError(f"the index has item {number} where it is not")
+        raise BitstreamError("the index has it where it is not")
     file = parse(cursor.take(cursor.left), strict=False)
     return key, file if file.problems else replace(file, said=("a checksum around it is damaged, its own are right",))
 

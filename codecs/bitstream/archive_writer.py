@@ -38,7 +38,15 @@ class Whole:
     key: str = ""
 
 
-def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, bytes]] = ()) -> bytes:
+@dataclass(frozen=True)
+class Compacted:
+    """A compact item of another archive, which stays one. key: as of an Item."""
+
+    content: Solo
+    key: str = ""
+
+
+def write_archive(items: Sequence[Item | Whole | Compacted], unknown: Sequence[tuple[int, bytes]] = ()) -> bytes:
     """The archive of these items, in this order; raises UsageError for what it cannot hold.
 
     unknown: (type, payload) of skippable chunks that come along from another archive.
@@ -49,7 +57,7 @@ def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, by
         if not item.key.isprintable() or len(item.key.encode("utf-8")) > MAX_KEY:  # in this order: a lone surrogate has no UTF-8
             raise UsageError(f"keys are printable and have at most {MAX_KEY} bytes, found {item.key!r}")
     keyed = any(item.key for item in items)
-    coded = [_coded(item, keyed) for item in items]
+    coded = [_coded(item) for item in items]
     families = _families(coded, keyed)
     out = bytearray(HEADER)
     seed = crc(HEADER)
@@ -77,6 +85,7 @@ def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, by
     for i, (item, own) in enumerate(zip(items, coded, strict=True)):
         number = numbers.get(_family(own.info)) if own.payload is not None else None
         if own.payload is None or number is None:
+            assert not isinstance(item, Compacted)
             flush()
             places.append((len(out), 1))
             out += _file_chunk(i, item, seed)
@@ -96,14 +105,22 @@ def write_archive(items: Sequence[Item | Whole], unknown: Sequence[tuple[int, by
 
 @dataclass(frozen=True)
 class _Coded:
-    """What a compact item would hold. digest: of its tokens, hex. payload: its coder bytes; None for what cannot be one."""
+    """What a compact item would hold. digest: of its tokens, hex. payload: its coder bytes; None for what cannot be one. must: it can be
+    nothing else.
+    """
 
     info: StreamInfo
     digest: str = ""
     payload: bytes | None = None
+    must: bool = False
 
 
-def _coded(item: Item | Whole, keyed: bool) -> _Coded:
+def _coded(item: Item | Whole | Compacted) -> _Coded:
+    if isinstance(item, Compacted):
+        found = _compact(item.content.info, item.content.hash.hex(), item.content.payload, item.key)
+        if found.payload is None:
+            raise UsageError(f"an item of {len(item.content.payload)} bytes does not fit the compact form; code its tokens again")
+        return replace(found, must=True)
     if isinstance(item, Whole):
         file = parse(item.data)
         if isinstance(file.content, Solo):
@@ -138,14 +155,18 @@ def _families(coded: Sequence[_Coded], keyed: bool) -> dict[StreamInfo, Paramete
     them: other families get none, and their items are written as files. The first chunk of an archive is a set, so there is always one.
     """
     found: dict[StreamInfo, list[StreamInfo]] = {}
+    must: set[StreamInfo] = set()
     for item in coded:
         if item.payload is not None:
             found.setdefault(_family(item.info), []).append(item.info)
+        if item.must:
+            must.add(_family(item.info))
     if not found:
         return {_family(coded[0].info): ParameterSet(replace(coded[0].info, fields=()), False, keyed)}
-    by_use = sorted(found, key=lambda family: -len(found[family]))
-    kept = [family for family in by_use if len(found[family]) > 1][:MAX_SETS] or by_use[:1]
-    wanted = set(kept)
+    by_use = sorted(found, key=lambda family: (family not in must, -len(found[family])))
+    wanted = set([family for family in by_use if len(found[family]) > 1 or family in must][:MAX_SETS] or by_use[:1])
+    if len(must - wanted):
+        raise UsageError(f"compact items of more than {MAX_SETS} models, priors and side fields; write several archives")
     return {family: _common(infos, keyed) for family, infos in found.items() if family in wanted}
 
 

@@ -131,8 +131,8 @@ def read_item(data: bytes, common: ParameterSet, number: int) -> Compact:
     """Item `number` from its bytes, CRC-16 included."""
     body = data[:-2]
     if data[-2:] != _item_crc(body, common.seed, number):
-        raise BitstreamError(f"item {number} is damaged: its CRC-16 does not match")
-    cursor = Cursor(body, f"item {number}")
+        raise BitstreamError("damaged, its CRC-16 does not match")
+    cursor = Cursor(body, "the item")
     key = cursor.text(MAX_KEY) if common.keyed else ""
     info = common.info if not common.own_stages else replace(common.info, stages=cursor.byte(common.info.stages - 1) + 1)
     before = cursor.place

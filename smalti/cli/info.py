@@ -108,9 +108,9 @@ def _entries(archive: Archive) -> list[dict[str, Any]]:
     from smalti.tokenizers.errors import BitstreamError
 
     found = []
-    for number in range(len(archive)):
+    for number in archive.numbers:
         try:
-            file, name = archive[number], archive.key(number)
+            name, file = archive.item(number)
         except BitstreamError:
             continue
         info = file.streams[0]

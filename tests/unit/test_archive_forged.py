@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -101,6 +102,14 @@ def test_a_head_unlike_the_index() -> None:
     refused(archive((items(1, BODIES[1:]), 5)), 0, r"the index has items 0\.\.")
 
 
+def test_a_file_that_becomes_shorter_while_it_is_read() -> None:
+    source = io.BytesIO(DATA)
+    found = Archive(source)
+    source.truncate(len(START) + 4)
+    with pytest.raises(BitstreamError, match="has become shorter"):
+        found[3]
+
+
 def test_a_place_of_another_kind_of_chunk() -> None:
     refused(archive((chunk(9, bytes(60), SEED), 1), (items(1, BODIES[1:]), 5)), 0, "found a chunk of type 0x09")
     refused(archive((chunk(0x89, bytes(60), SEED), 1), (items(1, BODIES[1:]), 5)), 0, "found a chunk of type 0x89")
@@ -115,18 +124,18 @@ def test_an_item_is_not_taken_for_another() -> None:
     assert swapped != payload
     data = archive((chunk(ITEMS, swapped, SEED), 6))
     for number in (1, 2):
-        refused(data, number, f"item {number} is damaged")
+        refused(data, number, f"item {number}: damaged")
     assert Archive(data)[3].tokens(LAYOUT, UNIFORM) == SHARD[3]
 
 
 def test_a_file_is_not_taken_for_another() -> None:
     data = archive((file(1, SOLO[1]), 1), (file(0, SOLO[0]), 1))
     for number in (0, 1):
-        refused(data, number, f"has item {number} where it is not")
+        refused(data, number, f"item {number}: the index has it where it is not")
     assert "item 0 comes again" in recover(data)[0].problems[1]
     wrong = bytearray(archive((file(1, SOLO[1]), 1)))
     wrong[len(START) + len(file(1, SOLO[1])) - 1] ^= 1  # its CRC-32: now only what is left of it may be read
-    with pytest.raises(BitstreamError, match="has item 0 where it is not"):
+    with pytest.raises(BitstreamError, match="the index has it where it is not"):
         Archive(bytes(wrong)).salvaged(0)
 
 

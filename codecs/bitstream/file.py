@@ -45,6 +45,11 @@ class File:
         """Damage that a reading which was not strict left out."""
         return self.said if isinstance(self.content, Solo) else (*self.said, *self.content.problems)
 
+    @property
+    def is_left(self) -> bool:
+        """Whether of a damaged file something came through that `salvage` may decode: not the later stages alone."""
+        return bool(self.problems) and (isinstance(self.content, Solo) or any(part.stage == 0 for part in self.content.parts))
+
     def stages(self, stream: int = 0) -> int:
         """How many leading stages are whole; for streams in groups all levels, or 0 without a first one."""
         info = self.streams[stream]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smalti.codecs.bitstream import Archive, Field, File, Item, StreamInfo, Whole, write, write_archive
+from smalti.codecs.bitstream import Archive, Field, File, Item, StreamInfo, Whole, parse, write, write_archive
 from smalti.codecs.bitstream.shorten import cut_archive, fit_archive
 from smalti.codecs.priors.uniform import UniformPrior
 from smalti.tokenizers.errors import UsageError
@@ -83,3 +83,15 @@ def test_what_fits_is_the_most_that_does() -> None:
         assert len(asked) < 40  # of 45 prefixes the first ones, those of the share, and of its neighbours where they differ
     with pytest.raises(UsageError, match=f"has {len(archives[0])} bytes, the target allows {len(archives[0]) - 1}"):
         fit_archive(data, len(archives[0]) - 1, lambda number, _: [len(file) for file in files[number]], chosen)
+
+
+def test_a_line_is_in_no_groups() -> None:
+    """Its first axis is no place: a region of steps is none, and rows are not its first axis."""
+    layout = Layout((Stage("band", (("step", 4), ("row", 3), ("col", 3)), 1024),), (1,), (("height", 48), ("width", 48)))
+    tokens = Tokens(layout, (np.zeros((4, 3, 3), np.int32),))
+    info = StreamInfo("image", b"model!", UNIFORM.id, signal=layout.signal)
+    with pytest.raises(UsageError, match="no lines"):
+        write(tokens, UNIFORM, info, "grouped")
+    for form in ("solo", "chunked"):
+        with pytest.raises(UsageError, match="a stretch of an axis that all stages share"):
+            parse(write(tokens, UNIFORM, info, form)).region(layout, UNIFORM, 0, 1)

@@ -81,6 +81,8 @@ class File:
         check_prior(info, prior)
         whole = self.stages(stream)
         wanted = stages if stages is not None else max((c for c in layout.cuts if c <= whole), default=0)
+        if stages is not None and stages > info.stages:
+            raise UsageError(f"it holds {info.stages} stages, asked for {stages}")
         if stages is not None and stages not in layout.cuts:
             raise UsageError(f"the first {stages} stages do not decode on their own; choose one of {', '.join(map(str, layout.cuts))}")
         if not 0 < wanted <= whole:

@@ -177,10 +177,16 @@ def write_within(tokens: Tokens, prior: Prior, info: StreamInfo, target: Target 
         data = write(tokens.prefix(k), prior, info)
         if room is not None and len(data) > room:
             if not best:
-                raise UsageError(f"the smallest file of this signal has {len(data)} bytes, the target allows {int(room)}")
+                raise UsageError(
+                    f"the smallest file of this signal has {len(data)} bytes, the target allows {int(room)}; ask for more{_finer(info)}"
+                )
             break
         best = data
     return best
+
+
+def _finer(info: StreamInfo) -> str:
+    return ", or take a model with more stages: of pictures image-line" if info.modality == "image" and info.stages < 8 else ""
 
 
 def _room(tokens: Tokens, target: Target, seconds: float | None) -> float | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -101,7 +102,9 @@ def summary(pairs: Sequence[Pair]) -> Summary:
 
 
 def _change(before: Sequence[float], after: Sequence[float]) -> Interval:
-    return bootstrap_mean([100 * (b / a - 1) for a, b in zip(before, after, strict=True)])
+    """In percent; what was 0 already and stays so has not changed, and what does not stay so has no percentage and counts for none."""
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if a or not b]
+    return bootstrap_mean([100 * (b / a - 1) if a else 0.0 for a, b in pairs]) if pairs else Interval(math.inf, math.inf, math.inf)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

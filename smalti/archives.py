@@ -9,11 +9,14 @@ names = archive.names
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import BinaryIO
 
 from smalti import api
 from smalti.api import DEFAULT_MODEL
@@ -21,7 +24,7 @@ from smalti.codecs import tone
 from smalti.codecs.bitstream import Archive, File, Whole, check_applied, recover, write_archive
 from smalti.codecs.bitstream.names import key_of
 from smalti.codecs.bitstream.wire import MAX_PAYLOAD
-from smalti.codecs.media.files import MAX_FILE_BYTES
+from smalti.codecs.media.files import MAX_FILE_BYTES, open_file
 from smalti.codecs.neural import NeuralCodec
 from smalti.media import PathOrBytes, default_model
 from smalti.opened import Opened, the_stream
@@ -37,14 +40,14 @@ _TOGETHER = 16  # signals that are encoded together
 class SignalArchive:
     """An archive of pictures, sounds or shapes. Items are named by their number, from 0, or by name: the first one of that name.
 
-    Where its index is damaged, items are found without it. problems: a line on each thing that is wrong with the archive itself; whether
-    an item is whole shows when it is read. model, device, prior: as for `smalti.decompress`. Raises BitstreamError where nothing can be
-    found.
+    data: its bytes, or an open seekable file, of which then no more than the index and the wanted items are read. Where its index is
+    damaged, all of it is read and items are found without. problems: a line on each thing that is wrong with the archive itself; whether an
+    item is whole shows when it is read. model, device, prior: as for `smalti.decompress`. Raises BitstreamError where nothing can be found.
     """
 
     def __init__(
         self,
-        data: bytes,
+        data: bytes | BinaryIO,
         model: str | os.PathLike[str] | None = None,
         device: str = "auto",
         prior: str | os.PathLike[str] = "",
@@ -53,7 +56,7 @@ class SignalArchive:
         try:
             self.items = Archive(data)
         except BitstreamError as error:
-            self.items, _ = recover(data)
+            self.items, _ = recover(data if isinstance(data, bytes) else _all(data))
             if not len(self.items):
                 raise
             self.problems = self.items.problems or (str(error),)
@@ -61,13 +64,26 @@ class SignalArchive:
         self._kept: dict[tuple[bytes, bytes, bool], Opened] = {}
 
     def __len__(self) -> int:
-        """How many items were written; of an archive without its index, one more than the last that was found."""
+        """How many items were written; of an archive without its index, one more than the last that was found: `numbers` were."""
         return len(self.items)
+
+    @property
+    def numbers(self) -> Iterator[int]:
+        """Of the items that were found, ascending."""
+        return self.items.numbers
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of all items, "" for one that has none or is damaged."""
-        return tuple(self.name(number) for number in range(len(self)))
+        found = [""] * len(self)
+        for number in self.numbers:
+            found[number] = self.name(number)
+        return tuple(found)
+
+    @cached_property
+    def _numbered(self) -> dict[str, int]:
+        """The first number of each name."""
+        return {name: number for number, name in reversed(list(enumerate(self.names))) if name}
 
     def name(self, number: int) -> str:
         """The name of one item, "" where it has none or is damaged."""
@@ -79,8 +95,8 @@ class SignalArchive:
     def number(self, key: int | str) -> int:
         """The number of an item by itself or by its name; UsageError where there is none."""
         if isinstance(key, str):
-            found = next((number for number in range(len(self)) if self.name(number) == key), None)
-            if not key or found is None:
+            found = self._numbered.get(key)
+            if found is None:
                 raise UsageError(f"no item of the {len(self)} in this archive has the name {key!r}; `smalti info` lists them")
             return found
         if not 0 <= key < len(self):
@@ -89,7 +105,7 @@ class SignalArchive:
 
     def file(self, number: int, lenient: bool = False) -> File:
         """An item, checked and not decoded. lenient: what is left of a damaged one, as far as its own chunks are whole."""
-        return self.items.salvaged(number)[1] if lenient else self.items[number]
+        return (self.items.salvaged(number) if lenient else self.items.item(number))[1]
 
     def opened(self, number: int, lenient: bool = False) -> Opened:
         """An item with what its tokens need; models and priors are looked for once."""
@@ -137,10 +153,26 @@ def open_archive(
     prior: str | os.PathLike[str] = "",
 ) -> SignalArchive:
     """An archive from a path or its bytes, as `compress_archive` or `smalti tokenize --archive` writes it; model, device, prior as for
-    `smalti.decompress`. Raises BitstreamError for what is none.
+    `smalti.decompress`. A path's file stays open as long as the archive is in use, and is read only where it must be. Raises BitstreamError
+    for what is none.
     """
-    data = api.data_of(source)
-    return api.with_name(source, lambda: SignalArchive(data, model, device, prior))
+    if isinstance(source, bytes) or not isinstance(source, str | os.PathLike):
+        whole = api.data_of(source)
+        return api.with_name(source, lambda: SignalArchive(whole, model, device, prior))
+    with ExitStack() as stack:
+        file = stack.enter_context(open_file(source))
+        data: bytes | BinaryIO = file if file.seekable() else file.read(MAX_FILE_BYTES)
+        found = api.with_name(source, lambda: SignalArchive(data, model, device, prior))
+        weakref.finalize(found, stack.pop_all().close)
+    return found
+
+
+def _all(file: BinaryIO) -> bytes:
+    file.seek(0)
+    data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise BitstreamError(f"more than {MAX_FILE_BYTES} bytes and no index that can be read")
+    return data
 
 
 def compress_archive(
@@ -187,7 +219,7 @@ class ArchiveDraft:
         return len(self._items)
 
     def add(self, data: bytes, key: str) -> int:
-        """One more item; returns its number. UsageError where it is too large, or all of them together would be."""
+        """One more item; returns its number. UsageError where it is too large; whether all together are, `data` tells at the latest."""
         if len(data) > MAX_PAYLOAD - _FILE_ROOM:
             raise UsageError(
                 f"{len(data)} bytes, and an item of an archive has {MAX_PAYLOAD - _FILE_ROOM} at most; write a file of its own"
@@ -199,8 +231,11 @@ class ArchiveDraft:
         return len(self._items) - 1
 
     def data(self) -> bytes:
-        """The bytes of the archive."""
-        return write_archive(self._items)
+        """The bytes of the archive; UsageError where nobody would read so many."""
+        made = write_archive(self._items)
+        if len(made) > MAX_FILE_BYTES:
+            raise UsageError(f"the archive has {len(made)} bytes, and releases read {MAX_FILE_BYTES}; write several archives")
+        return made
 
 
 def _read(called: str, signal: Image | Audio | Shape | PathOrBytes, model: str | os.PathLike[str]) -> Image | Audio | Shape:

@@ -106,5 +106,7 @@ def wanted_prior(made_by: ModelInfo | None, name: str) -> Prior:
         raise UsageError("raw tokens, made by no model, have no prior of their own; name 'uniform', 'adaptive' or a file of tables")
     own = prior_of(made_by)
     if name and not isinstance(own, StaticPrior):
-        raise UsageError(f"{made_by.name} brings no static tables; name a file of them, or 'uniform' or 'adaptive'")
+        raise UsageError(
+            f"{made_by.name} brings no static tables; name a file of them, 'uniform' or 'adaptive', or leave it out for the model's own"
+        )
     return own

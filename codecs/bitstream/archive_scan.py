@@ -59,6 +59,14 @@ class _Walk:
 
     def run(self, place: int, first: Chunk) -> None:
         self._accept(first)
+        place = self._chunks(first)
+        if not self.accounts.end:
+            self._say("its end is lost, with the index: whether items came after the last one found, and how many, is not known")
+        elif place != len(self.data):
+            self._say(f"{len(self.data) - place} bytes after the end")
+
+    def _chunks(self, first: Chunk) -> int:
+        """Goes over all chunks; returns where the last one ends."""
         place, chunks = first.end, 1
         while not self.accounts.end:
             try:
@@ -72,13 +80,12 @@ class _Walk:
                     raise
                 self.problems.append(str(error))
                 if chunks > MAX_CHUNKS + MAX_SETS:
-                    return
+                    break
                 after = place if self._resync.is_chunk(place) else self._salvaged(place) or self._resync.after(place)
                 if after is None:
-                    return
+                    break
                 place = after
-        if place != len(self.data):
-            self._say(f"{len(self.data) - place} bytes after the end")
+        return place
 
     def _accept(self, found: Chunk) -> None:
         size = found.end - found.start
@@ -95,12 +102,14 @@ class _Walk:
             self._account(found, head)
         elif found.type == FILE:
             number = Cursor(found.payload, "a FILE chunk").uvarint(MAX_ITEMS - 1)
-            key, file = read_file(found, number)
+            key, file = read_file(found, number, self.seed)
             self._put(Place(found.start, number, 1))
             keyed = len(key.encode("utf-8"))
             self.accounts = self.accounts.plus(files=file.size, keys=keyed, heads=size - file.size - keyed)
         elif found.type == END:
             self.accounts = self.accounts.plus(end=size)
+            if len(self.places) > MAX_CHUNKS:
+                raise BitstreamError(f"{len(self.places)} chunks of items, an archive has {MAX_CHUNKS} at most")
             if self.data[found.start : found.end] != end_chunk([(p.start, p.count) for p in self.places], self.seed):
                 self._say("the index does not match the chunks of the archive")
         elif found.type & SKIPPABLE:
@@ -111,10 +120,13 @@ class _Walk:
 
     def _put(self, place: Place) -> None:
         expected = self._expected()
+        if place.first > len(self.data):  # far beyond what lost bytes of a file of this size explain; a list of what is missing has a bound
+            raise BitstreamError(f"item {place.first} in an archive of {len(self.data)} bytes")
         if place.first < expected:
             raise BitstreamError(f"item {place.first} comes again at {place.start}")
         if place.first > expected:
-            self._say(f"items {expected}..{place.first - 1} are missing")
+            one = place.first == expected + 1
+            self._say(f"item {expected} is missing" if one else f"items {expected}..{place.first - 1} are missing")
         self.places.append(place)
 
     def _expected(self) -> int:
@@ -124,7 +136,7 @@ class _Walk:
         common, start, keys, sizes, payload = self.sets[head.set], head.size, 0, 0, 0
         for i, length in enumerate(head.lengths):
             item = read_item(found.payload[start : start + length + 2], common, head.first + i)
-            keys += length - item.size_bytes - 1 - len(item.content.payload)
+            keys += length - item.size_bytes - common.own_stages - 1 - len(item.content.payload)
             sizes += item.size_bytes
             payload += len(item.content.payload)
             start += length + 2
@@ -135,8 +147,10 @@ class _Walk:
         )
 
     def _salvaged(self, place: int) -> int | None:
-        """The end of a damaged ITEMS chunk whose head is whole, which then counts: each of its items has a checksum of its own. The same of
-        a FILE chunk whose bounds are whole, since `Archive.salvaged` may read what is left of its file."""
+        """The end of a damaged ITEMS chunk whose head is whole, which then counts: each of its items has a checksum of its own. One that
+        was cut off counts too and has no end. The same of a FILE chunk whose bounds are whole, since `Archive.salvaged` may read what is
+        left of its file.
+        """
         if self.data[place : place + 1] == bytes([FILE]):
             return self._salvaged_file(place)
         if self.data[place : place + 1] != bytes([ITEMS]):
@@ -147,8 +161,8 @@ class _Walk:
             head = read_head(self.data[cursor.place : cursor.place + min(length, HEAD_ROOM)], self.sets)
             if head.size + sum(head.lengths) + 2 * len(head.lengths) != length:
                 return None
-            cursor.skip(length + 4)
             self._put(Place(place, head.first, len(head.lengths)))
+            cursor.skip(length + 4)
         except BitstreamError:
             return None
         return cursor.place
@@ -160,7 +174,7 @@ class _Walk:
             end = cursor.place + length + 4
             if not self._resync.is_chunk(end) or cursor.uvarint(MAX_ITEMS - 1) != self._expected():
                 return None  # a wrong number would take the place of whole items that follow
-            cursor.skip(cursor.byte())
+            cursor.skip(cursor.byte() + 2)
             if cursor.take(4) != MAGIC:
                 return None
         except BitstreamError:

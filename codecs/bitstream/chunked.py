@@ -255,7 +255,7 @@ def _prepared(entry: Entry) -> StreamInfo:
         raise UsageError(f"tokens of {entry.info.modality} have a time axis in every stage, found {tokens.layout.stages}")
     grouped = timed or entry.grouped
     if grouped and not parts.group_axis(tokens.layout):
-        raise UsageError(f"only stages with the same axes are written in groups of rows, found {tokens.layout.stages}")
+        raise UsageError(f"only stages with the same axes, no lines, are written in groups of rows, found {tokens.layout.stages}")
     unit = parts.choose_group_unit(tokens) if grouped else parts.choose_unit(tokens)
     mark = bytes.fromhex(parts.stage_digest(tokens, 0)[:8])
     return replace(entry.info, stages=len(tokens.arrays), grouped=grouped, unit=unit, mark=mark).checked()

@@ -20,10 +20,13 @@ SOLO_SECONDS = 60  # of a sound: beyond, it is worth the bytes that parts of it 
 
 @dataclass(frozen=True)
 class File:
-    """A file whose structure, limits and CRCs were checked; no token is decoded yet. `size` in bytes."""
+    """A file whose structure, limits and CRCs were checked; no token is decoded yet. `size` in bytes. said: damage around it, in the
+    archive that it was found in.
+    """
 
     content: Solo | Chunked
     size: int
+    said: tuple[str, ...] = ()
 
     @property
     def form(self) -> str:
@@ -40,7 +43,12 @@ class File:
     @property
     def problems(self) -> tuple[str, ...]:
         """Damage that a reading which was not strict left out."""
-        return () if isinstance(self.content, Solo) else self.content.problems
+        return self.said if isinstance(self.content, Solo) else (*self.said, *self.content.problems)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether of a damaged file something came through that `salvage` may decode: not the later stages alone."""
+        return bool(self.problems) and (isinstance(self.content, Solo) or any(part.stage == 0 for part in self.content.parts))
 
     def stages(self, stream: int = 0) -> int:
         """How many leading stages are whole; for streams in groups all levels, or 0 without a first one."""
@@ -73,6 +81,8 @@ class File:
         check_prior(info, prior)
         whole = self.stages(stream)
         wanted = stages if stages is not None else max((c for c in layout.cuts if c <= whole), default=0)
+        if stages is not None and stages > info.stages:
+            raise UsageError(f"it holds {info.stages} stages, asked for {stages}")
         if stages is not None and stages not in layout.cuts:
             raise UsageError(f"the first {stages} stages do not decode on their own; choose one of {', '.join(map(str, layout.cuts))}")
         if not 0 < wanted <= whole:

@@ -37,11 +37,15 @@ def stage_bounds(stage: Stage, unit: int) -> list[int]:
 
 
 def group_axis(layout: Layout) -> str:
-    """The axis along which all stages can be cut into the same groups: time, or the first one where all have equal axes; "" for none."""
+    """The axis along which all stages can be cut into the same groups: time, or the first one where all have equal axes; "" for none.
+
+    Lines of tokens (first axis `step`) have none: a group of steps is no region, and one of rows would be cut along another axis than rows
+    are elsewhere.
+    """
     if is_timed(layout):
         return "time"
     axes = layout.stages[0].axes
-    return axes[0][0] if axes and all(stage.axes == axes for stage in layout.stages) else ""
+    return axes[0][0] if axes and axes[0][0] != "step" and all(stage.axes == axes for stage in layout.stages) else ""
 
 
 def group_steps(layout: Layout) -> int:

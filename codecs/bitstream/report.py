@@ -28,7 +28,7 @@ class StreamReport:
 
 @dataclass(frozen=True)
 class Report:
-    """status: "whole", "damaged" (some stages or segments still decode) or "refused".
+    """status: "whole", "damaged" (some chunks or items came through; `salvage` tells whether they are enough) or "refused".
 
     form: "solo", "chunked", "archive" or "" where unknown. bytes: (what, how many) of a whole file, summing to its size. file: what was
     parsed, for decoding what is left; archive: the same of an archive, whose streams are its sets of parameters; None where refused.
@@ -64,7 +64,7 @@ def inspect(data: bytes) -> Report:
     streams = tuple(_stream(file, i) for i in range(len(file.streams)))
     if isinstance(file.content, Solo):
         return Report("whole", "solo", len(data), streams, (), _solo_bytes(file.content, len(data)), file, None, file.version)
-    status = "whole" if not file.problems else "damaged" if any(s.stages for s in streams) else "refused"
+    status = "whole" if not file.problems else "damaged" if file.is_left else "refused"
     lines = _chunked_bytes(file.content, len(data)) if status == "whole" else ()
     return Report(status, "chunked", len(data), streams, file.problems, lines, file if status != "refused" else None, None, file.version)
 
@@ -73,7 +73,7 @@ def _archive(data: bytes) -> Report:
     archive, accounts = recover(data)
     problems, whole = list(archive.problems), 0
     if problems:
-        for number in range(len(archive)):
+        for number in archive.numbers:
             try:
                 archive[number]
                 whole += 1

@@ -43,12 +43,16 @@ class Solo:
 def write_solo(tokens: Tokens, prior: Prior, info: StreamInfo) -> bytes:
     """The solo file of tokens; raises UsageError where they want the chunked form."""
     info = replace(info, stages=len(tokens.arrays)).checked()
-    header = _header(info)
-    if len(header) > _most(info.modality):
+    if len(_header(info)) > _most(info.modality):
         raise UsageError("this signal's size does not fit the solo form; write it chunked")
     payload = prior.encode(tokens)
     if len(payload) > MAX_PAYLOAD:
         raise UsageError(f"{len(payload)} bytes of payload do not fit the solo form ({MAX_PAYLOAD}); write it chunked")
+    return assemble_solo(info, bytes.fromhex(tokens.digest()[:8]), payload)
+
+
+def assemble_solo(info: StreamInfo, digest: bytes, payload: bytes) -> bytes:
+    """The solo file of a payload that is there already; digest: the first 4 bytes of the tokens'."""
     blocks = b""
     if info.layout is not None:
         layout = write_layout(info.layout)
@@ -56,7 +60,7 @@ def write_solo(tokens: Tokens, prior: Prior, info: StreamInfo) -> bytes:
     if info.fields:
         fields = write_fields(info.fields)
         blocks += uvarint(len(fields)) + fields
-    body = header + blocks + bytes.fromhex(tokens.digest()[:8]) + payload
+    body = _header(info) + blocks + digest + payload
     return body + crc(body).to_bytes(4, "little")
 
 

@@ -13,6 +13,7 @@ MAX_PAYLOAD = 1 << 24
 MAX_CHUNKS = 1 << 20
 END, STREAM, TOKENS, SIDE, SET, ITEMS, FILE = 0, 1, 2, 3, 4, 5, 6
 SKIPPABLE = 0x80
+_OTHERS = {b"\xff\xd8\xff": "a JPEG", b"\x89PNG": "a PNG", b"GIF8": "a GIF", b"RIFF": "a WebP or WAV", b"fLaC": "a FLAC", b"OggS": "an Ogg"}
 ARCHIVE = 0x20  # flags byte of a file of many signals
 
 
@@ -86,8 +87,13 @@ def crc(data: bytes, seed: int = 0) -> int:
 
 def check_header(data: bytes) -> tuple[tuple[int, int], int]:
     """((major, minor), flags byte) of the first six bytes; raises BitstreamError for what is no .smt file or a later major version."""
+    if not data:
+        raise BitstreamError("empty (0 bytes), expected a .smt file; get the file again")
     if data[:4] != MAGIC:
-        raise BitstreamError(f"no .smt file: it starts with {data[:4].hex(' ') or 'nothing'}, expected {MAGIC.hex(' ')}")
+        what = next(
+            (f": {kind}, of which `smalti tokenize` makes a .smt file" for start, kind in _OTHERS.items() if data.startswith(start)), ""
+        )
+        raise BitstreamError(f"no .smt file: it starts with {data[:4].hex(' ')}, expected {MAGIC.hex(' ')}{what}")
     if len(data) < 6:
         raise BitstreamError(f"a .smt file of only {len(data)} bytes")
     major, minor = data[4] >> 4, data[4] & 15

@@ -80,6 +80,8 @@ def _items(data: bytes) -> list[File]:
     archive = Archive(data)
     for number in range(min(len(archive), MOST_ITEMS)):
         archive.key(number)
+        with contextlib.suppress(BitstreamError):
+            archive.salvaged(number)
     return [archive[number] for number in range(min(len(archive), MOST_ITEMS))]
 
 
@@ -145,7 +147,7 @@ def mended(data: bytes) -> bytes:
             break
         if archive and kind in (ITEMS, FILE):
             starts.append((len(out), _items_in(payload) if kind == ITEMS else 1))
-            payload = _mended_items(payload, sets) if kind == ITEMS else _mended_file(payload)
+            payload = _mended_items(payload, sets) if kind == ITEMS else _mended_file(payload, seed)
         elif kind == TOKENS:
             starts.append((len(out), 1))
         made = chunk(kind, payload, seed)
@@ -169,9 +171,12 @@ def _items_in(payload: bytes) -> int:
         return 1
 
 
-def _mended_file(payload: bytes) -> bytes:
+def _mended_file(payload: bytes, seed: int) -> bytes:
     start = payload.find(MAGIC)
-    return payload[:start] + mended(payload[start:]) if start >= 0 else payload
+    if start < 2:
+        return payload
+    head = payload[: start - 2]
+    return head + crc_hqx(head, seed & 0xFFFF).to_bytes(2, "little") + mended(payload[start:])
 
 
 def _mended_items(payload: bytes, sets: Sequence[int]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -35,8 +36,8 @@ def command(
     Give --stages K, or --bytes N for as many stages as fit into N bytes. FILE may be - for standard input. The short form of a file (most
     pictures) is coded again, so its model must be there; the chunked form needs no model.
 
-    Of an archive every item is cut: --stages K keeps K stages of those that have more; --bytes N makes the whole archive fit, each item
-    giving up about the same share of its bytes.
+    Of an archive every item is cut: --stages K keeps K stages of those that have more, and the others as they are; --bytes N makes the
+    whole archive fit, each item giving up about the same share of its bytes, and needs the models of all items.
     """
     from pathlib import Path
 
@@ -61,7 +62,8 @@ def command(
     if as_json:
         options.print_json(result)
     elif not quiet:
-        options.say_done(job.target, f"{len(shorter)} bytes, {kept} of {held} stages ({name_of(file)} has {len(data)} bytes)")
+        same = "; the same" if shorter == data else ""
+        options.say_done(job.target, f"{len(shorter)} bytes, {kept} of {held} stages ({name_of(file)} has {len(data)} bytes{same})")
     return 0
 
 
@@ -110,7 +112,8 @@ def _cut_archive(
         few, most = min(kept), max(kept)
         held = options.stages_of(most) if few == most else f"{few} to {options.stages_of(most)}"
         many = f"{len(kept)} item{'' if len(kept) == 1 else 's'}"
-        options.say_done(job.target, f"{len(shorter)} bytes, {many} of {held} ({name_of(job.source)} has {len(data)} bytes)")
+        same = "; the same: no item is shorter now" if shorter == data else ""
+        options.say_done(job.target, f"{len(shorter)} bytes, {many} of {held} ({name_of(job.source)} has {len(data)} bytes{same})")
     return 0
 
 
@@ -118,25 +121,40 @@ def _shorter_archive(archive: SignalArchive, data: bytes, limit_bytes: int | Non
     from smalti.codecs.bitstream.shorten import cut_archive, fit_archive
 
     if stages is not None:
-        return cut_archive(data, stages, lambda number, file, count: _prefixes(archive, number, file, count)[0])
+        return cut_archive(data, stages, lambda number, file, count: _prefix(archive, number, file, count))
     assert limit_bytes is not None
-    return fit_archive(data, limit_bytes, lambda number, file: _prefixes(archive, number, file))
+
+    def sizes(number: int, file: File) -> list[int]:
+        return [len(shorter) for shorter in _prefixes(archive, number, file, _cuts(archive, number, file))]
+
+    def prefix(number: int, file: File, place: int) -> bytes:
+        return _prefix(archive, number, file, _cuts(archive, number, file)[place])
+
+    return fit_archive(data, limit_bytes, sizes, prefix)
 
 
-def _prefixes(archive: SignalArchive, number: int, file: File, wanted: int | None = None) -> list[bytes]:
-    """Files of all decodable prefixes of an item, shortest first, or that of the first `wanted` stages. Of a chunked item no token is
-    decoded.
-    """
+def _cuts(archive: SignalArchive, number: int, file: File) -> list[int]:
+    """How many first stages of an item decode, ascending."""
+    held = max(info.stages for info in file.streams)
+    return [cut for cut in archive.opened(number).cuts if cut <= held]
+
+
+def _prefix(archive: SignalArchive, number: int, file: File, stages: int) -> bytes:
+    return next(_prefixes(archive, number, file, [stages]))
+
+
+def _prefixes(archive: SignalArchive, number: int, file: File, cuts: Sequence[int]) -> Iterator[bytes]:
+    """Files of prefixes of an item, one at a time. Of a chunked item no token is decoded, and no model is needed."""
+    from functools import partial
+
     from smalti import api
     from smalti.archives import title
     from smalti.codecs.bitstream import write
 
-    def made() -> list[bytes]:
-        found = archive.opened(number)
-        cuts = [cut for cut in found.cuts if cut <= found.info.stages] if wanted is None else [wanted]
-        if file.form == "chunked":
-            return [file.cut(cut) for cut in cuts]
-        tokens = found.tokens()
-        return [write(tokens.prefix(cut), found.prior, found.info) for cut in cuts]
-
-    return api.with_name(title(number, archive.name(number)), made)
+    name = title(number, archive.name(number))
+    if file.form == "chunked":
+        yield from (api.with_name(name, partial(file.cut, cut)) for cut in cuts)
+        return
+    found = api.with_name(name, lambda: archive.opened(number))
+    tokens = api.with_name(name, found.tokens)
+    yield from (write(tokens.prefix(cut), found.prior, found.info) for cut in cuts)

@@ -48,6 +48,7 @@ def command(model: str | None, device: str, threads: int | None, as_json: bool) 
         bits_per_pixel = 8 * len(data) / (picture.height * picture.width)
         psnr = PSNR()(picture, decoded).value
         rates.append({"file": file, "bytes": len(data), "bits_per_pixel": bits_per_pixel, "tokens": layout.prefix(cut).count, "psnr": psnr})
+    write(f"{FOLDER}/photo.jpg", source.read_bytes())
     write(f"{FOLDER}/china.png", encode_image(pictures[-1], ".png"))
     side = f"{FOLDER}/side-by-side.png"
     write(side, encode_image(side_by_side([pictures]), ".png"))

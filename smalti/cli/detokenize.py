@@ -46,11 +46,11 @@ class Seconds(click.ParamType):
         "--out",
         metavar="OUT",
         help="Result .png, .jpg, .webp, .wav, .flac, .ply, .stl, .obj, .off, .glb or .xyz, folder (ends in / or exists) or -; of an "
-        "archive a folder.  [default: FILE.png, FILE.wav or FILE.ply; of an archive the folder FILE]",
+        "archive a folder.  [default: FILE.png, FILE.wav or FILE.ply; of an archive the folder FILE.out]",
     ),
     click.option("--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0)."),
-    click.option("--stages", type=click.IntRange(1), metavar="K", help="Decode the first K stages only."),
-    click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
+    click.option("--stages", type=options.Whole(1), metavar="K", help="Decode the first K stages only."),
+    click.option("--bytes", "limit_bytes", type=options.Whole(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
     click.option("--start", type=Seconds(), metavar="S", help="Decode a sound from this time on: seconds, as in 90 or 2.5s."),
     click.option("--end", type=Seconds(), metavar="S", help="Decode a sound up to this time."),
     click.option("--conceal", is_flag=True, help="Decode what is left of a damaged .smt file; what is likely stands in for the rest."),
@@ -71,9 +71,10 @@ def command(
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
 
-    An archive (made by tokenize --archive) becomes a folder of its items under their names; with --key, one of them. A name that would
-    lead out of the folder, or is taken, is not followed: that item is called by its number. Each item is read alone, so that damage to one,
-    or to the index, costs no other.
+    An archive (made by tokenize --archive) becomes a folder of its items under their names; with --key, one of them. Of a.jpg the result
+    is a.png, or a.jpg.png where an item before it has that name. A name that would lead out of the folder, or is taken, is not followed:
+    that item is called by its number. Each item is read alone, so that damage to one, or to the index, costs no other. Damage to one of the
+    parameter sets at its beginning costs all items of that set.
 
     Shapes are meshes; .xyz gets points of their surface, 100,000 of them.
 
@@ -82,7 +83,7 @@ def command(
 
     --conceal goes on where chunks of a file are damaged or missing: what the model's masked prior expects, or the nearest tokens that are
     left where it brings none, takes the place of lost ones; stages of which too little is left, or nothing of a step, are dropped. The
-    short form of a file (most pictures) stands or falls as a whole.
+    short form of a file (most pictures), and a small item of an archive, stands or falls as a whole.
 
     Exit code 1: some of several files could not be decoded, or something was concealed or is damaged; stderr says which, and what.
     """
@@ -101,7 +102,9 @@ def command(
     held = functools.cache(lambda file: None if file == PIPE else held_by(file, model))
 
     def ending(file: str) -> str:
-        return "" if inputs.is_archive(file) else ENDINGS[held(file) or "image"]
+        if inputs.is_archive(file):
+            return ".out" if out is None else ""  # without, photos.smt of the folder photos would go back into that
+        return ENDINGS[held(file) or "image"]
 
     planned = expected(files, out, ending, (".smt", ".json", ".npy"))
     check_sources(planned)
@@ -148,13 +151,19 @@ def _one(
 ) -> dict[str, Any]:  # fmt: skip
     from smalti import api
     from smalti.codecs.neural import modality_of
+    from smalti.tokenizers.errors import BitstreamError
 
     named: dict[str, Any] = {"source": job.source}
     if job.key is not None:
         number = int(job.key)
         named |= {"item": number, "name": inputs.archive(job.source).name(number)}
     title = _title(named)
-    held = api.with_name(title, lambda: _held(job, inputs, model, prior, stages, limit_bytes, times, conceal, device))
+    try:
+        held = api.with_name(title, lambda: _held(job, inputs, model, prior, stages, limit_bytes, times, conceal, device))
+    except BitstreamError as error:
+        if conceal or not _is_left(job, inputs):
+            raise
+        raise BitstreamError(f"{error}; --conceal decodes what is left") from error
     _check_suffix(job.target, modality_of(held.tokens))
     (signal,) = api.with_name(title, lambda: held.tokenizer.decode([held.tokens]))
     return {
@@ -165,6 +174,19 @@ def _one(
         "model": held.tokenizer.name,
         "lost": [*held.lost, *_nothing(signal)],
     }
+
+
+def _is_left(job: Job, inputs: Inputs) -> bool:
+    """Whether a source is a damaged file, or item, of which some chunks came through."""
+    from smalti.codecs.bitstream import parse
+    from smalti.tokenizers.errors import BitstreamError
+
+    try:
+        if job.key is not None:
+            return inputs.archive(job.source).file(int(job.key), lenient=True).is_left
+        return parse(inputs.data(job.source), strict=False).is_left
+    except BitstreamError:
+        return False
 
 
 def _nothing(signal: Any) -> list[str]:

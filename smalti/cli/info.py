@@ -108,9 +108,9 @@ def _entries(archive: Archive) -> list[dict[str, Any]]:
     from smalti.tokenizers.errors import BitstreamError
 
     found = []
-    for number in range(len(archive)):
+    for number in archive.numbers:
         try:
-            file, name = archive[number], archive.key(number)
+            name, file = archive.item(number)
         except BitstreamError:
             continue
         info = file.streams[0]
@@ -145,7 +145,7 @@ def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
         "size": dict(info.signal),
         "model": model.name if model else None,
         "fingerprint": info.fingerprint.hex(),
-        "prior": _prior(info.prior_id),
+        "prior": _prior(info.prior_id, model),
         "stages": info.stages,
         "whole_stages": stream.stages,
         "stage_bytes": list(stream.stage_bytes),
@@ -171,16 +171,24 @@ def _place(stream: dict[str, Any]) -> str:
     return f"{stream['side']:.6g} across, around ({x:.6g}, {y:.6g}, {z:.6g}){counts}"
 
 
-def _prior(id: bytes) -> str:
+def _prior(id: bytes, model: Any) -> str:
     from smalti.codecs.bitstream import OWN_PRIOR
+    from smalti.priors import brings_masked, prior_named
+    from smalti.tokenizers.errors import SmaltiError
 
-    return "the model's own" if id == OWN_PRIOR else {b"UNIF": "uniform", b"ADAP": "adaptive"}.get(id, id.hex())
+    known = {OWN_PRIOR: "the model's own", b"UNIF": "uniform", b"ADAP": "adaptive"}
+    try:
+        masked = id not in known and model is not None and brings_masked(model) and prior_named("masked", model).id == id
+    except SmaltiError:  # said by who decodes
+        masked = False
+    return f"masked ({id.hex()})" if masked else known.get(id, id.hex())
 
 
 def _show(item: dict[str, Any]) -> None:
     click.echo(f"{item['file']}: .smt version {item['version']}, {item['form']}, {item['bytes']} bytes, {item['status']}")
     if item["form"] == "archive":
-        click.echo(f"  items        {item['items']}, with {len(item['streams'])} sets of parameters")
+        sets = len(item["streams"])
+        click.echo(f"  items        {item['items']}, with {sets} set{'' if sets == 1 else 's'} of parameters")
     for problem in item["problems"]:
         click.echo(f"  problem      {problem}")
     for stream in item["streams"]:

@@ -15,10 +15,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 DEFAULT_MODEL = "image-grid-16"
 
+
+class Whole(click.IntRange):
+    """A whole number from `min` on, called so where a word stands in its place."""
+
+    name = "whole number"
+
+
+class Rate(click.FloatRange):
+    """A number above 0."""
+
+    name = "number"
+
+
 device = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where networks run.")
-threads = click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads of the network.  [default: torch's own choice]")
+threads = click.option("--threads", type=Whole(1), metavar="N", help="CPU threads of the network.  [default: torch's own choice]")
 batch = click.option(
-    "--batch", type=click.IntRange(1), metavar="N", default=16, show_default=True, help="Pictures, sounds or shapes in memory at a time."
+    "--batch", type=Whole(1), metavar="N", default=16, show_default=True, help="Pictures, sounds or shapes in memory at a time."
 )
 force = click.option("--force", is_flag=True, help="Write over files that exist.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
@@ -38,16 +51,16 @@ file_prior = click.option(
     "--prior", default="", metavar="PRIOR",
     help="What the file was coded with, as given to tokenize; for a file of a prior of one's own.  [default: as the file says]",
 )  # fmt: skip
-stages = click.option("--stages", type=click.IntRange(1), metavar="K", help="Keep the first K stages.")
+stages = click.option("--stages", type=Whole(1), metavar="K", help="Keep the first K stages.")
 tone_passes = click.option(
-    "--tone-passes", type=click.IntRange(0, 16), default=2, metavar="N", show_default=True,
+    "--tone-passes", type=Whole(0, 16), default=2, metavar="N", show_default=True,
     help="Encode again N times so that brightness and hues come back; each takes as long as encoding and decoding.",
 )  # fmt: skip
 allocate = click.option(
     "--allocate/--no-allocate", default=True, show_default=True,
     help="With --bytes or --bpp and a model of regions: spend where it lowers distortion most; decodes a few times.",
 )  # fmt: skip
-limit_bytes = click.option("--bytes", "limit_bytes", type=click.IntRange(1), metavar="N", help="Files of at most N bytes.")
+limit_bytes = click.option("--bytes", "limit_bytes", type=Whole(1), metavar="N", help="Files of at most N bytes.")
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:

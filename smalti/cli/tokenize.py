@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,8 +30,8 @@ GROUP_VERTICES = 2**20  # of shapes, likewise
     click.option("-o", "--out", metavar="OUT", help="Result file, folder (ends in / or exists) or -.  [default: beside SRC]"),
     click.option("--archive", metavar="OUT.smt", help="One file of all SRC, from which each can be read alone; or -."),
     options.limit_bytes,
-    click.option("--bpp", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X bits per pixel."),
-    click.option("--kbps", type=click.FloatRange(0, min_open=True), metavar="X", help="Files of at most X kilobits per second of sound."),
+    click.option("--bpp", type=options.Rate(0, min_open=True), metavar="X", help="Files of at most X bits per pixel."),
+    click.option("--kbps", type=options.Rate(0, min_open=True), metavar="X", help="Files of at most X kilobits per second of sound."),
     options.stages,
     options.prior,
     options.tone_passes,
@@ -71,6 +71,10 @@ def command(
     from smalti.media import DEFAULT_MODELS
     from smalti.tokenizers.contracts import Target
 
+    given = [name for name, value in (("--bytes", limit_bytes), ("--bpp", bpp), ("--kbps", kbps), ("--stages", stages)) if value]
+    if len(given) > 1:
+        raise click.UsageError(f"one target at a time, found {' and '.join(given)}", click.get_current_context())
+    _check_names(sources, out, form)
     target = Target(bytes=limit_bytes, bits_per_pixel=bpp, kbps=kbps, stages=stages)
     if form != "smt" and (limit_bytes or bpp or kbps):
         raise click.UsageError("--bytes, --bpp and --kbps are sizes of .smt files; choose --stages for arrays", click.get_current_context())
@@ -79,6 +83,9 @@ def command(
             "--archive names the one file of all results, a .smt file; leave out --out and --format", click.get_current_context()
         )
     subject = modality(model, sources)
+    if (kbps and subject != "audio") or (bpp and subject != "image"):
+        other, rate = ("sounds", "--bpp, --bytes") if kbps else ("pictures", "--kbps, --bytes")
+        raise click.UsageError(f"{given[0]} is a rate of {other}; give {rate} or --stages", click.get_current_context())
     if archive is None:
         jobs = plan(sources, out, f".{form}", suffixes(subject), force, as_json)
     else:
@@ -101,6 +108,23 @@ def command(
     else:
         _report(results, as_json, quiet)
     return options.exit_code(len(results), len(jobs) - len(results), any(item["lost"] for item in results))
+
+
+def _check_names(sources: Sequence[str], out: str | None, form: str) -> None:
+    """UsageError for token files as sources, and for results that are called pictures, sounds or shapes and are none."""
+    from pathlib import Path
+
+    from smalti.codecs.media.files import AUDIO_SUFFIXES, FILM_SUFFIXES, IMAGE_SUFFIXES, SHAPE_SUFFIXES
+    from smalti.tokenizers.errors import UsageError
+
+    known = (*IMAGE_SUFFIXES, *AUDIO_SUFFIXES, *FILM_SUFFIXES, *SHAPE_SUFFIXES)
+    for source in sources:
+        if Path(source).suffix.lower() == ".smt" and not Path(source).is_dir():
+            raise UsageError(
+                f"{source}: a token file already; `smalti detokenize` makes a picture of it, `smalti transcode` and `cut` others"
+            )
+    if out is not None and Path(out).suffix.lower() in known and not Path(out).is_dir():
+        raise UsageError(f"{out}: the result is tokens and no {Path(out).suffix} file; give it a name that ends in .{form}")
 
 
 def _groups(jobs: list[Job], batch: int, subject: str, codec: NeuralCodec) -> Iterator[list[tuple[Job, Noted | None]]]:

@@ -29,8 +29,9 @@ def command(
     """Code FILE's tokens under another prior, without running the tokenizer's network: same picture, other size.
 
     FILE is a .smt file of any form, archives too, or - for standard input. Tokens, side fields and what the file says of its source stay.
-    'static' asks for the model's own static tables, 'masked' for the masked prior beside the model, whose own small network takes seconds a
-    picture. Whoever reads the result needs the prior's file again, where one was given.
+    Without --prior the file comes back to its model's own. 'static' asks for the model's own static tables, 'masked' for the masked prior
+    beside the model, whose own small network takes seconds a picture. Whoever reads the result needs the prior's file again, where one was
+    given.
     """
     from pathlib import Path
 

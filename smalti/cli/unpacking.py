@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smalti.archives import SignalArchive
+from smalti.archives import SignalArchive, open_archive
 from smalti.cli.files import PIPE, Job, name_of, read
 from smalti.cli.signals import ENDINGS, known
 from smalti.codecs.bitstream import is_archive
@@ -56,9 +56,11 @@ class Inputs:
         if self._opened is None or self._opened[0] != source:
             from smalti import api
 
-            data = self.data(source)
-            self._opened = source, api.with_name(name_of(source), lambda: SignalArchive(data, *self._with))
+            self._opened = source, api.with_name(name_of(source), lambda: self._archive(source))
         return self._opened[1]
+
+    def _archive(self, source: str) -> SignalArchive:
+        return SignalArchive(self.data(PIPE), *self._with) if source == PIPE else open_archive(source, *self._with)
 
     def modality(self, source: str, number: int) -> str | None:
         """Of an item; None where it is damaged."""
@@ -84,7 +86,7 @@ def unpacked(jobs: Sequence[Job], inputs: Inputs, out: str | None, key: str | No
             continue
         archive, name = inputs.archive(job.source), name_of(job.source)
         said += [f"{name}: {problem}" for problem in archive.problems]
-        numbers = range(len(archive)) if key is None else [_number(archive, key, name)]
+        numbers = list(archive.numbers) if key is None else [_number(archive, key, name)]
         if key is not None and out is not None and not _is_folder(out):
             found.append(Job(job.source, out, numbers[0]))
             continue

@@ -23,7 +23,8 @@ CODES = {"whole": 0, "damaged": 1, "refused": 2}
 def command(files: tuple[str, ...], model: str | None, prior: str, fast: bool, as_json: bool, quiet: bool) -> int:
     """Check FILEs (.smt, or - for standard input): structure, checksums, and whether the tokens are those that were written.
 
-    Exit code 0: all whole. 1: damaged, but partly decodable. 2: refused, or not to be read. The worst of all files counts.
+    Exit code 0: all whole. 1: damaged, but partly decodable: by detokenize --conceal, or of an archive item by item. 2: refused, or not to
+    be read. The worst of all files counts.
     """
     found = [options.attempt(len(files) == 1, _verdict, name, model, prior, fast) for name in files]
     results = [item for item in found if item is not None]
@@ -31,7 +32,8 @@ def command(files: tuple[str, ...], model: str | None, prior: str, fast: bool, a
         options.print_json(results)
     elif not quiet:
         for item in results:
-            click.echo(f"{item['file']}: {item['status']}" + "".join(f"; {p}" for p in item["problems"]))
+            hint = "; detokenize --conceal decodes what is left" if item["status"] == "damaged" and item["form"] == "chunked" else ""
+            click.echo(f"{item['file']}: {item['status']}" + "".join(f"; {p}" for p in item["problems"]) + hint)
     return 2 if len(results) < len(files) else max(CODES[item["status"]] for item in results)
 
 
@@ -56,7 +58,7 @@ def _verdict(name: str, model: str | None, prior: str, fast: bool) -> dict[str, 
     if report.archive is not None and status == "whole" and not fast:
         status, problems = _items(data, name_of(name), model, prior)
     stages = [stream.stages for stream in report.streams]
-    return {"file": name_of(name), "status": status, "problems": problems, "whole_stages": stages}
+    return {"file": name_of(name), "form": report.form, "status": status, "problems": problems, "whole_stages": stages}
 
 
 def _items(data: bytes, name: str, model: str | None, prior: str) -> tuple[str, list[str]]:

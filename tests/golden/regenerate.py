@@ -67,8 +67,9 @@ def files() -> dict[str, bytes]:
     small = picture.prefix(2)
     items = [
         Item(small, prior, image, "first"),
-        Item(small, prior, replace(image, notes=0)),
+        Item(picture.prefix(1), prior, replace(image, notes=0)),
         Item(sound, prior, audio, "Zweites"),
+        Item(sound, prior, audio),
         Item(many(), prior, StreamInfo("raw", bytes(6), prior.id, layout=many().layout), "large"),
     ]
     return {

@@ -57,8 +57,8 @@ def test_items_of_an_archive_decode_to_the_known_tokens() -> None:
     made = _regenerate()
     archive = Archive(data)
     assert inspect(data).status == "whole"
-    assert [archive.key(i) for i in range(len(archive))] == ["first", "", "Zweites", "large"]
+    assert [archive.key(i) for i in range(len(archive))] == ["first", "", "Zweites", "", "large"]
     small = made.still().prefix(2)
-    assert [archive[i].tokens(made.still().layout, UniformPrior()) for i in (0, 1)] == [small, small]
-    assert archive[2].tokens(made.timed().layout, UniformPrior()).digest() == DIGESTS["timed"]
-    assert archive[3].tokens(None, UniformPrior()).digest() == DIGESTS["many"]
+    assert [archive[i].tokens(made.still().layout, UniformPrior()) for i in (0, 1)] == [small, small.prefix(1)]
+    assert [archive[i].tokens(made.timed().layout, UniformPrior()).digest() for i in (2, 3)] == 2 * [DIGESTS["timed"]]
+    assert archive[4].tokens(None, UniformPrior()).digest() == DIGESTS["many"]

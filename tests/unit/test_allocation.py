@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 import weakref
 from collections.abc import Sequence
@@ -192,6 +193,17 @@ def test_where_there_is_nothing_to_choose_tokens_stay_as_they_are() -> None:
         assert allocated(Cosines(), image, tokens, UniformPrior(), fits) is tokens
     only_first = allocated(Cosines(), picture(9, 16), small, UniformPrior(), lambda item: len(item.arrays) < 3)
     assert only_first is small
+
+
+def test_a_score_of_nothing_has_no_percentage() -> None:
+    """Pictures that come back exactly: a change of 0 is none, and one from 0 cannot be told in percent."""
+
+    def pair(alike: float, allocated: float) -> Pair:
+        return Pair("x", 0.1, Coded(10, alike, {}, None), Coded(10, allocated, {}, None))
+
+    assert summary([pair(0, 0), pair(4, 2)]).changes["mse"].mean == -25
+    assert summary([pair(0, 3), pair(4, 2)]).changes["mse"].mean == -50
+    assert summary([pair(0, 3)]).changes["mse"].mean == math.inf
 
 
 def test_it_is_never_worse_than_all_regions_alike_in_its_own_measure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,34 +83,74 @@ def test_sizes_keys_notes_and_whole_files() -> None:
 
 def test_files_become_items_as_their_tokens_do() -> None:
     """Small solo files take the place of their tokens, which need not be held; large ones stay whole."""
-    items = [*MIXED, _item(_tokens(4), "field", fields=(Field(5, b"title"),))]
+    items = [*MIXED, *(_item(_tokens(4, i), "field", fields=(Field(5, b"title"),)) for i in range(2)), _item(_tokens(stages=1))]
     files = [Whole(write(item.tokens, UNIFORM, item.info), item.key) for item in items]
     assert write_archive(files) == write_archive(items)
     assert dict(inspect(write_archive(files)).bytes)["whole files"] == len(files[2].data)
 
 
-def test_sets_are_told_apart_by_stages_prior_and_fields() -> None:
+def test_sets_are_told_apart_by_prior_and_fields() -> None:
     tokens = _tokens()
     prior = StaticPrior.fit([tokens])
     items = [
         _item(tokens),
-        _item(tokens.prefix(1)),
         Item(tokens, prior, StreamInfo("image", MODEL, prior.id, signal=tokens.layout.signal)),
         _item(tokens, fields=(Field(5, b"title"),)),
-        _item(tokens),
     ]
-    archive = Archive(write_archive(items))
-    assert len(archive.sets) == 4
-    assert archive[1].tokens(tokens.layout, UNIFORM) == tokens.prefix(1)
-    assert archive[2].tokens(tokens.layout, prior) == tokens
-    assert archive[3].streams[0].fields == (Field(5, b"title"),)
+    archive = Archive(write_archive(items * 2))
+    assert len(archive.sets) == 3
+    for i in (0, 3):
+        assert archive[i].tokens(tokens.layout, UNIFORM) == tokens
+        assert archive[i + 1].tokens(tokens.layout, prior) == tokens
+        assert archive[i + 2].streams[0].fields == (Field(5, b"title"),)
     with pytest.raises(ModelError):
-        archive[2].tokens(tokens.layout, UNIFORM)
+        archive[1].tokens(tokens.layout, UNIFORM)
+
+
+def test_items_of_a_rate_share_a_set_and_a_chunk() -> None:
+    """Each has as many stages as its size allows: a set or a chunk for each number of them would cost 20 bytes an item."""
+    stages = [1 + (7 * i) % 5 for i in range(200)]
+    items = [_item(_tokens(4, i, 5).prefix(k)) for i, k in enumerate(stages)]
+    data = write_archive(items)
+    archive, report = Archive(data), inspect(data)
+    assert (len(archive.sets), len(archive.places)) == (1, 1)
+    assert report.overhead <= 6 * 200 + 80
+    assert sum(count for _, count in report.bytes) == len(data)
+    assert [file.streams[0].stages for file in archive] == stages
+    assert all(file.tokens(_tokens(4, 0, 5).layout, UNIFORM) == item.tokens for file, item in zip(archive, items, strict=True))
+    equal = write_archive([_item(_tokens(4, i, 5).prefix(3)) for i in range(200)])
+    assert inspect(equal).overhead <= 5 * 200 + 80
+
+
+def test_a_set_for_one_item_is_none() -> None:
+    """Titles and layouts of their own are no reason to refuse items: a file in the archive is smaller than a set and a chunk."""
+    titled = [_item(_tokens(2, i), fields=(Field(5, b"title %d" % i),)) for i in range(300)]
+    shared = [_item(_tokens(2, i), fields=(Field(5, b"shared"),)) for i in (7, 8)]
+    archive = Archive(write_archive([*titled, *shared]))
+    assert [common.info.fields for common in archive.sets] == [(Field(5, b"shared"),)]
+    assert [file.streams[0].fields for file in archive] == [item.info.fields for item in (*titled, *shared)]
+    raw = [_tokens(2, i, 1 + i % 2) for i in range(300)]
+    odd = [Tokens(replace(tokens.layout, signal=(("name", i),)), tokens.arrays) for i, tokens in enumerate(raw)]
+    archive = Archive(write_archive([Item(tokens, UNIFORM, StreamInfo("raw", bytes(6), layout=tokens.layout)) for tokens in odd]))
+    assert [file.tokens(None, UNIFORM) for file in archive] == odd
+    large = [_item(_tokens(130, i), fields=(Field(5, b"title %d" % i),)) for i in range(2)]
+    archive = Archive(write_archive(large))
+    assert [common.info.fields for common in archive.sets] == [()]
+    assert [file.streams[0].fields for file in archive] == [item.info.fields for item in large]
+
+
+def test_more_sets_than_an_archive_holds() -> None:
+    models = [bytes([i % 256, i // 256, 0, 0, 0, 0]) for i in range(257)]
+    items = [replace(_item(_tokens(2, i)), info=replace(_item(_tokens(2)).info, fingerprint=model)) for i, model in enumerate(2 * models)]
+    archive = Archive(write_archive(items))
+    assert len(archive.sets) == 255
+    assert [file.streams[0].fingerprint for file in archive] == 2 * models
+    assert sum(place.count == 1 for place in archive.places) == len(archive.places) == 514
 
 
 def test_raw_tokens_in_an_archive() -> None:
     items = []
-    for side in (3, 4, 3):
+    for side in (3, 3, 4, 4):
         tokens = _tokens(side)
         items.append(Item(tokens, UNIFORM, StreamInfo("raw", bytes(6), layout=tokens.layout)))
     archive = Archive(write_archive(items))
@@ -131,9 +171,13 @@ def test_a_lost_index_is_made_again() -> None:
         with pytest.raises(BitstreamError):
             Archive(lost)
         archive, _ = recover(lost)
-        assert len(archive) == 600 if len(lost) > 0.9 * len(DATA) else 0 < len(archive) < 600
-        assert all(archive[i].tokens(SHARD[i].layout, UNIFORM) == SHARD[i] for i in range(0, len(archive), 37))
+        there = len(lost) * 600 // len(DATA)  # half of them are before the middle, whether or not their chunk ends there
+        assert all(archive[i].tokens(SHARD[i].layout, UNIFORM) == SHARD[i] for i in range(0, there - 2, 37))
         assert inspect(lost).status == "damaged"
+        assert inspect(lost).items in range(there - 2, 601)
+        assert archive.problems[-1].startswith("its end is lost")
+    with pytest.raises(BitstreamError, match="item 400: cut off"):
+        archive[400]
     whole, _ = recover(DATA, strict=True)
     assert whole.places == Archive(DATA).places
 
@@ -208,10 +252,6 @@ def test_what_no_archive_holds() -> None:
     for key in ("x" * 256, "a\nb", "\udc80"):
         with pytest.raises(UsageError, match="keys"):
             write_archive([_item(_tokens(), key)])
-    with pytest.raises(UsageError, match="sets"):
-        write_archive(
-            [replace(_item(_tokens(2)), info=replace(_item(_tokens(2)).info, fingerprint=bytes([i, 1, 0, 0, 0, 0]))) for i in range(256)]
-        )
     with pytest.raises(BitstreamError, match="Archive"):
         parse(DATA)
     with pytest.raises(BitstreamError, match="parse"):

@@ -70,14 +70,15 @@ def test_a_folder_there_and_back(cli: Any, samples: Any, folder: Path, tmp_path:
     assert cli("verify", path, "-m", samples.tiny).out == f"{path}: whole\n"
 
     call = ("detokenize", path, "-m", samples.tiny)
+    shutil.copytree(folder, tmp_path / "new" / "all")  # as photos beside photos.smt: sources are not written over
     ran = cli(*call)
     assert (ran.code, ran.err) == (0, "")
-    assert files_in(tmp_path / "new" / "all") == ["a.png", "deep/b.png", "deep/c.png"]
+    assert files_in(tmp_path / "new" / "all.out") == ["a.png", "deep/b.png", "deep/c.png"]
     for name in NAMES:
         alone = tmp_path / "alone.smt"
         assert cli("tokenize", folder / name, "-m", samples.tiny, "-o", alone, "--force").code == 0
         assert cli("detokenize", alone, "-m", samples.tiny, "--force").code == 0
-        assert np.array_equal(pixels(tmp_path / "alone.png"), pixels(tmp_path / "new" / "all" / Path(name).with_suffix(".png")))
+        assert np.array_equal(pixels(tmp_path / "alone.png"), pixels(tmp_path / "new" / "all.out" / Path(name).with_suffix(".png")))
     assert "exists; --force" in cli(*call).refusal()
     assert cli(*call, "-o", tmp_path / "there", "--json").json[2]["name"] == "deep/c.webp"
     assert files_in(tmp_path / "there") == ["a.png", "deep/b.png", "deep/c.png"]
@@ -86,10 +87,10 @@ def test_a_folder_there_and_back(cli: Any, samples: Any, folder: Path, tmp_path:
 def test_one_item_by_name_or_number(cli: Any, samples: Any, archive: Path, tmp_path: Path) -> None:
     call = ("detokenize", archive, "-m", samples.tiny)
     (made,) = cli(*call, "--key", "deep/b.png", "--json").json
-    assert (made["item"], made["name"], made["target"]) == (1, "deep/b.png", str(tmp_path / "all" / "deep" / "b.png"))
-    assert files_in(tmp_path / "all") == ["deep/b.png"]
+    assert (made["item"], made["name"], made["target"]) == (1, "deep/b.png", str(tmp_path / "all.out" / "deep" / "b.png"))
+    assert files_in(tmp_path / "all.out") == ["deep/b.png"]
     piped = cli("detokenize", "-", "-m", samples.tiny, "--key", "1", "-o", "-", stdin=archive.read_bytes())
-    assert piped.stdout == (tmp_path / "all" / "deep" / "b.png").read_bytes()
+    assert piped.stdout == (tmp_path / "all.out" / "deep" / "b.png").read_bytes()
     assert cli(*call, "--key", 1, "-o", tmp_path / "x.png", "--stages", 1).out == f"{tmp_path}/x.png: 48 x 56 from 1 stage\n"
     assert "there is no item 3; this archive has 3" in cli(*call, "--key", 3).refusal()
     assert "has the name 'b.png'" in cli(*call, "--key", "b.png").refusal()
@@ -228,13 +229,13 @@ def test_damage_costs_one_item_and_is_concealed_where_it_can_be(cli: Any, sample
     assert cli("verify", path).code == 1
     ran = cli("detokenize", path)
     assert ran.code == 1
-    assert f"smalti: {path}: item 1: item 1 is damaged" in ran.err
+    assert f"smalti: {path}: item 1: damaged, " in ran.err
     assert f"smalti: {path}: item 2 (c.png): " in ran.err
     assert ran.err.count("\n") == 2
-    assert files_in(tmp_path / "all") == ["a.png", "d.png"]
+    assert files_in(tmp_path / "all.out") == ["a.png", "d.png"]
     ran = cli("detokenize", path, "--conceal", "-o", tmp_path / "best", "--json")
     assert ran.code == 1
-    assert f"smalti: {path}: item 1: item 1 is damaged" in ran.err
+    assert f"smalti: {path}: item 1: damaged, " in ran.err
     assert f"{path}: item 2 (c.png): stage 2 of 2 left out\n" in ran.err
     assert files_in(tmp_path / "best") == ["a.png", "c.png", "d.png"]
     assert [item["stages"] for item in ran.json] == [2, 1, 2]
@@ -262,7 +263,7 @@ def test_a_lost_index_costs_nothing(cli: Any, samples: Any, tmp_path: Path) -> N
     ran = cli("detokenize", path, "--conceal")
     assert ran.code == 1
     assert f"{path}: the chunk at " in ran.err
-    assert files_in(tmp_path / "all") == ["a.png", "b.png", "c.png", "d.png"]
+    assert files_in(tmp_path / "all.out") == ["a.png", "b.png", "c.png", "d.png"]
     assert [place.count for place in recover(data[:-2])[0].places] == [2, 1, 1]
     path.write_bytes(data[:20])
     assert cli("detokenize", path, "--conceal", "-o", tmp_path / "none/").code == 2
@@ -276,7 +277,7 @@ def test_stretches_of_sounds(cli: Any, sound_model: Path, tmp_path: Path) -> Non
     call = ("detokenize", tmp_path / "all.smt", "-m", sound_model, "--json")
     made = cli(*call, "--start", "0.25s", "--end", "0.5").json
     assert [(item["samples"], item["name"]) for item in made] == [(2000, "0.wav"), (2000, "1.wav")]
-    assert files_in(tmp_path / "all") == ["0.wav", "1.wav"]
+    assert files_in(tmp_path / "all.out") == ["0.wav", "1.wav"]
     (one,) = cli(*call, "--key", "1.wav", "-o", tmp_path / "x.flac").json
     assert one["samples"] == 8001
     part = smalti.open_archive(data, str(sound_model)).decompress("1.wav", start=0.25, end=0.5)
@@ -342,3 +343,138 @@ def test_concealment_in_python_says_what_was_lost(samples: Any) -> None:
     assert told[0].filename == __file__
     with pytest.raises(smalti.BitstreamError):
         archive.decompress(1, conceal=True)
+
+
+def test_a_damaged_name_is_none(cli: Any, samples: Any, tmp_path: Path) -> None:
+    """Of a large item the name was once believed where its checksum failed: an item came out as another, with exit code 0."""
+    path, chunked = tmp_path / "all.smt", samples.chunked.read_bytes()
+    data = write_archive([Whole(chunked, "cat.png"), Whole(samples.solo.read_bytes(), "dog.png")])
+    path.write_bytes(data.replace(b"cat.png", b"rat.png"))
+    archive = smalti.open_archive(path)
+    assert archive.names == ("", "dog.png")
+    with pytest.warns(smalti.DamageWarning, match="its name in the archive is damaged"):
+        archive.decompress(0, conceal=True)
+    assert "has the name 'rat.png'" in cli("detokenize", path, "--key", "rat.png", "--conceal").refusal()
+    ran = cli("detokenize", path, "--conceal")
+    assert ran.code == 1
+    assert "item 0: its name in the archive is damaged" in ran.err
+    assert files_in(tmp_path / "all.out") == ["dog.png", "item-000000.png"]
+
+
+def test_names_are_read_once(samples: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking up all names of an archive once read each item once for each of them."""
+    data = hostile(samples, *(f"{i}.png" for i in range(50)), "7.png")
+    archive, read = smalti.open_archive(data), 0
+    salvaged = Archive.salvaged
+
+    def counting(self: Archive, number: int) -> Any:
+        nonlocal read
+        read += 1
+        return salvaged(self, number)
+
+    monkeypatch.setattr(Archive, "salvaged", counting)
+    assert [archive.number(f"{i}.png") for i in range(50)] == list(range(50))  # the first one of a name
+    assert read == 51
+    low = Archive(data)
+    item, read = Archive.item, 0
+
+    def items(self: Archive, number: int) -> Any:
+        nonlocal read
+        read += 1
+        return item(self, number)
+
+    monkeypatch.setattr(Archive, "item", items)
+    assert [low.find(f"{i}.png") for i in range(50)] == list(range(50))
+    assert read == 51
+
+
+def test_a_path_is_read_where_it_must_be(samples: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "all.smt"
+    path.write_bytes(hostile(samples, *(f"{i}.png" for i in range(50))))
+    expected = smalti.open(samples.solo)
+    monkeypatch.setattr(smalti.api, "data_of", None)
+    archive = smalti.open_archive(path)
+    file = archive.items._source
+    assert not isinstance(file, bytes)
+    taken: list[int] = []
+    monkeypatch.setattr(archive.items, "_read", _counting(archive.items._read, taken))
+    assert archive.tokens(40) == expected
+    assert sum(taken) < path.stat().st_size / 3
+    del archive
+    assert file.closed
+    path.write_bytes(hostile(samples, "a.png")[:-1])  # without its index it is read whole
+    assert smalti.open_archive(path).names == ("a.png",)
+
+
+def _counting(read: Any, taken: list[int]) -> Any:
+    def counted(start: int, count: int) -> bytes:
+        taken.append(count)
+        return bytes(read(start, count))
+
+    return counted
+
+
+def test_an_archive_of_more_than_can_be_read_is_not_made(samples: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names and heads count too."""
+    data = samples.chunked.read_bytes()
+    monkeypatch.setattr("smalti.archives.MAX_FILE_BYTES", 3 * len(data) + 350)
+    monkeypatch.setattr("smalti.archives._FILE_ROOM", 0)
+    draft = smalti.archives.ArchiveDraft()
+    for i in range(3):
+        draft.add(data, f"{i}")
+    assert draft.data()[:4] == data[:4]
+    draft = smalti.archives.ArchiveDraft()
+    for i in range(3):
+        draft.add(data, "n" * 200 + str(i))
+    with pytest.raises(smalti.UsageError, match="write several archives"):
+        draft.data()
+
+
+def test_gaps_of_an_archive_without_index(cli: Any, samples: Any, tmp_path: Path) -> None:
+    """What is missing is one line, and nothing is made of it."""
+    path, solo = tmp_path / "all.smt", samples.solo.read_bytes()
+    data = write_archive([Whole(solo, str(i)) if i % 100 else Whole(samples.chunked.read_bytes(), str(i)) for i in range(301)])
+    places = Archive(data).places
+    path.write_bytes(data[: places[1].start] + data[places[4].start : -1])
+    ran = cli("detokenize", path)
+    assert ran.code == 1
+    assert ran.err.count("\n") == 3
+    assert f"{path}: items 1..199 are missing\n" in ran.err
+    assert f"{path}: its end is lost, with the index" in ran.err
+    assert len(files_in(tmp_path / "all.out")) == 102
+    assert [entry["item"] for entry in cli("info", path, "--json").json[0]["entries"]][:3] == [0, 200, 201]
+
+
+def test_what_is_left_is_offered(cli: Any, samples: Any, tmp_path: Path) -> None:
+    """Where --conceal helps, refusals and verdicts say so; where it does not, they don't."""
+    data = bytearray(samples.chunked.read_bytes())
+    first = parse(bytes(data)).content.parts[0].blobs[0][1]  # type: ignore[union-attr]
+    data[data.index(first) + 1] ^= 1  # the one chunk of the first stage
+    path = tmp_path / "a.smt"
+    path.write_bytes(data)
+    hint = "; --conceal decodes what is left"
+    assert cli("detokenize", samples.damaged, "-o", "-").refusal().endswith(hint)
+    ran = cli("verify", samples.damaged)
+    assert (ran.code, ran.out.endswith("; detokenize --conceal decodes what is left\n")) == (1, True)
+    assert hint not in cli("detokenize", path, "-o", "-").refusal()
+    assert cli("verify", path).code == 2
+    path.write_bytes(damaged(samples))
+    ran = cli("detokenize", path)
+    assert [line.endswith(hint) for line in ran.err.splitlines()] == [False, True]
+    solo = samples.solo.read_bytes()
+    path.write_bytes(solo[:-1] + b"?")
+    assert hint not in cli("detokenize", path).refusal()
+    ran = cli("verify", path)
+    assert (ran.code, "conceal" in ran.out) == (2, False)
+
+
+def test_what_needs_no_model_is_cut_without(cli: Any, samples: Any, tmp_path: Path) -> None:
+    """Chunked items drop chunks, and items of fewer stages stay: neither asks for a model."""
+    path, short = tmp_path / "all.smt", tmp_path / "short.smt"
+    path.write_bytes(write_archive([Whole(samples.foreign_chunked.read_bytes(), "a.png")]))
+    assert cli("cut", path, "--stages", 1, "-o", short).out.endswith(" 1 item of 1 stage " + f"({path} has {path.stat().st_size} bytes)\n")
+    path.write_bytes(write_archive([Whole(samples.foreign.read_bytes(), "a.png")]))
+    ran = cli("cut", path, "--stages", 2, "-o", short, "--force")
+    assert ran.out.endswith("bytes; the same: no item is shorter now)\n")
+    assert short.read_bytes() == path.read_bytes()
+    assert "not installed" in cli("cut", path, "--stages", 1, "-o", short, "--force").refusal()

@@ -11,8 +11,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from smalti.codecs.bitstream import Entry, StreamInfo, parse, write, write_chunked
-from smalti.codecs.bitstream.chunked import assemble
+from smalti.codecs.bitstream import Entry, StreamInfo, inspect, parse, reading, write, write_chunked
+from smalti.codecs.bitstream.chunked import Part, assemble, blob
+from smalti.codecs.bitstream.parts import stage_bounds
 from smalti.codecs.bitstream.salvage import Salvage, salvage
 from smalti.codecs.conceal import conceal
 from smalti.codecs.priors.adaptive import AdaptivePrior
@@ -134,6 +135,30 @@ def test_every_single_chunk_may_go(form: str, masked: bool) -> None:
         assert not masked or not whole.arrays[2][damaged.received[2] & ~tokens.present[2]].any()  # type: ignore[operator]
 
 
+def test_a_lost_stretch_holds_what_the_stage_before_does() -> None:
+    mask = np.random.default_rng(0).random((SIDE, SIDE)) < 0.8
+    arrays = [np.where(mask, array, 0) if k else array for k, array in enumerate(_tokens().arrays)]
+    tokens = Tokens(_tokens().layout, tuple(arrays), (None, mask, mask))
+    data = _file(tokens, "chunked")
+    for stage in (1, 2):
+        place = [part.stage for part in parse(data).content.parts].index(stage)  # type: ignore[union-attr]
+        found = _left(_hit(data, place), tokens).tokens.present
+        lost = slice(0, _left(_hit(data, place), tokens).losses[0].stop)
+        assert found[stage] is not None
+        assert np.array_equal(found[stage][lost], mask[lost] if stage == 2 else np.ones_like(mask[lost]))
+        assert np.array_equal(found[stage][lost.stop :], mask[lost.stop :])
+
+
+def test_a_first_stage_with_a_hole_is_damaged_not_refused() -> None:
+    """Nothing whole is left of it, and what can be concealed is."""
+    tokens = _tokens()
+    data = _hit(_file(tokens, "chunked"), 0)
+    report = inspect(data)
+    assert (report.status, report.streams[0].stages) == ("damaged", 0)
+    assert len(_left(data, tokens).tokens.arrays) == 3
+    assert inspect(_hit(_file(_tokens(1), "chunked"), *range(len(parse(_file(_tokens(1), "chunked")).content.parts)))).status == "refused"  # type: ignore[union-attr]
+
+
 def test_a_whole_stage_that_is_gone_is_dropped_and_named() -> None:
     tokens = _tokens()
     file = parse(_file(tokens, "chunked"))
@@ -173,15 +198,20 @@ def test_sound_loses_stretches_of_time() -> None:
 
 
 def test_a_few_bytes_do_not_claim_a_huge_picture() -> None:
-    small = _tokens(1)
-    layout = Layout((Stage("s0", (("row", 8192), ("col", 8192)), 1000),), (1,), (("height", 65535), ("width", 65535)))
-    file = parse(_file(small, "chunked"))
-    info = replace(file.streams[0], signal=layout.signal)
-    for grouped in (False, True):
-        for unit in (0, 10, 20):
-            data = assemble([replace(info, grouped=grouped, unit=unit)], file.content.parts[:1])  # type: ignore[union-attr]
-            with pytest.raises(BitstreamError, match="too little"):
-                salvage(parse(data, strict=False), layout, UNIFORM)
+    """Not even where they are right: the first 32 of 8192 rows, as they stand in the file of the whole."""
+    layout = Layout((Stage("s0", (("row", 8192), ("col", 8192)), 2),), (1,), (("height", 65535), ("width", 65535)))
+    rows = Layout((Stage("s0", (("row", 32), ("col", 8192)), 2),), (1,), layout.signal)
+    piece = Tokens(rows, (np.ones((32, 8192), np.int32),))
+    part = Part(0, 0, 0, False, (blob(piece, 0, UNIFORM),))
+    info = StreamInfo("image", b"model!", UNIFORM.id, 1, layout.signal)
+    for grouped, unit in ((False, 0), (True, 5)):
+        file = parse(assemble([replace(info, grouped=grouped, unit=unit)], [part]), strict=False)
+        if grouped:
+            assert file.region(layout, UNIFORM, 0, 32) == piece
+        else:
+            assert reading.still_piece(file.content.parts[0], layout, None, stage_bounds(layout.stages[0], unit), UNIFORM) == piece  # type: ignore[union-attr]
+        with pytest.raises(BitstreamError, match="too little"):
+            salvage(file, layout, UNIFORM)
 
 
 def test_the_command(cli: Any, samples: Any, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import smalti
 from smalti.codecs.media.images import write_image
+from smalti.metrics.image import PSNR
 from smalti.recipes import prefixes
 from smalti.tokenizers.contracts import Score
 from smalti.tokenizers.signals import Image
@@ -46,6 +48,12 @@ def test_tokens_of_a_square_are_alike(
     found = json.loads(capsys.readouterr().out)
     assert found["pictures"] == 3
     assert [(row["stages"], row["tokens"]) for row in found["rows"]] == [(1, 4.0), (2, 8.0)], "32 x 32 pixels are 2 x 2 tokens a stage"
+    tokenizer = smalti.load(model)
+    pictures = [prefixes.squared(smalti.read(path), 32) for path in sorted(folder.glob("*.png"))]  # type: ignore[arg-type]
+    coarse = tokenizer.decode([tokens.prefix(1) for tokens in tokenizer.encode(pictures)])
+    scores = [PSNR()(a, b).value for a, b in zip(pictures, coarse, strict=True)]  # type: ignore[arg-type]
+    assert found["rows"][0]["scores"]["psnr"] == pytest.approx(np.mean(scores), abs=1e-4)
+    assert found["rows"][0]["scores"] != found["rows"][1]["scores"]
     assert all(row["scores"]["psnr"] > 3 and 0 <= row["tasks"]["brightest"] <= 1 for row in found["rows"])
     assert run(monkeypatch, model, folder) == 0
     assert "| stages | tokens a picture | psnr |" in capsys.readouterr().out

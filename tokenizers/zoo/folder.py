@@ -99,7 +99,8 @@ def find(name: str) -> ModelInfo:
     if folder.is_dir():
         raise ModelError(f"{name}: a folder without config.json; a model folder holds config.json and model.safetensors")
     raise ModelError(
-        f"no model {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}, or a model folder")
+        f"no model {name!r}; "
+        + (f"did you mean {near[0]!r}? `smalti models` lists them" if near else f"known: {', '.join(names) or 'none'}, or a model folder")
     )
 
 

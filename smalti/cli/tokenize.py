@@ -83,9 +83,9 @@ def command(
             "--archive names the one file of all results, a .smt file; leave out --out and --format", click.get_current_context()
         )
     subject = modality(model, sources)
-    if (kbps and subject != "audio") or (bpp and subject != "image"):
-        other, rate = ("sounds", "--bpp, --bytes") if kbps else ("pictures", "--kbps, --bytes")
-        raise click.UsageError(f"{given[0]} is a rate of {other}; give {rate} or --stages", click.get_current_context())
+    if (kbps and subject in ("image", "shape")) or (bpp and subject in ("audio", "shape")):
+        of, more = "sounds" if kbps else "pictures", {"image": "--bpp, ", "audio": "--kbps, "}.get(subject, "")
+        raise click.UsageError(f"{given[0]} is a rate of {of}; give {more}--bytes or --stages", click.get_current_context())
     if archive is None:
         jobs = plan(sources, out, f".{form}", suffixes(subject), force, as_json)
     else:

@@ -129,8 +129,8 @@ def test_cuda_without_cuda(cli: Any, place: Path, samples: Any) -> None:
 
     if torch.cuda.is_available():
         pytest.skip("there is CUDA here")
-    for arguments in (["tokenize", samples.photo], ["detokenize", samples.solo]):
-        assert "--device cpu" in cli(*arguments, "--device", "cuda", "-o", place / "a.png").refusal()
+    for arguments in (["tokenize", samples.photo, "-o", place / "a.smt"], ["detokenize", samples.solo, "-o", place / "a.png"]):
+        assert "--device cpu" in cli(*arguments, "--device", "cuda").refusal()
 
 
 def test_one_bad_picture_among_several(cli: Any, samples: Any, place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -140,7 +140,9 @@ def test_bytes_and_stages_choose_and_files_are_cut(cli: Any, shape_model: Path, 
     (one,) = cli("tokenize", mesh, "-m", shape_model, "--force", "--stages", 1, "--json").json
     assert one["stages"] == 1
     assert "smallest file" in cli("tokenize", mesh, "-m", shape_model, "--force", "--bytes", 5).refusal()
-    assert "bits per pixel are a target for images" in cli("tokenize", mesh, "-m", shape_model, "--force", "--bpp", 1).refusal()
+    assert (
+        "--bpp is a rate of pictures; give --bytes or --stages" in cli("tokenize", mesh, "-m", shape_model, "--force", "--bpp", 1).refusal()
+    )
     cli("tokenize", mesh, "-m", shape_model, "--force")
     assert cli("cut", smt, "-m", shape_model, "--stages", 2, "-o", tmp_path / "cut.smt").code == 0
     assert (tmp_path / "cut.smt").stat().st_size == less["bytes"]

@@ -9,6 +9,7 @@ import pytest
 
 from smalti.codecs.bitstream import Archive, inspect, parse
 from smalti.codecs.priors.adaptive import AdaptivePrior
+from smalti.codecs.priors.mesh import MeshPrior
 from smalti.codecs.priors.uniform import UniformPrior
 
 HERE = Path(__file__).parent
@@ -24,7 +25,7 @@ def _regenerate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["solo.smt", "adaptive.smt", "masked.smt", "chunked.smt", "archive.smt"])
+@pytest.mark.parametrize("name", ["solo.smt", "adaptive.smt", "masked.smt", "chunked.smt", "archive.smt", "shape.smt", "mesh.smt"])
 def test_written_again_byte_for_byte(name: str) -> None:
     assert _regenerate().files()[name] == (HERE / name).read_bytes()
 
@@ -48,8 +49,16 @@ def test_decodes_to_the_known_tokens(name: str, stream: int, kind: str) -> None:
     assert parse(data).tokens(layout, prior, stream).digest() == DIGESTS[kind]
 
 
-def test_the_masked_prior_has_its_name() -> None:
+def test_shapes_decode_to_the_known_tokens() -> None:
+    made = _regenerate()
+    tokens, prior = made.shape()
+    assert parse((HERE / "shape.smt").read_bytes()).tokens(tokens.layout, prior).digest() == DIGESTS["shape"]
+    assert parse((HERE / "mesh.smt").read_bytes()).tokens(made.mesh().layout, MeshPrior()).digest() == DIGESTS["mesh"]
+
+
+def test_priors_have_their_names() -> None:
     assert _regenerate().masked().id.hex() == DIGESTS["masked prior"]
+    assert _regenerate().shape()[1].id.hex() == DIGESTS["shape prior"]
 
 
 def test_items_of_an_archive_decode_to_the_known_tokens() -> None:

@@ -1,6 +1,6 @@
 """H.264 by x264, HEVC by x265 and AV1 by SVT-AV1 through PyAV, as rivals: slow presets, constant quality, one group of pictures a clip.
 
-- `x264`: preset veryslow. - `x265`: preset slower. - `svt-av1`: preset 2 of 0 to 10.
+- `x264`: preset veryslow. - `x265`: preset slow; slower ones take four to ten times as long. - `svt-av1`: preset 2 of 0 to 10.
 
 What is counted is the elementary stream with its parameter sets and nothing that does not help to decode it: no container, no SEI units
 (x264 and x265 write their options there, 700 bytes and 2.4 kB), no temporal delimiters of AV1 (2 bytes a frame). Before it stands our head:
@@ -59,7 +59,7 @@ X264 = Encoder(
 )
 X265 = Encoder(
     "x265", b"5", "libx265", "hevc", (10, 51), 2,
-    {"preset": "slower", "x265-params": "info=0:keyint=-1:pools=1:frame-threads=1:log-level=none"}, 1, 63, (39, 40),
+    {"preset": "slow", "x265-params": "info=0:keyint=-1:pools=1:frame-threads=1:log-level=none"}, 1, 63, (39, 40),
     least_side=64,  # in the build of PyAV 18.1 frames of 44 x 36 pixels corrupted the memory of the process
 )  # fmt: skip
 SVT_AV1 = Encoder("svt-av1", b"1", "libsvtav1", "libdav1d", (10, 63), 1, {"preset": "2", "svtav1-params": "keyint=-1:lp=1"})

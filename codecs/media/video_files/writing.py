@@ -1,7 +1,8 @@
 """Films to files: FFV1 in Matroska (lossless), H.264 in MP4 (for people), GIF, or a folder of numbered PNG files.
 
 A rate is written exactly, or times of frames to the container's tick: a millisecond in Matroska, 1/90000 s in MP4, 10 ms in GIF. Frames
-pass one by one; sound goes in beside them. H.264 has halved chroma where sides are even, as players want it, else full chroma.
+pass one by one; sound goes in beside them. Of equal
+frames in a row a GIF holds one. H.264 has halved chroma where sides are even, as players want it, else full chroma.
 """
 
 from __future__ import annotations

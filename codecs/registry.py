@@ -1,7 +1,7 @@
 """Codecs by name: "module:factory"; other distributions add theirs by entry points `smalti.codecs`.
 
 A factory is called without arguments, and raises ModelError where a package or a network that it needs is not at hand. NAME/2 and NAME/4
-are codecs of pictures and films at half and a quarter of each side. The codecs of our own models need weights and stand in the zoo, not here.
+are codecs of pictures and films at half and a quarter of each side. Those of our own models need weights and stand in the zoo, not here.
 """
 
 from __future__ import annotations

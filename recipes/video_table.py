@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clips = [read_clip(path, given.frames) for path in files if not any(part in path.name for part in given.leave_out)]
         if not clips:
             raise UsageError(f"{', '.join(map(str, given.data))}: no films in there; name others")
-        ours = {name: models.codec(name) for name in given.model}
+        ours = {codec.name: codec for codec in map(models.codec, given.model)}
         cells = measured(clips, given.rival or list(RIVALS), ours, given.bpp, given.every, Cache(given.cache))
         text = table(cells, given.bpp, given.every, given.frames)
         print(text)

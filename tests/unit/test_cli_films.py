@@ -128,6 +128,21 @@ def test_what_is_broken_is_said_and_the_rest_written(cli: Cli, source: Path, fil
     assert refusal.startswith(f"{broken}: damaged or cut short")
 
 
+def test_evaluate(cli: Cli, source: Path, film_model: Path) -> None:
+    done = cli("evaluate", film_model, source, "--json")
+    assert done.code == 0
+    found = done.json
+    assert (found["films"], found["frames"]) == (1, 61)
+    assert [rate["stages"] for rate in found["rates"]] == [1, 2]
+    coarse, fine = found["rates"]
+    assert coarse["bits_per_pixel"] < fine["bits_per_pixel"]
+    assert coarse["scores"]["video-psnr"] < fine["scores"]["video-psnr"]
+    assert [stage["size"] for stage in found["codebooks"]] == [16, 16]
+    assert "films" in cli("evaluate", film_model, source, "--kbps", 1000).out
+    assert "--bytes is for models of shapes" in cli("evaluate", film_model, source, "--bytes", 9).refusal()
+    assert "psnr is no metric of films" in cli("evaluate", film_model, source, "--metric", "psnr").refusal()
+
+
 def test_refusals(cli: Cli, source: Path, film_model: Path, sound_model: Path, model: str) -> None:
     picture = source.with_name("a.png")
     PIL.Image.new("RGB", (16, 16)).save(picture)

@@ -47,7 +47,7 @@ def test_a_film_comes_back_in_its_size(name: str) -> None:
     assert errors[0] > errors[1]
     assert errors[1] < (60 if codec.factor == 1 else 400)
     assert 0 < len(files[1]) - codec.payload_bytes(files[1]) <= 16
-    if not name.startswith("x265"):
+    if name.startswith("svt"):  # see the module on small frames
         assert codec.compress(film, Target(quality=45)) == files[1]
     for wrong in (files[1][:-1], files[1] + b"\0", files[1][:9], b"", bytes([files[1][0]]) + files[0][1:9] + files[1][9:]):
         with pytest.raises(BitstreamError):

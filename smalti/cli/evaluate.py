@@ -64,17 +64,17 @@ def command(
     use_picture: str | None, prior: str, tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
     quiet: bool,
 ) -> int:  # fmt: skip
-    """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of films films, with one of shapes meshes and clouds of points,
-    or folders of them) at each of its numbers of stages, or at the rates of --bpp or --kbps, or the sizes of --bytes.
+    """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of films films, with one of shapes meshes and clouds of
+    points, or folders of them) at each of its numbers of stages, or at the rates of --bpp or --kbps, or the sizes of --bytes.
 
     Bits per pixel and kbps are those of whole files, headers included; kbps are all bits over all seconds. Codebook use is counted over
     all tokens: entries used, perplexity, entropy, and the bits that tokens share with neighbours and levels, less what chance shares.
 
     Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed
     extensions; means over films, video-psnr, video-ssim, temporal-difference (always), video-psnr-y, video-ms-ssim, video-lpips-alex,
-    temporal-lpips; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance, zimtohrli,
-    speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and d1-psnr (always).
-    What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
+    temporal-lpips; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance,
+    zimtohrli, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and
+    d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
 
     Tasks, of the whole set at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance of pictures,
     and word-error-rate of sounds (of those in --transcripts; else against what is heard in the originals); beside their scores stands the

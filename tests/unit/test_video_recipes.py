@@ -25,14 +25,17 @@ def clip(count: int = 6) -> list[Array]:
     ]
 
 
-def test_the_table_goes_on_where_it_was(tmp_path: Path, film_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_goes_on_where_it_was(
+    tmp_path: Path, film_model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not judges.JUDGES["alex"].path.is_file():
         pytest.skip("needs AlexNet")
+    monkeypatch.setattr(video_table, "FACTORS", (1,))
     (tmp_path / "clips").mkdir()
-    for name, frames in (("a.mkv", clip()), ("b.mkv", clip()[::-1])):
+    for name, frames in (("a.mkv", clip(3)), ("b.mkv", clip(3)[::-1])):
         write_video(Video(frames, Fraction(25)), tmp_path / "clips" / name)
     asked = [
-        str(tmp_path / "clips"), "--bpp", "1", "--rival", "x264", "--model", str(film_model), "--every", "3",
+        str(tmp_path / "clips"), "--bpp", "1", "--rival", "x264", "--model", str(film_model), "--every", "2",
         "--cache", str(tmp_path / "cache.jsonl"), "-o", str(tmp_path / "table.md"),
     ]  # fmt: skip
     assert video_table.main(asked) == 0

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from smalti.codecs import allocation, notes, tone, varied
-from smalti.codecs.bitstream import OWN_PRIOR, StreamInfo, check_applied, parse, write
+from smalti.codecs import allocation, films, notes, tone, varied
+from smalti.codecs.bitstream import OWN_PRIOR, Entry, File, StreamInfo, check_applied, parse, write, write_chunked
 from smalti.tokenizers.contracts import Prior, RegionalTokenizer, Target, Tokenizer, VariedTokenizer
 from smalti.tokenizers.errors import ModelError, UsageError
-from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
+from smalti.tokenizers.signals import Audio, Image, Signal, Video
 from smalti.tokenizers.tokens import Tokens
-
-_MODALITY = {Image: "image", Audio: "audio", Video: "video", Shape: "shape"}
 
 ANY_SIZE = 1 << 40  # bytes
 
@@ -23,6 +21,8 @@ class NeuralCodec:
     default_prior: the prior is the model's own; files then name it by four zeros. name: the tokenizer's by default. tone_passes: how
     often a picture is encoded again so that its brightness and hues come back, see `tone.py`; 0 is fastest. allocate: whether files of a
     given size spend it on the regions of a picture where it lowers distortion most, see `allocation.py`, if the tokenizer has regions.
+    sound: of a tokenizer of films, the codec that their soundtracks are written with, whole, into the same file; without it they are left
+    out.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class NeuralCodec:
         default_prior: bool = False,
         tone_passes: int = tone.PASSES,
         allocate: bool = True,
+        sound: NeuralCodec | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.prior = prior
@@ -40,6 +41,7 @@ class NeuralCodec:
         self.default_prior = default_prior
         self.tone_passes = tone_passes
         self.allocate = allocate
+        self.sound = sound
         self._kept: varied.Choice | None = None
 
     @property
@@ -51,8 +53,7 @@ class NeuralCodec:
         """The file with as many stages as the target has room for; raises UsageError where even the fewest are too many."""
         target = self.file_target(target)
         (tokens,) = self.encode([signal], target)
-        info = info_of(self.tokenizer, signal, tokens, self.prior_id)
-        return write_within(tokens, self.prior, info, target, seconds_of(signal))
+        return self.pack(tokens, signal.notes if isinstance(signal, Image) else (), target, signal)
 
     def encode(self, signals: Sequence[Signal], target: Target = Target()) -> list[Tokens]:
         """What is written to files: the tokenizer's tokens, all stages; of pictures in tone with as many as the target has room for. With
@@ -60,6 +61,7 @@ class NeuralCodec:
         the first stages of the best way within it."""
         if isinstance(self.tokenizer, VariedTokenizer) and target.bytes is not None:
             return [self._choice(self.tokenizer, signal).best(target.bytes) for signal in signals]
+        signals = [films.at_one_rate(signal) if isinstance(signal, Video) else signal for signal in signals]
         tokens = self._in_tone(signals, self.tokenizer.encode(signals), target)
         return [self._allocated(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
 
@@ -79,7 +81,8 @@ class NeuralCodec:
         return len(write(tokens, self.prior, _info(modality_of(tokens), self.tokenizer, tokens, self.prior_id, ())))
 
     def _in_tone(self, signals: Sequence[Signal], tokens: list[Tokens], target: Target) -> list[Tokens]:
-        if not self.tone_passes or not all(isinstance(signal, Image) for signal in signals):
+        pictures = all(isinstance(signal, Image) and modality_of(item) == "image" for signal, item in zip(signals, tokens, strict=True))
+        if not self.tone_passes or not pictures:
             return tokens
         stages = [self._stages_within(signal, item, target) for signal, item in zip(signals, tokens, strict=True)]
         return tone.improved(self.tokenizer, signals, tokens, self.tone_passes, stages)
@@ -104,37 +107,56 @@ class NeuralCodec:
         except UsageError:  # said by whoever writes the file
             return tokens.layout.cuts[0]
 
-    def pack(self, tokens: Tokens, noted: tuple[str, ...] = (), target: Target = Target()) -> bytes:
-        """The file of a signal's tokens, within a target; noted: what a picture had beyond its pixels."""
-        size, modality = tokens.layout.size, modality_of(tokens)
-        info = _info(modality, self.tokenizer, tokens, self.prior_id, noted)
-        seconds = size["samples"] / size["rate"] if modality == "audio" else None
-        return write_within(tokens, self.prior, info, target, seconds)
+    def pack(self, tokens: Tokens, noted: tuple[str, ...] = (), target: Target = Target(), signal: Signal | None = None) -> bytes:
+        """The file of a signal's tokens, within a target; noted: what a picture had beyond its pixels. signal: where it is a film, its
+        times, its aspect and, with a codec for it, its sound go into the file too."""
+        info = _info(modality_of(tokens), self.tokenizer, tokens, self.prior_id, noted)
+        sounds: list[Entry] = []
+        if isinstance(signal, Video):
+            info = replace(info, fields=films.fields_of(signal, tokens.layout.size["frames"]))
+            sounds = self._sounds(signal)
+        return write_within(tokens, self.prior, info, target, seconds_of(tokens), sounds)
+
+    def _sounds(self, film: Video) -> list[Entry]:
+        """The soundtrack as a stream of its own."""
+        if self.sound is None or film.audio is None:
+            return []
+        (tokens,) = self.sound.encode([film.audio])
+        return [Entry(tokens, self.sound.prior, _info("audio", self.sound.tokenizer, tokens, self.sound.prior_id, ()))]
 
     def decompress(self, data: bytes) -> Signal:
         """The signal of a file; raises BitstreamError for damage and ModelError for another model's or another prior's file."""
         file = parse(data)
-        if len(file.streams) != 1:
-            raise UsageError(f"the file holds {len(file.streams)} streams, a codec reads one: use smalti.open")
         info = file.streams[0]
+        film = info.modality == "video" and len(file.streams) == 2 and file.streams[1].modality == "audio"
+        if len(file.streams) != 1 and not (film and self.sound is not None):
+            raise UsageError(f"the file holds {len(file.streams)} streams, a codec reads one: use smalti.decompress")
+        signal = self._decoded(file, 0)
+        if isinstance(signal, Video) and info.modality == "video":
+            sound = self.sound._decoded(file, 1) if film and self.sound is not None else None
+            assert sound is None or isinstance(sound, Audio)
+            return replace(films.dressed(signal, info), audio=sound)
+        return replace(signal, notes=notes.from_bits(info.notes)) if isinstance(signal, Image) else signal
+
+    def _decoded(self, file: File, stream: int) -> Signal:
+        info = file.streams[stream]
         check_model(info, self.tokenizer)
-        check_applied(info)
+        check_applied(info, films.APPLIED if info.modality == "video" else ())
         if info.prior_id == OWN_PRIOR and not self.default_prior:
             raise ModelError(f"the file was written with the default prior of {self.tokenizer.name}, this codec has {self.prior.id.hex()}")
-        tokens = file.tokens(self.tokenizer.layout(info.signal), self.prior)
-        signal = self.tokenizer.decode([tokens])[0]
-        return replace(signal, notes=notes.from_bits(info.notes)) if isinstance(signal, Image) else signal
+        tokens = file.tokens(self.tokenizer.layout(info.signal), self.prior, stream)
+        return self.tokenizer.decode([tokens])[0]
 
 
 def info_of(tokenizer: Tokenizer, signal: Signal, tokens: Tokens, prior_id: bytes = OWN_PRIOR) -> StreamInfo:
     """What a file says about a signal and its tokens."""
-    return _info(_MODALITY[type(signal)], tokenizer, tokens, prior_id, signal.notes if isinstance(signal, Image) else ())
+    return _info(modality_of(tokens), tokenizer, tokens, prior_id, signal.notes if isinstance(signal, Image) else ())
 
 
 def modality_of(tokens: Tokens) -> str:
     """What tokens came from, by the names in their signal's size."""
     size = tokens.layout.size
-    return "shape" if "scale" in size else "audio" if "samples" in size else "image"
+    return "shape" if "scale" in size else "audio" if "samples" in size else "video" if "frames" in size else "image"
 
 
 def _info(modality: str, tokenizer: Tokenizer, tokens: Tokens, prior_id: bytes, noted: tuple[str, ...]) -> StreamInfo:
@@ -157,24 +179,39 @@ def check_model(info: StreamInfo, tokenizer: Tokenizer) -> None:
         )
 
 
-def seconds_of(signal: Signal) -> float | None:
-    """Duration where the signal has one that is known before its frames are read."""
-    return signal.seconds if isinstance(signal, Audio) else None
+def seconds_of(tokens: Tokens) -> float | None:
+    """Duration of the sound or film that tokens came from; None of pictures and shapes."""
+    size = tokens.layout.size
+    if "samples" in size:
+        return size["samples"] / size["rate"]
+    return size["frames"] * size["rate_den"] / size["rate_num"] if "frames" in size else None
 
 
-def write_within(tokens: Tokens, prior: Prior, info: StreamInfo, target: Target = Target(), seconds: float | None = None) -> bytes:
+def write_within(
+    tokens: Tokens,
+    prior: Prior,
+    info: StreamInfo,
+    target: Target = Target(),
+    seconds: float | None = None,
+    others: Sequence[Entry] = (),
+) -> bytes:
     """The file of the longest decodable prefix that the target has room for; bits are those of the whole file.
 
-    Bits per pixel are 8 * bytes / (height * width). Raises UsageError, naming the smallest possible size where nothing fits.
+    Bits per pixel are 8 * bytes / (height * width), of a film also / frames. others: streams that go into the file as they are. Raises
+    UsageError, naming the smallest possible size where nothing fits.
     """
+
+    def written(prefix: Tokens) -> bytes:
+        return write_chunked([Entry(prefix, prior, info), *others]) if others else write(prefix, prior, info)
+
     if target.quality is not None:
         raise UsageError(f"this codec knows no quality scale (found quality {target.quality}); give bytes, a rate or stages")
     if target.stages is not None:
-        return write(tokens.prefix(target.stages), prior, info)
+        return written(tokens.prefix(target.stages))
     room = _room(tokens, target, seconds)
     best = b""
     for k in tokens.layout.cuts if room is not None else tokens.layout.cuts[-1:]:
-        data = write(tokens.prefix(k), prior, info)
+        data = written(tokens.prefix(k))
         if room is not None and len(data) > room:
             if not best:
                 raise UsageError(
@@ -194,12 +231,12 @@ def _room(tokens: Tokens, target: Target, seconds: float | None) -> float | None
         return target.bytes
     if target.bits_per_pixel is not None:
         size = tokens.layout.size
-        if "height" not in size or "width" not in size or "frames" in size:
-            raise UsageError(f"bits per pixel are a target for images; give bytes{', kbps' if seconds else ''} or stages")
-        return target.bits_per_pixel * size["height"] * size["width"] / 8
+        if "height" not in size or "width" not in size:
+            raise UsageError(f"bits per pixel are a target for images and films; give bytes{', kbps' if seconds else ''} or stages")
+        return target.bits_per_pixel * size["height"] * size["width"] * size.get("frames", 1) / 8
     if target.kbps is not None:
         if not seconds:
             pixels = ", bits per pixel" if "height" in tokens.layout.size else ""
-            raise UsageError(f"kbps are a target for sound; give bytes{pixels} or stages")
+            raise UsageError(f"kbps are a target for sound and films; give bytes{pixels} or stages")
         return target.kbps * 1000 / 8 * seconds
     return None

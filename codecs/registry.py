@@ -1,7 +1,7 @@
 """Codecs by name: "module:factory"; other distributions add theirs by entry points `smalti.codecs`.
 
 A factory is called without arguments, and raises ModelError where a package or a network that it needs is not at hand. NAME/2 and NAME/4
-are picture codecs at half and a quarter of each side. The codecs of our own models need weights and stand in the zoo, not here.
+are codecs of pictures and films at half and a quarter of each side. Those of our own models need weights and stand in the zoo, not here.
 """
 
 from __future__ import annotations
@@ -29,11 +29,17 @@ SOUND_CODECS = {
 }
 
 SHAPE_CODECS = {"draco": "smalti.codecs.classical.draco:Draco"}
+VIDEO_CODECS = {
+    "x264": "smalti.codecs.classical.video:x264",
+    "x265": "smalti.codecs.classical.video:x265",
+    "svt-av1": "smalti.codecs.classical.video:svt_av1",
+}
 
 
 def known() -> dict[str, str]:
     """Ours and those of other distributions; a name of ours stays ours."""
-    return {point.name: point.value for point in entry_points(group="smalti.codecs")} | CODECS | SOUND_CODECS | SHAPE_CODECS
+    ours = CODECS | SOUND_CODECS | SHAPE_CODECS | VIDEO_CODECS
+    return {point.name: point.value for point in entry_points(group="smalti.codecs")} | ours
 
 
 def resolve(name: str) -> Codec:
@@ -47,10 +53,12 @@ def resolve(name: str) -> Codec:
         kind = "sounds" if base in SOUND_CODECS else "shapes"
         raise UsageError(f"no codec {name!r}; pictures are shrunk, {kind} are not: {base!r}")
     if slash and factor not in map(str, FACTORS):
-        raise UsageError(f"no codec {name!r}; a picture is shrunk by {' or '.join(f'{base}/{f}' for f in FACTORS)}")
+        raise UsageError(f"no codec {name!r}; pictures and films are shrunk by {' or '.join(f'{base}/{f}' for f in FACTORS)}")
     module, _, attribute = codecs[base].partition(":")
     try:
         factory = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ModelError(f"codec {base!r} cannot be imported from {codecs[base]}: {error}; install what it needs") from None
+    if slash and base in VIDEO_CODECS:
+        return factory(int(factor))  # shrinks frame by frame itself
     return Downscaled(factory(), int(factor)) if slash else factory()

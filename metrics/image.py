@@ -69,10 +69,10 @@ class LPIPS:
                 features = self._kept[1]
             else:
                 self._kept = None  # before the next are computed, so that memory holds one reference's
-                features = lpips_features(self.net, _to_network(a).to(self.device))
+                features = lpips_features(self.net, to_network(a).to(self.device))
                 if a.shape[0] * a.shape[1] <= MAX_KEPT_PIXELS:
                     self._kept = (reference, features)
-            value = float(lpips_distance(self.net, features, lpips_features(self.net, _to_network(b).to(self.device))).mean())
+            value = float(lpips_distance(self.net, features, lpips_features(self.net, to_network(b).to(self.device))).mean())
         return Score(value, "", "lower", f"{self.name}, heads v0.1, [-1, 1], full size")
 
 
@@ -126,7 +126,8 @@ def lpips_distance(net: Any, features: list[torch.Tensor], others: list[torch.Te
     return sum(layers[1:], layers[0])
 
 
-def _to_network(pixels: np.ndarray) -> torch.Tensor:
+def to_network(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 (H, W, 3) -> what LPIPS takes: float32 (1, 3, H, W) in [-1, 1], sides below MIN_LPIPS_SIDE extended."""
     import torch
 
     missing = [max(0, MIN_LPIPS_SIDE - side) for side in pixels.shape[:2]]

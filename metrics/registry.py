@@ -45,6 +45,13 @@ METRICS = {
     "volume-iou": "smalti.metrics.shape:VolumeIoU",
     "surface-iou": "smalti.metrics.shape:SurfaceIoU",
     "d1-psnr": "smalti.metrics.shape:D1PSNR",
+    "video-psnr": "smalti.metrics.video:psnr",
+    "video-psnr-y": "smalti.metrics.video:psnr_y",
+    "video-ssim": "smalti.metrics.video:ssim",
+    "video-ms-ssim": "smalti.metrics.video:ms_ssim",
+    "video-lpips-alex": "smalti.metrics.video:lpips_alex",
+    "temporal-difference": "smalti.metrics.video:TemporalDifference",
+    "temporal-lpips": "smalti.metrics.video:TemporalLPIPS",
 }
 
 TASKS = {

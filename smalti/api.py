@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from smalti import media
-from smalti.codecs import tone
+from smalti.codecs import films, tone
 from smalti.codecs.bitstream import OWN_PRIOR, Change, File, StreamInfo, check_applied, is_archive, parse
 from smalti.codecs.bitstream import transcode as recoded
 from smalti.codecs.media.files import read_bytes, write_atomically
@@ -29,7 +30,7 @@ from smalti.priors import prior_for, prior_of, wanted_prior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
-from smalti.tokenizers.signals import Audio, Image, Shape
+from smalti.tokenizers.signals import Audio, Image, Shape, Video
 from smalti.tokenizers.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto") -> 
     return zoo.load(os.fspath(name), _device(device))
 
 
-def read(source: PathOrBytes) -> Image | Audio | Shape:
-    """A picture from an image file or its bytes, as it is displayed (`notes` says what the file had beyond its pixels), a sound or a shape.
+def read(source: PathOrBytes) -> Image | Audio | Video | Shape:
+    """A picture from an image file or its bytes, as it is displayed (`notes` says what the file had beyond its pixels), a sound, a shape,
+    or a film, whose frames are decoded when one goes through them.
 
     Raises SignalError.
     """
@@ -65,12 +67,23 @@ def codec(
     prior: str = "",
     tone_passes: int = tone.PASSES,
     allocate: bool = True,
+    audio_model: str | os.PathLike[str] | None = None,
 ) -> NeuralCodec:
     """Tokenizer and prior of a model as a codec. prior: "" for the model's own, or as `prior_named`. tone_passes, allocate:
-    as in `NeuralCodec`.
+    as in `NeuralCodec`. audio_model: of a model of films, the one that their sound is written with.
     """
     info = zoo.find(os.fspath(model))
-    return NeuralCodec(load_info(info, device), prior_of(info, prior, _device(device)), info.name, not prior, tone_passes, allocate)
+    sound = _sound_codec(info, audio_model, device) if audio_model is not None else None
+    return NeuralCodec(load_info(info, device), prior_of(info, prior, _device(device)), info.name, not prior, tone_passes, allocate, sound)
+
+
+def _sound_codec(info: ModelInfo, audio_model: str | os.PathLike[str], device: str) -> NeuralCodec:
+    heard = zoo.find(os.fspath(audio_model))
+    if media.modality_of_kind(info.kind) != "video":
+        raise UsageError(f"a model of sound goes with one of films, and {info.name} is none; leave the model of sound out")
+    if media.modality_of_kind(heard.kind) != "audio":
+        raise UsageError(f"{heard.name} is no model of sound; name one that is, as `smalti models` lists them")
+    return codec(audio_model, device)
 
 
 def open(
@@ -80,7 +93,7 @@ def open(
     prior: str | os.PathLike[str] = "",
     key: int | str | None = None,
 ) -> Tokens:
-    """Tokens from a `.smt` file or its bytes: all that it holds, or its first `stages`.
+    """Tokens from a `.smt` file or its bytes: all that it holds, or its first `stages`; of a film those of its pictures.
 
     model: needed only for a model that `models()` does not list. prior: the file of the prior that it was coded with, where the model
     does not bring it. key: of an archive, the number or the name of one item; `open_archive` is for several. Raises BitstreamError for
@@ -90,41 +103,59 @@ def open(
 
     def tokens() -> Tokens:
         found = opened(_file(data, key), model, prior=prior)
-        check_applied(found.info)
+        check_applied(found.info, films.APPLIED if found.info.modality == "video" else ())
         return found.tokens(stages)
 
     return with_name(source, tokens)
 
 
 def opened(file: File, model: str | os.PathLike[str] | None = None, device: str = "cpu", prior: str | os.PathLike[str] = "") -> Opened:
-    """The tokenizer and the prior of a parsed file, found by what it says. device: where the tokenizer is loaded to."""
-    info = the_stream(file)
+    """The tokenizer and the prior of a parsed file, found by what it says. device: where the tokenizer is loaded to.
+
+    model, prior: of a film those of its pictures. Where the model of its sound is not at hand, `silent` says so.
+    """
+    found = _opened(file, 0, the_stream(file), model, device, prior)
+    if len(file.streams) == 1:
+        return found
+    try:
+        return replace(found, sound=_opened(file, 1, file.streams[1], None, device, ""))
+    except ModelError as error:
+        return replace(found, silent=f"its sound is left out: {error}")
+
+
+def _opened(
+    file: File, stream: int, info: StreamInfo, model: str | os.PathLike[str] | None, device: str, prior: str | os.PathLike[str]
+) -> Opened:
     made_by = model_of(info.fingerprint, model) if info.layout is None else None
     device = _device(device)
     coded_with = prior_for(info, made_by, prior, device)
-    return Opened(file, info, made_by, load_info(made_by, device) if made_by is not None else None, coded_with, device)
+    return Opened(file, info, made_by, load_info(made_by, device) if made_by is not None else None, coded_with, device, stream)
 
 
 def save(
-    tokens: Tokens, path: str | os.PathLike[str], model: Tokenizer | str | os.PathLike[str] | None = None, notes: tuple[str, ...] = ()
+    tokens: Tokens,
+    path: str | os.PathLike[str],
+    model: Tokenizer | str | os.PathLike[str] | None = None,
+    notes: tuple[str, ...] = (),
+    film: Video | None = None,
 ) -> int:
     """Write tokens as a `.smt` file, whole or not at all; returns its size in bytes.
 
-    model: the tokenizer (or its name) that made the tokens; by default "image-grid-16", or "shape" of a shape's. notes: of the source
-    picture, for `smalti info`.
+    model: the tokenizer (or its name) that made the tokens; by default "image-grid-16", "video-causal" of a film's, "shape" of a shape's.
+    notes: of the source picture, for `smalti info`. film: that the tokens were made of; its times and its aspect go into the file.
     """
     model = media.DEFAULT_MODELS[modality_of(tokens)] if model is None else model
     by = codec(model, "cpu") if isinstance(model, str | os.PathLike) else _codec_of(model)
     expected, held = by.tokenizer.layout(tokens.layout.signal), len(tokens.arrays)
     if held not in expected.cuts or tokens.layout != expected.prefix(held):
         raise UsageError(f"these tokens are not {by.name}'s: found {tokens.layout}, expected a prefix of {expected}; name their own model")
-    data = by.pack(tokens, notes)
+    data = by.pack(tokens, notes, signal=film)
     write_atomically(path, data)
     return len(data)
 
 
 def compress(
-    signal: Image | Audio | Shape | PathOrBytes,
+    signal: Image | Audio | Video | Shape | PathOrBytes,
     model: str | os.PathLike[str] | None = None,
     *,
     bytes: int | None = None,
@@ -134,23 +165,26 @@ def compress(
     device: str = "auto",
     tone_passes: int = tone.PASSES,
     allocate: bool = True,
+    audio_model: str | os.PathLike[str] | None = None,
 ) -> bytes:
-    """A picture, sound or shape, or the file of one, as the bytes of a `.smt` file.
+    """A picture, sound, film or shape, or the file of one, as the bytes of a `.smt` file.
 
-    model: by default "image-grid-16", or "shape" of a shape.
-    Give at most one target: bytes, bits_per_pixel or, of sounds, kbps of the whole file at most, or the number of stages; without any all
-    stages are kept.
+    model: by default "image-grid-16", "video-causal" of a film, "shape" of a shape. audio_model: what a film's sound is written with, into
+    the same file; without it the sound is left out.
+    Give at most one target: bytes, bits_per_pixel or, of sounds and films, kbps of the whole file at most, or the number of stages; without
+    any all stages are kept.
     tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.
     allocate: whether a size is spent on the regions of the picture where it lowers distortion most, with a model that has regions.
     Raises UsageError where not even the first stage fits, SignalError where the signal cannot be read.
     """
     target = Target(bytes=bytes, bits_per_pixel=bits_per_pixel, kbps=kbps, stages=stages)
     model = media.default_model(signal) if model is None else model
-    given = signal if isinstance(signal, Image | Audio | Shape) else read_for(model, signal)
-    return codec(model, device, tone_passes=tone_passes, allocate=allocate).compress(given, target)
+    given = signal if isinstance(signal, Image | Audio | Video | Shape) else read_for(model, signal)
+    by = codec(model, device, tone_passes=tone_passes, allocate=allocate, audio_model=audio_model)
+    return by.compress(given, target)
 
 
-def read_for(model: str | os.PathLike[str], source: PathOrBytes) -> Image | Audio | Shape:
+def read_for(model: str | os.PathLike[str], source: PathOrBytes) -> Image | Audio | Video | Shape:
     """What a model takes of a file: of a film, a model of sound takes the soundtrack."""
     return media.read_for(zoo.find(os.fspath(model)).kind, source)
 
@@ -165,17 +199,18 @@ def decompress(
     end: float | None = None,
     conceal: bool = False,
     key: int | str | None = None,
-) -> Image | Audio | Shape:
-    """The picture, sound or shape of a `.smt` file or its bytes, from all its stages or the first `stages`; model, prior, key as `open`.
+) -> Image | Audio | Video | Shape:
+    """The picture, sound, film or shape of a `.smt` file or its bytes, from all its stages or the first; model, prior, key as `open`.
 
-    start, end: seconds between which a sound is wanted; of long files no more is decoded, and the rest may be damaged.
+    start, end: seconds between which a sound or film is wanted; of long files no more is decoded, and the rest may be damaged. A film's
+    frames are decoded when one goes through them.
     conceal: decode what is left of a damaged file; what the model's masked prior expects, or neighbours where it brings none, stands in
     the place of lost tokens, and stages of which too little is left are dropped. A DamageWarning, if anything was lost, says what. The
     short form of a file (most pictures) stands or falls as a whole: BitstreamError.
     """
     data = data_of(source)
 
-    def signal() -> Image | Audio | Shape:
+    def signal() -> Image | Audio | Video | Shape:
         lenient = conceal or start is not None or end is not None
         return opened(_file(data, key, lenient), model, device, prior).signal(stages, start, end, conceal)
 

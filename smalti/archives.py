@@ -1,4 +1,4 @@
-"""Many pictures, sounds or shapes in one `.smt` file: made, opened, and read one by one.
+"""Many pictures, sounds, films or shapes in one `.smt` file: made, opened, and read one by one.
 
 data = smalti.compress_archive({"cat.jpg": "photos/cat.jpg", "dog.jpg": "photos/dog.jpg"}, bits_per_pixel=0.05)
 archive = smalti.open_archive(data)                 # or a path
@@ -20,17 +20,17 @@ from typing import BinaryIO
 
 from smalti import api
 from smalti.api import DEFAULT_MODEL
-from smalti.codecs import tone
+from smalti.codecs import films, tone
 from smalti.codecs.bitstream import Archive, File, Whole, check_applied, recover, write_archive
 from smalti.codecs.bitstream.names import key_of
 from smalti.codecs.bitstream.wire import MAX_PAYLOAD
 from smalti.codecs.media.files import MAX_FILE_BYTES, open_file
 from smalti.codecs.neural import NeuralCodec
-from smalti.media import PathOrBytes, default_model
+from smalti.media import AnySignal, PathOrBytes, default_model
 from smalti.opened import Opened, the_stream
 from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.errors import BitstreamError, UsageError
-from smalti.tokenizers.signals import Audio, Image, Shape
+from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Tokens
 
 _FILE_ROOM = 300  # bytes of a chunk beside the file in it, at most
@@ -38,7 +38,7 @@ _TOGETHER = 16  # signals that are encoded together
 
 
 class SignalArchive:
-    """An archive of pictures, sounds or shapes. Items are named by their number, from 0, or by name: the first one of that name.
+    """An archive of pictures, sounds, films or shapes. Items are named by their number, from 0, or by name: the first one of that name.
 
     data: its bytes, or an open seekable file, of which then no more than the index and the wanted items are read. Where its index is
     damaged, all of it is read and items are found without. problems: a line on each thing that is wrong with the archive itself; whether an
@@ -111,6 +111,8 @@ class SignalArchive:
         """An item with what its tokens need; models and priors are looked for once."""
         file = self.file(number, lenient)
         info = the_stream(file)
+        if len(file.streams) > 1:  # a film with its sound
+            return api.opened(file, *self._with)
         key = info.fingerprint, info.prior_id, info.layout is None
         if key not in self._kept:
             self._kept[key] = api.opened(file, *self._with)
@@ -122,7 +124,7 @@ class SignalArchive:
 
         def tokens() -> Tokens:
             found = self.opened(number)
-            check_applied(found.info)
+            check_applied(found.info, films.APPLIED if found.info.modality == "video" else ())
             return found.tokens(stages)
 
         return api.with_name(title(number, self.name(number)), tokens)
@@ -134,8 +136,8 @@ class SignalArchive:
         start: float | None = None,
         end: float | None = None,
         conceal: bool = False,
-    ) -> Image | Audio | Shape:
-        """The picture, sound or shape of an item, as `smalti.decompress` gives that of a file."""
+    ) -> AnySignal:
+        """The picture, sound, film or shape of an item, as `smalti.decompress` gives that of a file."""
         number = self.number(key)
         lenient = conceal or start is not None or end is not None
         return api.with_name(title(number, self.name(number)), lambda: self.opened(number, lenient).signal(stages, start, end, conceal))
@@ -176,7 +178,7 @@ def _all(file: BinaryIO) -> bytes:
 
 
 def compress_archive(
-    signals: Mapping[str, Image | Audio | Shape | PathOrBytes] | Iterable[Image | Audio | Shape | PathOrBytes],
+    signals: Mapping[str, AnySignal | PathOrBytes] | Iterable[AnySignal | PathOrBytes],
     model: str | os.PathLike[str] | None = None,
     *,
     bytes: int | None = None,
@@ -187,7 +189,7 @@ def compress_archive(
     tone_passes: int = tone.PASSES,
     allocate: bool = True,
 ) -> bytes:
-    """Pictures, sounds or shapes, or the files of them, as the bytes of one archive, in this order.
+    """Pictures, sounds, films (without their sound) or shapes, or the files of them, as the bytes of one archive, in this order.
 
     signals: by name; without names, files get their own. Names are printable, at most 255 bytes of UTF-8. model: by default that of
     `smalti.compress` for the first signal. The target, at most one, and the other arguments are those of `smalti.compress`, for each item
@@ -238,19 +240,19 @@ class ArchiveDraft:
         return made
 
 
-def _read(called: str, signal: Image | Audio | Shape | PathOrBytes, model: str | os.PathLike[str]) -> Image | Audio | Shape:
-    return signal if isinstance(signal, Image | Audio | Shape) else api.with_name(called, lambda: api.read_for(model, signal))
+def _read(called: str, signal: AnySignal | PathOrBytes, model: str | os.PathLike[str]) -> AnySignal:
+    return signal if isinstance(signal, AnySignal) else api.with_name(called, lambda: api.read_for(model, signal))
 
 
-def _put(draft: ArchiveDraft, key: str, codec: NeuralCodec, signal: Image | Audio | Shape, tokens: Tokens, target: Target) -> None:
-    draft.add(codec.pack(tokens, signal.notes if isinstance(signal, Image) else (), target), key)
+def _put(draft: ArchiveDraft, key: str, codec: NeuralCodec, signal: AnySignal, tokens: Tokens, target: Target) -> None:
+    draft.add(codec.pack(tokens, signal.notes if isinstance(signal, Image) else (), target, signal), key)
 
 
 def _named(
-    signals: Mapping[str, Image | Audio | Shape | PathOrBytes] | Iterable[Image | Audio | Shape | PathOrBytes],
-) -> Iterator[tuple[str, str, Image | Audio | Shape | PathOrBytes]]:
+    signals: Mapping[str, AnySignal | PathOrBytes] | Iterable[AnySignal | PathOrBytes],
+) -> Iterator[tuple[str, str, AnySignal | PathOrBytes]]:
     """(what messages call it, name, signal) of each."""
-    if isinstance(signals, str | bytes | os.PathLike | Image | Audio | Shape):
+    if isinstance(signals, str | bytes | os.PathLike | AnySignal):
         raise UsageError("an archive is made of a mapping or a list of signals; found one alone: smalti.compress is for that")
     if isinstance(signals, Mapping):
         yield from ((title(i, key), key, signal) for i, (key, signal) in enumerate(signals.items()))

@@ -1,36 +1,40 @@
-"""What a file holds, a picture, a sound or a shape, and which model takes it where none is named."""
+"""What a file holds, a picture, a sound, a film or a shape, and which model takes it where none is named."""
 
 from __future__ import annotations
 
 import os
 
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.signals import Audio, Image, Shape
+from smalti.tokenizers.signals import Audio, Image, Shape, Video
 
-AnySignal = Image | Audio | Shape
+AnySignal = Image | Audio | Video | Shape
 PathOrBytes = str | os.PathLike[str] | bytes
-DEFAULT_MODELS = {"image": "image-grid-16", "audio": "image-grid-16", "shape": "shape"}  # of sounds the model is always named
-_SUBJECTS = {"audio": "audio", "shape": "shape", "mesh": "shape"}  # by the first word of a tokenizer's kind
+# of sounds the model is always named
+DEFAULT_MODELS = {"image": "image-grid-16", "audio": "image-grid-16", "video": "video-causal", "shape": "shape"}
+_SUBJECTS = {"audio": "audio", "video": "video", "shape": "shape", "mesh": "shape"}  # by the first word of a tokenizer's kind
 
 
 def modality_of_kind(kind: str) -> str:
-    """ "image", "audio" or "shape": what a kind of tokenizer takes."""
+    """ "image", "audio", "video" or "shape": what a kind of tokenizer takes."""
     return _SUBJECTS.get(kind.partition("-")[0], "image")
 
 
 def modality_of(source: AnySignal | PathOrBytes) -> str:
-    """ "image", "audio" or "shape", by a file's name or first bytes; what nobody knows is a picture, which says why it is none."""
+    """ "image", "audio", "video" or "shape", by a file's name or first bytes; what nobody knows is a picture, which says why it is none."""
     from smalti.codecs.media.audio import looks_like_sound
     from smalti.codecs.media.shapes import looks_like_shape
+    from smalti.codecs.media.video import looks_like_video
 
     if isinstance(source, AnySignal):
-        return {Image: "image", Audio: "audio", Shape: "shape"}[type(source)]
+        return {Image: "image", Audio: "audio", Video: "video", Shape: "shape"}[type(source)]
     if not isinstance(source, str | os.PathLike | bytes):
         raise UsageError(
-            "a signal is a smalti.Image, smalti.Audio or smalti.Shape, or a path or the bytes of an image, sound or shape file; "
+            "a signal is a smalti.Image, smalti.Audio, smalti.Video or smalti.Shape, or a path or the bytes of a file of one; "
             f"found {type(source).__name__}"
         )
-    return "audio" if looks_like_sound(source) else "shape" if looks_like_shape(source) else "image"
+    if looks_like_sound(source):
+        return "audio"
+    return "video" if looks_like_video(source) else "shape" if looks_like_shape(source) else "image"
 
 
 def default_model(source: AnySignal | PathOrBytes) -> str:
@@ -54,6 +58,10 @@ def _read_as(modality: str, source: PathOrBytes) -> AnySignal:
         from smalti.codecs.media.audio import read_audio
 
         return read_audio(source)
+    if modality == "video":
+        from smalti.codecs.media.video import read_video
+
+        return read_video(source)
     if modality == "shape":
         from smalti.codecs.media.shapes import read_shape
 

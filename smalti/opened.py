@@ -1,4 +1,4 @@
-"""A parsed file of one picture, sound or shape with what its tokens need: all, a stretch of time, or what is left of a damaged file."""
+"""A parsed file of one picture, sound, film or shape with what its tokens need: all, a stretch, or what damage left."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from smalti.codecs import films
 from smalti.codecs import notes as note_bits
 from smalti.codecs.bitstream import File, StreamInfo, check_applied
 from smalti.codecs.bitstream.salvage import Loss, Salvage, salvage
 from smalti.codecs.conceal import conceal as with_neighbours
+from smalti.film_parts import FilmPart, film_part, there
 from smalti.priors import brings_masked, prior_named
 from smalti.tokenizers.audio.excerpt import Stretch, excerpt
 from smalti.tokenizers.audio.sounds import size_of
 from smalti.tokenizers.contracts import Prior, Tokenizer
 from smalti.tokenizers.errors import DamageWarning, ModelError, UsageError
-from smalti.tokenizers.signals import Audio, Image, Shape
+from smalti.tokenizers.signals import Audio, Image, Shape, Video
 from smalti.tokenizers.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """A parsed file of one stream with what its tokens need. made_by, tokenizer: None for raw tokens, which carry their layout. device:
-    of networks.
+    """A stream of a parsed file with what its tokens need. made_by, tokenizer: None for raw tokens, which carry their layout. device: of
+    networks. stream: its number. sound: of a film's pictures, the stream of its sound; silent: why there is none though the file has one.
     """
 
     file: File
@@ -34,6 +36,9 @@ class Opened:
     tokenizer: Tokenizer | None
     prior: Prior
     device: str
+    stream: int = 0
+    sound: Opened | None = None
+    silent: str = ""
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -45,7 +50,7 @@ class Opened:
     def tokens(self, stages: int | None = None) -> Tokens:
         """All tokens that the file holds, or those of its first `stages`."""
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
-        return self.file.tokens(layout, self.prior, stages=stages)
+        return self.file.tokens(layout, self.prior, self.stream, stages)
 
     def stretch(self, start: float | None, end: float | None, stages: int | None = None) -> Stretch:
         """What is needed of a sound between two times in seconds (None: its ends); of long files no more than that is decoded.
@@ -58,9 +63,9 @@ class Opened:
         config = tokenizer.config
         whole = size_of(self.info.signal, config.rate, tokenizer.name)
         found = excerpt(whole, config.rate, config.hop, tokenizer.margins, start, end)
-        held = self.info.stages if self.info.grouped else self.file.stages()  # of groups, damage elsewhere costs no stage here
+        held = self.info.stages if self.info.grouped else self.file.stages(self.stream)  # of groups, damage elsewhere costs no stage here
         wanted = stages or max((cut for cut in layout.cuts if cut <= held), default=layout.cuts[0])
-        region = self.file.region(layout, self.prior, found.frames.start, found.frames.stop, stages=wanted)
+        region = self.file.region(layout, self.prior, found.frames.start, found.frames.stop, self.stream, wanted)
         own = tokenizer.layout(found.size.signal).prefix(len(region.arrays))
         region.check_unmasked(tokenizer.name)
         return Stretch(Tokens(own, region.arrays), found.samples)
@@ -70,20 +75,27 @@ class Opened:
         prior beside the model expects, or neighbours where there is none.
         """
         layout = None if self.tokenizer is None else self.tokenizer.layout(self.info.signal)
-        found = salvage(self.file, layout, self.prior, stages=stages)
+        found = salvage(self.file, layout, self.prior, self.stream, stages)
         return replace(found, tokens=self._filled(found))
 
     def lost(self, found: Salvage) -> tuple[str, ...]:
         """A line on each thing that is wrong with the file, and on what `concealed` did about it."""
         return (*self.file.problems, *(_lost(loss, self.info.stages) for loss in found.losses))
 
+    def film(self, start: float | None, end: float | None, stages: int | None = None) -> FilmPart:
+        """What is needed of a film between two times in seconds: the groups of frames that hold it, and those before that its first frames
+        depend on. UsageError where the file holds no film, or nothing lies between."""
+        return film_part(self.file, self.stream, self.info, self.decoder(), self.prior, start, end, stages)
+
     def signal(
         self, stages: int | None = None, start: float | None = None, end: float | None = None, conceal: bool = False
-    ) -> Image | Audio | Shape:
-        """The picture, sound or shape, as `decompress` gives it. conceal, start and end want a file that was parsed not strictly."""
+    ) -> Image | Audio | Video | Shape:
+        """The picture, sound, film or shape, as `decompress` gives it. conceal, start and end want a file that was parsed not strictly."""
         timed = start is not None or end is not None
         if timed and conceal:
             raise UsageError("conceal goes with neither start nor end: a stretch is decoded as it was written, or not at all")
+        if timed and self.info.modality == "video":
+            return self.film(start, end, stages).of(self.decoder(), self.heard(start, end))
         if timed:
             part = self.stretch(start, end, stages)
             (whole,) = self.decoder().decode([part.tokens])
@@ -95,11 +107,26 @@ class Opened:
             tokens, lost = found.tokens, self.lost(found)
         else:
             tokens = self.tokens(stages)
-        (decoded,) = tokenizer.decode([tokens])
-        assert isinstance(decoded, Image | Audio | Shape)
+        (decoded,) = tokenizer.decode([there(tokens, tokenizer)])
+        assert isinstance(decoded, Image | Audio | Video | Shape)
+        if self.silent:
+            lost = (*lost, self.silent)
+        if isinstance(decoded, Video):
+            decoded = replace(films.dressed(decoded, self.info), audio=self.heard(conceal=conceal))
         if lost:
             warnings.warn(DamageWarning(lost), stacklevel=5)  # where decompress was called
         return replace(decoded, notes=note_bits.from_bits(self.info.notes)) if isinstance(decoded, Image) else decoded
+
+    def heard(self, start: float | None = None, end: float | None = None, conceal: bool = False) -> Audio | None:
+        """The sound beside a film's pictures, or a stretch of it; None where there is none, or it ends before."""
+        if self.sound is None:
+            return None
+        size = dict(self.sound.info.signal)
+        if start is not None and round(start * size["rate"]) >= size["samples"]:
+            return None
+        found = self.sound.signal(None, start, end, conceal)
+        assert isinstance(found, Audio)
+        return found
 
     def _filled(self, found: Salvage) -> Tokens:
         from smalti.codecs.priors.masked import MaskedPrior
@@ -116,19 +143,20 @@ class Opened:
 
     def decoder(self) -> Tokenizer:
         """Whoever turns the tokens into a signal; raises BitstreamError for side fields that must be applied and are not."""
-        check_applied(self.info)
+        check_applied(self.info, films.APPLIED if self.info.modality == "video" else ())
         if self.tokenizer is None:
             raise ModelError("raw tokens, made by no model, do not decode to a signal; smalti.open gives the tokens")
         return self.tokenizer
 
 
 def the_stream(file: File) -> StreamInfo:
-    """The one stream of a picture's, a sound's or a shape's file, or of raw tokens; UsageError for other files."""
-    if len(file.streams) != 1:
-        raise UsageError(f"the file holds {len(file.streams)} streams; this release reads files of one picture, sound or shape")
-    if file.streams[0].modality not in ("image", "audio", "shape", "raw"):
-        raise UsageError(f"the file holds {file.streams[0].modality}; this release reads pictures, sounds, shapes and raw tokens")
-    return file.streams[0]
+    """The first stream of a file that this release reads: of one picture, sound, shape or raw tokens, or of a film, which may have a second
+    one, its sound. UsageError for others."""
+    kinds = tuple(info.modality for info in file.streams)
+    if kinds == ("video", "audio") or (len(kinds) == 1 and kinds[0] in ("image", "audio", "video", "shape", "raw")):
+        return file.streams[0]
+    held = f"{len(kinds)} streams ({', '.join(kinds)})" if len(kinds) != 1 else kinds[0]
+    raise UsageError(f"the file holds {held}; this release reads one picture, sound, shape or film (with its sound), or raw tokens")
 
 
 def _lost(loss: Loss, stages: int) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from smalti.tokenizers.shape.pose import pose_from, pose_of
-from smalti.tokenizers.signals import Audio, Image, Shape
+from smalti.tokenizers.signals import Audio, Image, Shape, Video
 from smalti.tokenizers.tokens import Layout
 
 CUBE = 0.15  # how far the box of a lossy shape may be off, in its longest side
@@ -20,6 +21,11 @@ def size_of(signal: Any) -> dict[str, int]:
         return {"height": signal.height, "width": signal.width}
     if isinstance(signal, Audio):
         return {"samples": signal.samples.shape[1], "rate": signal.rate, "channels": signal.samples.shape[0]}
+    if isinstance(signal, Video):  # whose frames pass more than once
+        frames = list(signal.frames)
+        assert isinstance(signal.timing, Fraction)
+        rate = {"rate_num": signal.timing.numerator, "rate_den": signal.timing.denominator}
+        return {"frames": len(frames), "height": frames[0].shape[0], "width": frames[0].shape[1], **rate}
     if isinstance(signal, Shape):
         return dict(pose_of(signal).signal)
     raise TypeError(f"no size known for {type(signal).__name__}")
@@ -52,10 +58,12 @@ def keeps_size(back: Any, signal: Any, layout: Layout | None = None, whole: bool
 
 
 def difference(a: Any, b: Any) -> float:
-    """The largest, in what decoders may differ by: steps of 8 bits of a picture, 1e-4 of full scale of a sound, 1e-4 of a shape's extent;
-    infinite for shapes of other faces."""
+    """The largest, in what decoders may differ by: steps of 8 bits of a picture or a film, 1e-4 of full scale of a sound, 1e-4 of a
+    shape's extent; infinite for shapes of other faces."""
     if isinstance(a, Audio):
         return float(np.abs(a.samples - b.samples).max()) / 1e-4
+    if isinstance(a, Video):
+        return max(float(np.abs(one.astype(np.int64) - other).max()) for one, other in zip(a.frames, b.frames, strict=True))
     if isinstance(a, Shape):
         if a.vertices.shape != b.vertices.shape or not _same_faces(a, b):
             return math.inf
@@ -70,13 +78,17 @@ def _same_faces(a: Shape, b: Shape) -> bool:
 
 
 def blended(signal: Any, share: float) -> Any:
-    """The signal mixed with its inverse, of a sound the same played backwards, of a shape itself in waves: 0 leaves it, 1 inverts it."""
+    """The signal mixed with its inverse, of a sound the same played backwards, of a shape itself in waves, of a film every
+    other frame: 0 leaves it, 1 inverts it."""
     if isinstance(signal, Audio):
         return Audio((signal.samples * (1 - share) + signal.samples[:, ::-1] * share).astype(np.float32), signal.rate)
     if isinstance(signal, Shape):
         side = np.ptp(signal.vertices, axis=0).max()
         waves = np.sin(7 * signal.vertices[:, [1, 2, 0]] / side + [0, 1, 2]) + np.sin(13 * signal.vertices[:, [2, 0, 1]] / side)
         return Shape(signal.vertices + 0.1 * share * side * waves, signal.faces)
+    if isinstance(signal, Video):
+        frames = [blended(Image(frame), share).pixels if i % 2 else frame for i, frame in enumerate(signal.frames)]
+        return Video(frames, signal.timing, signal.aspect)
     top = np.iinfo(signal.pixels.dtype).max
     return Image((signal.pixels * (1 - share) + (top - signal.pixels) * share).astype(signal.pixels.dtype))
 
@@ -87,4 +99,6 @@ def widened(signal: Any) -> Any:
         return Audio(np.pad(signal.samples, ((0, 0), (0, 1))), signal.rate)
     if isinstance(signal, Shape):
         return Shape(np.zeros((0, 3)), None if signal.faces is None else np.zeros((0, 3), np.int64))
+    if isinstance(signal, Video):
+        return Video([np.pad(frame, ((0, 0), (0, 1), (0, 0))) for frame in signal.frames], signal.timing, signal.aspect)
     return Image(np.pad(signal.pixels, ((0, 0), (0, 1), (0, 0))))

@@ -15,7 +15,7 @@ from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import BitstreamError, UsageError
 from smalti.tokenizers.tokens import Layout, Tokens
 
-SOLO_SECONDS = 60  # of a sound: beyond, it is worth the bytes that parts of it can be reached, and survive damage of others
+SOLO_SECONDS = {"audio": 60.0, "video": 10.0}  # beyond, it is worth the bytes that parts of it can be reached, and survive damage of others
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,11 @@ def parse(data: bytes, strict: bool = True) -> File:
 
 def write(tokens: Tokens, prior: Prior, info: StreamInfo, form: str = "auto") -> bytes:
     """The file of one signal. form: "solo", "chunked", "grouped" (chunked, all levels of some rows together, so that regions are read
-    alone), or "auto": solo where it fits and a sound has no more than SOLO_SECONDS, else chunked."""
+    alone), or "auto": solo where it fits and a sound or film has no more than SOLO_SECONDS, else chunked."""
     if form not in ("auto", "solo", "chunked", "grouped"):
         raise UsageError(f"the forms are auto, solo, chunked and grouped, found {form!r}")
     # one-sixteenth: no prior worth its name makes more of it, and coding a large signal twice is slow
-    small = tokens.uniform_bits <= 16 * 8 * MAX_PAYLOAD and _seconds(info) <= SOLO_SECONDS
+    small = tokens.uniform_bits <= 16 * 8 * MAX_PAYLOAD and _seconds(info) <= SOLO_SECONDS.get(info.modality, 0.0)
     if form == "solo" or (form == "auto" and small):
         try:
             return write_solo(tokens, prior, info)
@@ -175,8 +175,10 @@ def write(tokens: Tokens, prior: Prior, info: StreamInfo, form: str = "auto") ->
 
 
 def _seconds(info: StreamInfo) -> float:
-    """Of a sound; 0 of other signals."""
+    """Of a sound or film; 0 of other signals."""
     size = dict(info.signal)
+    if info.modality == "video":
+        return size["frames"] * size["rate_den"] / size["rate_num"]
     return size["samples"] / size["rate"] if info.modality == "audio" else 0.0
 
 

@@ -14,7 +14,7 @@ from smalti.tokenizers.errors import SignalError, UsageError
 IMAGE_SUFFIXES = (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 AUDIO_SUFFIXES = (".aif", ".aiff", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 SHAPE_SUFFIXES = (".glb", ".obj", ".off", ".ply", ".stl", ".xyz")
-FILM_SUFFIXES = (".m4v", ".mkv", ".mov", ".mp4", ".webm")
+FILM_SUFFIXES = (".m4v", ".mkv", ".mov", ".mp4", ".webm", ".y4m")
 MAX_FILE_BYTES = 2**30
 
 Content = bytes | Callable[[BinaryIO], object]
@@ -126,6 +126,11 @@ def list_sounds(folder: str | os.PathLike[str]) -> list[Path]:
 def list_shapes(folder: str | os.PathLike[str]) -> list[Path]:
     """All files of shapes under a folder, by `SHAPE_SUFFIXES`, as `list_files` orders them."""
     return list_files(folder, SHAPE_SUFFIXES)
+
+
+def list_films(folder: str | os.PathLike[str]) -> list[Path]:
+    """All films under a folder, by `FILM_SUFFIXES`, as `list_files` orders them."""
+    return list_files(folder, FILM_SUFFIXES)
 
 
 def list_files(folder: str | os.PathLike[str], suffixes: Collection[str]) -> list[Path]:

@@ -28,8 +28,11 @@ def container(start: bytes) -> str | None:
     return "mov" if start[4:8] in _ATOMS and start[8:12] not in _STILL_BRANDS else None
 
 
-def read(file: BinaryIO, form: str, name: str) -> Audio:
-    """The sound of an open file; SignalError where it has none, is damaged, too long, or PyAV is not installed."""
+def read(file: BinaryIO, form: str, name: str, problems: list[str] | None = None) -> Audio:
+    """The sound of an open file; SignalError where it has none, is damaged, too long, or PyAV is not installed.
+
+    problems: where it is given, what is damaged is said in it and silent in the sound, instead of an error.
+    """
     try:
         import av
     except ImportError:
@@ -40,7 +43,8 @@ def read(file: BinaryIO, form: str, name: str) -> Audio:
             if not tracks:
                 raise SignalError(f"{name}: no track of sound in there that can be read; name a film with sound")
             rate = tracks[0].codec_context.sample_rate
-            blocks = deque(_blocks(av, film, tracks[0], rate, name))
+            frames = film.decode(tracks[0]) if problems is None else _whole_frames(av, film, tracks[0], rate, problems)
+            blocks = deque(_blocks(av, frames, rate, name))
             told = round(tracks[0].duration * tracks[0].time_base * rate) if form == "mov" and tracks[0].duration else None
     except (av.FFmpegError, ValueError) as error:
         raise SignalError(f"{name}: its sound cannot be read ({reason(error)}), expected a whole file; get it again") from None
@@ -63,11 +67,42 @@ def finite(samples: Array, name: str) -> Array:
     return np.clip(samples, -1, 1, out=samples)
 
 
-def _blocks(av: Any, film: Any, track: Any, rate: int, name: str) -> Iterator[Array]:
+def _whole_frames(av: Any, film: Any, track: Any, rate: int, problems: list[str]) -> Iterator[Any]:
+    """The frames that decode, with silence in the place of those that do not."""
+    packets, lost, last = film.demux(track), 0, None
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except (av.FFmpegError, ValueError):
+            problems.append("its sound breaks off")
+            break
+        try:
+            decoded = packet.decode()
+        except (av.FFmpegError, ValueError):
+            lost += 1
+            decoded = [_silence(av, last)] if last is not None else []
+        last = decoded[-1] if decoded else last
+        yield from decoded
+    if lost:
+        problems.append(f"{lost} packets of its sound did not decode; they are silent")
+
+
+def _silence(av: Any, like: Any) -> Any:
+    """A silent frame as long as another."""
+    frame = av.AudioFrame(format=like.format.name, layout=like.layout.name, samples=like.samples)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    frame.sample_rate = like.sample_rate
+    return frame
+
+
+def _blocks(av: Any, frames: Any, rate: int, name: str) -> Iterator[Array]:
     """float32 (channels, n), one after the other."""
     to_floats = av.AudioResampler(format="fltp")
     held = channels = 0
-    for frame in film.decode(track):
+    for frame in frames:
         for part in to_floats.resample(frame):
             block = part.to_ndarray()
             channels = channels or len(block)

@@ -1,9 +1,9 @@
-"""`smalti detokenize`: token files back to pictures, sounds and shapes."""
+"""`smalti detokenize`: token files back to pictures, sounds, films and shapes."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from smalti.cli.files import Job
     from smalti.cli.unpacking import Inputs
     from smalti.opened import Opened
-    from smalti.tokenizers.audio.excerpt import Stretch
     from smalti.tokenizers.contracts import Tokenizer
+    from smalti.tokenizers.signals import Video
     from smalti.tokenizers.tokens import Tokens
 
 
@@ -45,15 +45,16 @@ class Seconds(click.ParamType):
         "-o",
         "--out",
         metavar="OUT",
-        help="Result .png, .jpg, .webp, .wav, .flac, .ply, .stl, .obj, .off, .glb or .xyz, folder (ends in / or exists) or -; of an "
-        "archive a folder.  [default: FILE.png, FILE.wav or FILE.ply; of an archive the folder FILE.out]",
+        help="Result .png, .jpg, .webp, .wav, .flac, .mkv, .mp4, .gif, .ply, .stl, .obj, .off, .glb or .xyz, folder (ends in / or exists) "
+        "or -; of an archive a folder.  [default: FILE.png, FILE.wav, FILE.mkv or FILE.ply; of an archive the folder FILE.out]",
     ),
     click.option("--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0)."),
     click.option("--stages", type=options.Whole(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=options.Whole(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
-    click.option("--start", type=Seconds(), metavar="S", help="Decode a sound from this time on: seconds, as in 90 or 2.5s."),
-    click.option("--end", type=Seconds(), metavar="S", help="Decode a sound up to this time."),
+    click.option("--start", type=Seconds(), metavar="S", help="Decode a sound or film from this time on: seconds, as in 90 or 2.5s."),
+    click.option("--end", type=Seconds(), metavar="S", help="Decode a sound or film up to this time."),
     click.option("--conceal", is_flag=True, help="Decode what is left of a damaged .smt file; what is likely stands in for the rest."),
+    click.option("--frames", is_flag=True, help="Of films, a folder of numbered PNG files, sound.wav and timing.json each."),
     options.device,
     options.threads,
     options.force,
@@ -62,11 +63,11 @@ class Seconds(click.ParamType):
 )
 def command(
     files: tuple[str, ...], model: str | None, prior: str, out: str | None, key: str | None, stages: int | None,
-    limit_bytes: int | None, start: float | None, end: float | None, conceal: bool, device: str, threads: int | None, force: bool,
-    as_json: bool, quiet: bool,
+    limit_bytes: int | None, start: float | None, end: float | None, conceal: bool, frames: bool, device: str, threads: int | None,
+    force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures or sounds of exactly the size that went in,
-    or into shapes in their own units and place.
+    """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures, sounds or films of exactly the size that went
+    in, or into shapes in their own units and place.
 
     FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
     model: give --model.
@@ -78,8 +79,10 @@ def command(
 
     Shapes are meshes; .xyz gets points of their surface, 100,000 of them.
 
-    --start and --end decode a stretch of a sound: of long files, which are written in chunks, nothing else, so that damage elsewhere
-    does not matter; it is told.
+    Films are written without loss as .mkv (FFV1) or with --frames, for people as .mp4 (H.264) or .gif, with their times, aspect and sound.
+
+    --start and --end decode a stretch of a sound or film: of long files, which are written in chunks, nothing else, so that damage
+    elsewhere does not matter; it is told. Of a film the frames before that the first ones depend on are decoded too; their number is told.
 
     --conceal goes on where chunks of a file are damaged or missing: what the model's masked prior expects, or the nearest tokens that are
     left where it brings none, takes the place of lost ones; stages of which too little is left, or nothing of a step, are dropped. The
@@ -104,6 +107,8 @@ def command(
     def ending(file: str) -> str:
         if inputs.is_archive(file):
             return ".out" if out is None else ""  # without, photos.smt of the folder photos would go back into that
+        if frames and held(file) == "video":
+            return ""
         return ENDINGS[held(file) or "image"]
 
     planned = expected(files, out, ending, (".smt", ".json", ".npy"))
@@ -112,17 +117,21 @@ def command(
     jobs = found.jobs
     check(jobs, force, as_json)
     for job in jobs:
-        _check_suffix(job.target, held(job.source) if job.key is None else inputs.modality(job.source, int(job.key)))
+        _check_suffix(job.target, held(job.source) if job.key is None else inputs.modality(job.source, int(job.key)), frames)
     options.set_threads(threads)
     for line in found.said:
         options.say(line)
     results: list[dict[str, Any]] = []
     with options.progress(len(jobs), "detokenizing", quiet or as_json) as bar:
         for job in jobs:
-            done = options.attempt(len(jobs) == 1, _one, job, inputs, model, prior, stages, limit_bytes, (start, end), conceal, device)
+            done = options.attempt(
+                len(jobs) == 1, _one, job, inputs, model, prior, stages, limit_bytes, (start, end), conceal, device, frames
+            )
             results += [done] if done else []
             bar.update(1)
     for item in results:
+        for line in item["said"] if not quiet else ():
+            options.say(f"{_title(item)}: {line}")
         for line in item["lost"]:
             options.say(f"{_title(item)}: {line}")
     if as_json:
@@ -133,21 +142,25 @@ def command(
     return options.exit_code(len(results), len(jobs) - len(results), bool(found.said) or any(item["lost"] for item in results))
 
 
-def _check_suffix(target: str, modality: str | None) -> None:
-    """UsageError where a file of that name can't be written. modality: None where it is not known yet."""
+def _check_suffix(target: str, modality: str | None, frames: bool = False) -> None:
+    """UsageError where a file of that name can't be written. modality: None where it is not known yet. frames: films become folders."""
     from smalti.cli.files import PIPE
     from smalti.cli.signals import NAMES, written
     from smalti.tokenizers.errors import UsageError
 
+    if frames and modality == "video":
+        if target == PIPE:
+            raise UsageError("a folder of frames does not go through a pipe; name a folder with -o")
+        return
     known = written(modality)
     if target != PIPE and Path(target).suffix.lower() not in known:
-        what = NAMES[modality] if modality else "pictures, sounds and shapes"
+        what = NAMES[modality] if modality else "pictures, sounds, films and shapes"
         raise UsageError(f"{target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
 
 
 def _one(
     job: Job, inputs: Inputs, model: str | None, prior: str, stages: int | None, limit_bytes: int | None,
-    times: tuple[float | None, float | None], conceal: bool, device: str,
+    times: tuple[float | None, float | None], conceal: bool, device: str, frames: bool,
 ) -> dict[str, Any]:  # fmt: skip
     from smalti import api
     from smalti.codecs.neural import modality_of
@@ -164,14 +177,15 @@ def _one(
         if conceal or not _is_left(job, inputs):
             raise
         raise BitstreamError(f"{error}; --conceal decodes what is left") from error
-    _check_suffix(job.target, modality_of(held.tokens))
-    (signal,) = api.with_name(title, lambda: held.tokenizer.decode([held.tokens]))
+    _check_suffix(job.target, modality_of(held.tokens), frames)
+    signal = api.with_name(title, held.decoded)
     return {
         **named,
         "target": job.target,
-        **_write(job.target, signal, held.stretch),
+        **api.with_name(title, lambda: _write(job.target, signal, held.tokens, frames)),
         "stages": len(held.tokens.arrays),
         "model": held.tokenizer.name,
+        "said": list(held.said),
         "lost": [*held.lost, *_nothing(signal)],
     }
 
@@ -206,18 +220,18 @@ def _title(item: dict[str, Any]) -> str:
     return f"{source}: {title(item['item'], item['name'])}" if "item" in item else source
 
 
-def _write(target: str, signal: Any, stretch: Stretch | None) -> dict[str, Any]:
-    """Write a signal, or a stretch of it; returns its size."""
+def _write(target: str, signal: Any, tokens: Tokens, frames: bool) -> dict[str, Any]:
+    """Write a signal; returns its size."""
     from smalti.cli.files import PIPE, write
     from smalti.cli.signals import size_of
     from smalti.codecs.media.audio import encode_audio, encode_into
     from smalti.codecs.media.images import encode_image
     from smalti.codecs.media.shapes import POINTS, encode_shape
-    from smalti.tokenizers.signals import Audio, Image, Shape
+    from smalti.tokenizers.signals import Audio, Image, Shape, Video
 
-    assert isinstance(signal, Image | Audio | Shape)
-    if stretch is not None and isinstance(signal, Audio):
-        signal = stretch.of(signal)
+    assert isinstance(signal, Image | Audio | Video | Shape)
+    if isinstance(signal, Video):
+        return _write_film(target, signal, tokens, frames)
     if isinstance(signal, Image):
         write(target, encode_image(signal, Path(target).suffix if target != PIPE else ".png", target))
     elif isinstance(signal, Shape):
@@ -231,14 +245,44 @@ def _write(target: str, signal: Any, stretch: Stretch | None) -> dict[str, Any]:
     return size_of(signal)
 
 
+def _write_film(target: str, film: Video, tokens: Tokens, frames: bool) -> dict[str, Any]:
+    """Frames are decoded and written one by one."""
+    import io
+
+    from smalti.cli.files import PIPE, write
+    from smalti.codecs.media.video_files.timing import seconds
+    from smalti.codecs.media.video_files.writing import encode_into, write_folder
+
+    count: list[int] = []
+    if frames:
+        count.append(write_folder(film, target))
+    elif target == PIPE:
+        held = io.BytesIO()
+        count.append(encode_into(held, film, ".mkv"))
+        write(PIPE, held.getvalue())
+    else:
+        write(target, lambda file: count.append(encode_into(file, film, Path(target).suffix, target)))
+    size = tokens.layout.size
+    return {"frames": count[0], "height": size["height"], "width": size["width"], "seconds": seconds(film.timing, count[0])}
+
+
 @dataclass(frozen=True)
 class _Held:
-    """Tokens to decode, who decodes them, what of the result is wanted (None: all), a line on each thing that is damaged or concealed."""
+    """Tokens that are decoded, who decodes them, and how; lines on what was done, and on each thing that is damaged or concealed."""
 
     tokens: Tokens
     tokenizer: Tokenizer
-    stretch: Stretch | None = None
+    decoded: Callable[[], Any]
+    said: Sequence[str] = ()
     lost: Sequence[str] = ()
+
+
+def _whole(tokens: Tokens, tokenizer: Tokenizer, lost: Sequence[str] = (), finish: Callable[[Any], Any] = lambda signal: signal) -> _Held:
+    """What decodes as it is. finish: what is done to the signal then."""
+    from smalti.film_parts import there
+
+    held = there(tokens, tokenizer)
+    return _Held(held, tokenizer, lambda: finish(tokenizer.decode([held])[0]), (), lost)
 
 
 def _held(
@@ -267,26 +311,40 @@ def _held(
     if limit_bytes:
         raise UsageError(f"--bytes are sizes of .smt files, this is {kind}; give --stages")
     tokens, tokenizer = _from_array(data, kind, model, device)
-    return _Held(tokens.prefix(stages) if stages else tokens, tokenizer)
+    return _whole(tokens.prefix(stages) if stages else tokens, tokenizer)
 
 
 def _from_smt(found: Opened, stages: int | None, limit_bytes: int | None, times: tuple[float | None, float | None], conceal: bool) -> _Held:
+    from dataclasses import replace
+
+    from smalti.codecs import films
     from smalti.codecs.bitstream import parse
     from smalti.codecs.neural import write_within
     from smalti.tokenizers.contracts import Target
 
     tokenizer = found.decoder()
+    silent = [found.silent] if found.silent else []
     if times != (None, None):
+        lost = [*(f"damaged elsewhere: {problem}" for problem in found.file.problems), *silent]
+        if found.info.modality == "video":
+            film = found.film(*times, stages)
+            return _Held(film.tokens, tokenizer, lambda: film.of(tokenizer, found.heard(*times)), [film.said()], lost)
         part = found.stretch(*times, stages)
-        return _Held(part.tokens, tokenizer, part, [f"damaged elsewhere: {problem}" for problem in found.file.problems])
+        return _whole(part.tokens, tokenizer, lost, part.of)
+
+    def dressed(signal: Any) -> Any:
+        if found.info.modality != "video":
+            return signal
+        return replace(films.dressed(signal, found.info), audio=found.heard(conceal=conceal))
+
     if conceal:
         left = found.concealed(stages)
-        return _Held(left.tokens, tokenizer, None, found.lost(left))
+        return _whole(left.tokens, tokenizer, [*found.lost(left), *silent], dressed)
     tokens = found.tokens(stages)
     if limit_bytes and limit_bytes < found.file.size:
         shorter = write_within(tokens, found.prior, found.info, Target(bytes=limit_bytes))
         tokens = tokens.prefix(parse(shorter).stages())
-    return _Held(tokens, tokenizer)
+    return _whole(tokens, tokenizer, silent, dressed)
 
 
 def _from_array(data: bytes, kind: str, model: str | None, device: str) -> tuple[Tokens, Tokenizer]:

@@ -64,16 +64,17 @@ def command(
     use_picture: str | None, prior: str, tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
     quiet: bool,
 ) -> int:  # fmt: skip
-    """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of shapes meshes and clouds of points, or folders of them) at
-    each of its numbers of stages, or at the rates of --bpp or --kbps, or the sizes of --bytes.
+    """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of films films, with one of shapes meshes and clouds of
+    points, or folders of them) at each of its numbers of stages, or at the rates of --bpp or --kbps, or the sizes of --bytes.
 
     Bits per pixel and kbps are those of whole files, headers included; kbps are all bits over all seconds. Codebook use is counted over
     all tokens: entries used, perplexity, entropy, and the bits that tokens share with neighbours and levels, less what chance shares.
 
     Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed
-    extensions; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance, zimtohrli,
-    speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and d1-psnr (always).
-    What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
+    extensions; means over films, video-psnr, video-ssim, temporal-difference (always), video-psnr-y, video-ms-ssim, video-lpips-alex,
+    temporal-lpips; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance,
+    zimtohrli, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and
+    d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
 
     Tasks, of the whole set at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance of pictures,
     and word-error-rate of sounds (of those in --transcripts; else against what is heard in the originals); beside their scores stands the
@@ -90,10 +91,12 @@ def command(
     subject = modality(model, ())
     _check_options(
         model, subject,
-        image={"--lpips": nets, "--bpp": bpp, "--labels": labels, **_given("--batch", "--tone-passes", "--allocate")},
-        audio={"--kbps": kbps, "--transcripts": transcripts},
+        image={"--lpips": nets, "--labels": labels, **_given("--batch", "--tone-passes", "--allocate")},
+        audio={"--transcripts": transcripts},
         shape={"--bytes": limits},
-        not_shape={"--task": tasks, "--use-picture": use_picture},
+        image_or_video={"--bpp": bpp},
+        audio_or_video={"--kbps": kbps},
+        image_or_audio={"--task": tasks, "--use-picture": use_picture},
     )  # fmt: skip
     if transcripts and not tasks:
         raise UsageError("--transcripts is for a task, and none is given; add --task word-error-rate")
@@ -111,6 +114,8 @@ def command(
         chosen, drawn = tuple(dict.fromkeys(tasks)), Path(use_picture) if use_picture else None
         if subject == "shape":
             result = _of_shapes(codec, files, names, bar.update, where, limits)
+        elif subject == "video":
+            result = _of_films(codec, files, names, bar.update, where, bpp, kbps)
         elif subject == "audio":
             result = _of_sounds(codec, files, names, bar.update, where, chosen, transcripts, drawn, kbps)
         else:
@@ -125,15 +130,17 @@ def command(
     return options.exit_code(result[kind], len(result["skipped"]))
 
 
-def _check_options(model: str, subject: str, not_shape: dict[str, Any], **by_subject: dict[str, Any]) -> None:
-    """UsageError for an option that goes with models of another kind."""
+def _check_options(model: str, subject: str, **by_subject: dict[str, Any]) -> None:
+    """UsageError for an option that goes with models of another kind. by_subject: by one kind, or by one_or_other."""
     from smalti.tokenizers.errors import UsageError
 
-    names = {"image": "pictures", "audio": "sound", "shape": "shapes"}
-    wrong = [(name, names[of]) for of, given in by_subject.items() if of != subject for name, value in given.items() if value]
-    wrong += [(name, "pictures and sound") for name, value in not_shape.items() if value and subject == "shape"]
-    if wrong:
-        raise UsageError(f"{wrong[0][0]} is for models of {wrong[0][1]}, and {model} is none; leave it out")
+    names = {"image": "pictures", "audio": "sound", "video": "films", "shape": "shapes"}
+    for kinds, given in by_subject.items():
+        goes_with = kinds.split("_or_")
+        wrong = [name for name, value in given.items() if value and subject not in goes_with]
+        if wrong:
+            of = " and ".join(names[kind] for kind in goes_with)
+            raise UsageError(f"{wrong[0]} is for models of {of}, and {model} is none; leave it out")
 
 
 def _given(*names: str) -> dict[str, bool]:
@@ -176,6 +183,17 @@ def _of_shapes(
     return evaluate(codec, files, judged, step, device, [Target(bytes=size) for size in limits])
 
 
+def _of_films(
+    codec: NeuralCodec, files: Sequence[Path], metrics: Sequence[str], step: Callable[[int], Any], device: str, bpp: Sequence[float],
+    kbps: Sequence[float],
+) -> dict[str, Any]:  # fmt: skip
+    from smalti.recipes.video_evaluation import METRICS, evaluate
+    from smalti.tokenizers.contracts import Target
+
+    targets = [*(Target(bits_per_pixel=rate) for rate in bpp), *(Target(kbps=rate) for rate in kbps)]
+    return evaluate(codec, files, list(dict.fromkeys((*METRICS, *metrics))), step, device, targets)
+
+
 def _labels(file: str) -> dict[str, int]:
     import json
 
@@ -193,12 +211,14 @@ def _labels(file: str) -> dict[str, int]:
 
 def _show(result: dict[str, Any], kind: str) -> None:
     sound = kind == "sounds"
-    rates = {"sounds": ("kbps", "payload_kbps"), "pictures": ("bytes", "bits_per_pixel"), "shapes": ("bytes", "faces")}[kind]
+    sized = ("bytes", "bits_per_pixel")
+    rates = {"sounds": ("kbps", "payload_kbps"), "pictures": sized, "films": sized, "shapes": ("bytes", "faces")}[kind]
     over = f", {result['seconds']:.1f} s; kbps over all seconds, other" if sound else ";"
     click.echo(f"{result['model']} on {result[kind]} {kind}{over} means over {kind}; whole files")
     columns = [*result["rates"][0]["scores"], *result["tasks"]]
     widths = [max(11, len(name)) for name in columns]
-    titles = {"sounds": ("kbps", "payload"), "pictures": ("bytes", "bits/pixel"), "shapes": ("bytes", "faces")}[kind]
+    titled = ("bytes", "bits/pixel")
+    titles = {"sounds": ("kbps", "payload"), "pictures": titled, "films": titled, "shapes": ("bytes", "faces")}[kind]
     click.echo(_row("stages", *titles, columns, widths))
     for rate in result["rates"]:
         first, second = (rate[name] for name in rates)

@@ -23,7 +23,7 @@ SHOWN = 20  # items of an archive; many have thousands
     options.as_json,
 )
 def command(files: tuple[str, ...], entropy: bool, model: str | None, prior: str, as_json: bool) -> int:
-    """Show what FILEs (.smt, or - for standard input) hold: size of the picture or sound, size and place of the shape, model,
+    """Show what FILEs (.smt, or - for standard input) hold: size of the picture, sound or film, size and place of the shape, model,
     stages, what the source lost, where the bytes go.
 
     Of an archive the number, name and size of its first items too; --json has all of them.
@@ -99,8 +99,13 @@ def describe(name: str, report: Report) -> dict[str, Any]:
         **entries,
         "overhead_bytes": report.overhead,
         "parts": dict(report.bytes),
-        "streams": [_stream(stream, size, report.archive is None) for stream in report.streams],
+        "streams": [_stream(stream, _share(stream, report), report.archive is None) for stream in report.streams],
     }
+
+
+def _share(stream: Any, report: Report) -> int:
+    """Bytes that a stream's rate counts: those of the whole file where it is alone, else those of its tokens."""
+    return report.size if len(report.streams) == 1 else sum(stream.stage_bytes)
 
 
 def _entries(archive: Archive) -> list[dict[str, Any]]:
@@ -155,6 +160,8 @@ def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
     if info.modality == "image" and alone:  # the names and values of raw tokens are whatever their file says
         about["bits_per_pixel"] = 8 * size / (about["size"]["height"] * about["size"]["width"])
     about |= _pose(info)
+    if info.modality == "video" and alone and about["size"]["frames"]:
+        about |= _of_film(info, size)
     if info.modality == "audio" and about["size"]["samples"]:
         delay = delay_of(model.kind, model.config) if model else None
         about["delay_seconds"] = delay.seconds if delay else None
@@ -162,6 +169,34 @@ def _stream(stream: Any, size: int, alone: bool) -> dict[str, Any]:
         about["delay"] = delay.text if delay else None
         about["kbps"] = 8 * size * about["size"]["rate"] / about["size"]["samples"] / 1000
     return about
+
+
+def _of_film(info: Any, size: int) -> dict[str, Any]:
+    from smalti.codecs import films
+    from smalti.codecs.media.video_files.timing import seconds
+    from smalti.tokenizers.errors import BitstreamError
+
+    frames, height, width = (dict(info.signal)[name] for name in ("frames", "height", "width"))
+    try:
+        timing, aspect = films.timing_of(info), films.aspect_of(info)
+    except BitstreamError as error:
+        return {"problem": str(error)}
+    length = seconds(timing, frames)
+    return {
+        "frames_per_second": float(timing) if not isinstance(timing, tuple) else None,
+        "aspect": str(aspect),
+        "seconds": length,
+        "bits_per_pixel": 8 * size / (frames * height * width),
+        "kbps": 8 * size / length / 1000,
+    }
+
+
+def _film(stream: dict[str, Any]) -> str:
+    """A film's size in words."""
+    size = stream["size"]
+    rate = f" at {stream['frames_per_second']:.6g} a second" if stream.get("frames_per_second") else " at times of their own"
+    told = f"{size['frames']} frames of {size['width']} x {size['height']}{rate if 'seconds' in stream else ''}"
+    return told + (f", samples {stream['aspect']} as wide as high" if stream.get("aspect", "1") != "1" else "")
 
 
 def _place(stream: dict[str, Any]) -> str:
@@ -194,11 +229,15 @@ def _show(item: dict[str, Any]) -> None:
     for stream in item["streams"]:
         size = stream["size"]
         rate = f", {stream['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in stream else ""
-        rate = f", {stream['kbps']:.3f} kbps" if "kbps" in stream else rate
+        rate += f", {stream['kbps']:.3f} kbps" if "kbps" in stream else ""
         named = ", ".join(f"{name} {value}" for name, value in size.items())
         dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" and size else named or "sizes differ"
         if "side" in stream:
             dimensions = _place(stream)
+        if stream["modality"] == "video" and size:
+            dimensions = _film(stream)
+        if "problem" in stream:
+            click.echo(f"  problem      {stream['problem']}")
         click.echo(f"  {stream['modality']:<12} {dimensions}{rate}")
         click.echo(f"  model        {stream['model'] or 'not installed'} ({stream['fingerprint']})")
         if stream.get("delay"):

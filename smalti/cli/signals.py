@@ -1,4 +1,4 @@
-"""Whether a command deals with pictures, sounds or shapes, and what it says of one of them."""
+"""Whether a command deals with pictures, sounds, films or shapes, and what it says of one of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from smalti.tokenizers.contracts import Tokenizer
     from smalti.tokenizers.tokens import Tokens
 
-_WORDS = {"image": "a picture", "audio": "a sound", "shape": "a shape"}
-NAMES = {"image": "pictures", "audio": "sounds", "shape": "shapes"}
-ENDINGS = {"image": ".png", "audio": ".wav", "shape": ".ply"}  # of results that nobody named
+_WORDS = {"image": "a picture", "audio": "a sound", "video": "a film", "shape": "a shape"}
+NAMES = {"image": "pictures", "audio": "sounds", "video": "films", "shape": "shapes"}
+ENDINGS = {"image": ".png", "audio": ".wav", "video": ".mkv", "shape": ".ply"}  # of results that nobody named
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Noted:
 
 
 def modality(model: str | None, sources: Sequence[str]) -> str:
-    """ "image", "audio" or "shape": what a model takes, or where none is named what the sources are.
+    """ "image", "audio", "video" or "shape": what a model takes, or where none is named what the sources are.
 
-    UsageError for sounds, whose model must be named, and for pictures and shapes in one.
+    UsageError for sounds, whose model must be named, and for pictures, films and shapes in one.
     """
     from smalti.media import modality_of_kind
     from smalti.tokenizers import zoo
@@ -47,26 +47,34 @@ def modality(model: str | None, sources: Sequence[str]) -> str:
 
 
 def _of_sources(sources: Sequence[str]) -> str:
-    sounds = [source for source in sources if Path(source).suffix.lower() in suffixes("audio")]
+    from smalti.codecs.media.files import AUDIO_SUFFIXES
+
+    sounds = [source for source in sources if Path(source).suffix.lower() in AUDIO_SUFFIXES]
     if sounds:
         raise UsageError(f"{sounds[0]}: a sound, and the default model is one of pictures; name a model of sound with -m")
     found = {_of_source(source): source for source in sources}
     if len(found) > 1:
-        raise UsageError(f"{found['image']} and {found['shape']}: a picture and a shape; name a model with -m, or give them one at a time")
+        (one, a), (other, b) = sorted(found.items(), key=lambda item: list(NAMES).index(item[0]))[:2]
+        names = {"image": "a picture", "video": "a film", "shape": "a shape"}
+        raise UsageError(f"{a} and {b}: {names[one]} and {names[other]}; name a model with -m, or give them one at a time")
     return next(iter(found), "image")
 
 
 def _of_source(source: str) -> str:
-    """ "shape" for a file that is one, and for a folder that holds some and no picture."""
-    from smalti.codecs.media.files import list_images, list_shapes
+    """ "shape" or "video" for a file that is one, and for a folder that holds some and no picture."""
+    from smalti.codecs.media.files import list_films, list_images, list_shapes
     from smalti.codecs.media.shapes import format_of, looks_like_shape
+    from smalti.codecs.media.video import looks_like_video
 
     if source == PIPE:
-        return "shape" if format_of(_start_of_pipe()) else "image"
+        start = _start_of_pipe()
+        return "shape" if format_of(start) else "video" if looks_like_video(start[:12]) else "image"
     try:
         if Path(source).is_dir():
-            return "shape" if list_shapes(source) and not list_images(source) else "image"
-        return "shape" if looks_like_shape(source) else "image"
+            if list_images(source):
+                return "image"
+            return "shape" if list_shapes(source) else "video" if list_films(source) else "image"
+        return "video" if looks_like_video(source) else "shape" if looks_like_shape(source) else "image"
     except SmaltiError:  # said when it is read
         return "image"
 
@@ -87,14 +95,17 @@ def suffixes(modality: str) -> tuple[str, ...]:
     """The endings that count inside a folder."""
     from smalti.codecs.media.files import AUDIO_SUFFIXES, FILM_SUFFIXES, IMAGE_SUFFIXES, SHAPE_SUFFIXES
 
-    return {"image": IMAGE_SUFFIXES, "audio": (*AUDIO_SUFFIXES, *FILM_SUFFIXES), "shape": SHAPE_SUFFIXES}[modality]
+    films = (*FILM_SUFFIXES, ".gif")  # which are pictures where no model of films is named
+    return {"image": IMAGE_SUFFIXES, "audio": (*AUDIO_SUFFIXES, *FILM_SUFFIXES), "video": films, "shape": SHAPE_SUFFIXES}[modality]
 
 
 def written(modality: str | None) -> tuple[str, ...]:
     """The endings of files that results can be; None: of any."""
     from smalti.codecs.media.files import SHAPE_SUFFIXES
 
-    known = {"image": (".png", ".jpg", ".jpeg", ".webp"), "audio": (".wav", ".flac"), "shape": SHAPE_SUFFIXES}
+    known = {
+        "image": (".png", ".jpg", ".jpeg", ".webp"), "audio": (".wav", ".flac"), "video": (".mkv", ".mp4", ".gif"), "shape": SHAPE_SUFFIXES,
+    }  # fmt: skip
     return known[modality] if modality else tuple(ending for endings in known.values() for ending in endings)
 
 
@@ -122,12 +133,13 @@ def known(modality: str) -> str | None:
     return modality if modality in NAMES else None
 
 
-def read_noted(modality: str, source: str, tokenizer: Tokenizer) -> Noted:
-    """What a file holds, as the model takes it; refused by name where the model takes no such size. source: a path, or "-"."""
+def read_noted(modality: str, source: str, tokenizer: Tokenizer, sound: bool = False) -> Noted:
+    """What a file holds, as the model takes it; refused by name where the model takes no such size. source: a path, or "-".
+    sound: whether a film's is wanted."""
     from smalti import api
     from smalti.cli.files import name_of, read
     from smalti.codecs import notes
-    from smalti.codecs.media import audio, images, shapes, surface
+    from smalti.codecs.media import audio, images, shapes, surface, video
     from smalti.tokenizers.audio.sounds import size_of_sound
 
     name = name_of(source)
@@ -139,22 +151,30 @@ def read_noted(modality: str, source: str, tokenizer: Tokenizer) -> Noted:
         found = shapes.read_noted(source if source != PIPE else read(PIPE), name)
         return Noted(found.shape, (*found.notes, *surface.describe(found.shape)))
     if modality == "audio":
-        sound = audio.read_audio(source if source != PIPE else read(PIPE), name)
-        api.with_name(name, lambda: tokenizer.layout(size_of_sound(sound).signal))
-        return Noted(sound)
+        heard = audio.read_audio(source if source != PIPE else read(PIPE), name)
+        api.with_name(name, lambda: tokenizer.layout(size_of_sound(heard).signal))
+        return Noted(heard)
+    if modality == "video":
+        film = video.read_noted(source if source != PIPE else read(PIPE), name, sound)
+        return Noted(film.video, (*film.notes, *film.lost), film.lost)
     picture = images.read_image(read(source), name)
     visible = (notes.ALPHA, notes.LATER_FRAMES, notes.DEPTH)
     return Noted(picture, picture.notes, tuple(note for note in picture.notes if note in visible))
 
 
-def size_of(signal: AnySignal) -> dict[str, Any]:
-    """A signal's size, as results name it."""
-    from smalti.tokenizers.signals import Audio, Shape
+def size_of(signal: AnySignal, tokens: Tokens | None = None) -> dict[str, Any]:
+    """A signal's size, as results name it. tokens: of a film, whose frames pass once, they know it."""
+    from smalti.tokenizers.signals import Audio, Shape, Video
 
     if isinstance(signal, Audio):
         return {"samples": signal.samples.shape[1], "rate": signal.rate, "channels": signal.samples.shape[0], "seconds": signal.seconds}
     if isinstance(signal, Shape):
         return {"vertices": len(signal.vertices), "faces": 0 if signal.faces is None else len(signal.faces)}
+    if isinstance(signal, Video):
+        assert tokens is not None
+        size = tokens.layout.size
+        seconds = size["frames"] * size["rate_den"] / size["rate_num"]
+        return {"frames": size["frames"], "height": size["height"], "width": size["width"], "seconds": seconds}
     return {"height": signal.height, "width": signal.width}
 
 
@@ -178,17 +198,20 @@ def _other_kind(modality: str, source: str) -> str:
     return "" if not kinds or modality in kinds else kinds[0]
 
 
-def rate_of(signal: AnySignal, size: int) -> dict[str, float]:
-    """What a file of so many bytes costs, where that depends on the signal's size."""
-    from smalti.tokenizers.signals import Audio, Shape
-
-    if isinstance(signal, Audio):
-        return {"kbps": 8 * size / signal.seconds / 1000}
-    return {} if isinstance(signal, Shape) else {"bits_per_pixel": 8 * size / (signal.height * signal.width)}
+def rate_of(size: dict[str, Any], count: int) -> dict[str, float]:
+    """What a file of so many bytes costs, where that depends on the signal's size, as `size_of` names it."""
+    rates = {}
+    if "width" in size:
+        rates["bits_per_pixel"] = 8 * count / (size["height"] * size["width"] * size.get("frames", 1))
+    if "seconds" in size:
+        rates["kbps"] = 8 * count / size["seconds"] / 1000
+    return rates
 
 
 def told(size: dict[str, Any]) -> str:
     """A decoded signal's size in words."""
+    if "frames" in size:
+        return f"{size['frames']} frames of {size['width']} x {size['height']}"
     if "width" in size:
         return f"{size['width']} x {size['height']}"
     if "rate" in size:

@@ -1,4 +1,4 @@
-"""`smalti tokenize`: pictures, sounds and shapes to `.smt` files, or to arrays for other programs."""
+"""`smalti tokenize`: pictures, sounds, films and shapes to `.smt` files, or to arrays for other programs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ GROUP_VERTICES = 2**20  # of shapes, likewise
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
 @options.together(
     options.model,
+    click.option("--audio-model", metavar="MODEL", help="Write the sound of films too, with this model of sound.  [default: left out]"),
     click.option("-o", "--out", metavar="OUT", help="Result file, folder (ends in / or exists) or -.  [default: beside SRC]"),
     click.option("--archive", metavar="OUT.smt", help="One file of all SRC, from which each can be read alone; or -."),
     options.limit_bytes,
     click.option("--bpp", type=options.Rate(0, min_open=True), metavar="X", help="Files of at most X bits per pixel."),
-    click.option("--kbps", type=options.Rate(0, min_open=True), metavar="X", help="Files of at most X kilobits per second of sound."),
+    click.option(
+        "--kbps", type=options.Rate(0, min_open=True), metavar="X", help="Files of at most X kilobits per second of sound or film."
+    ),
     options.stages,
     options.prior,
     options.tone_passes,
@@ -45,20 +48,24 @@ GROUP_VERTICES = 2**20  # of shapes, likewise
     options.quiet,
 )
 def command(
-    sources: tuple[str, ...], model: str | None, out: str | None, archive: str | None, limit_bytes: int | None, bpp: float | None,
-    kbps: float | None, stages: int | None, prior: str, tone_passes: int, allocate: bool, form: str, device: str, threads: int | None,
-    batch: int, force: bool, as_json: bool, quiet: bool,
+    sources: tuple[str, ...], model: str | None, audio_model: str | None, out: str | None, archive: str | None, limit_bytes: int | None,
+    bpp: float | None, kbps: float | None, stages: int | None, prior: str, tone_passes: int, allocate: bool, form: str, device: str,
+    threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
-    """Turn pictures, sounds or shapes into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
+    """Turn pictures, sounds, films or shapes into token files: photo.jpg becomes photo.smt, a folder becomes a folder.
 
     SRC is a picture, a folder of pictures (with all folders in it), or - for standard input; with a model of sound, a sound file, a film
-    with sound, or a folder of them; a mesh or a cloud of points (.ply .stl .obj .off .glb .xyz), or a folder of them.
+    with sound, or a folder of them; a film (.mp4 .mkv .webm .mov .y4m, with a model of films named .gif too), or a folder of them; a mesh
+    or a cloud of points (.ply .stl .obj .off .glb .xyz), or a folder of them.
 
     A model gives tokens in stages, coarse to fine; all are kept, or as many as --bytes, --bpp, --kbps or --stages (one of them) allow.
 
     --archive OUT.smt writes all SRC into that one file, each under its name: photo.jpg, or of a folder the path in it. Many small pictures
     take less so: a few bytes each beside their tokens. --bytes, --bpp, --kbps and --stages hold for each item, as if it were a file of its
     own. `smalti detokenize OUT.smt` gives back all of them, with --key one; `smalti info` lists them.
+
+    A film keeps its rate or its times, its sample aspect and, with --audio-model, its sound, in one file. Its bits per pixel are over all
+    frames. Of a damaged one what could be read is written, and what is missing is said.
 
     Exit code 1: done, but a picture lost something visible (transparency, later frames, depth beyond 8 bits) or could not be read; stderr
     says which.
@@ -91,7 +98,7 @@ def command(
     else:
         jobs = plan_archive(sources, archive, suffixes(subject), force, as_json)
     options.set_threads(threads)
-    codec = api.codec(model or DEFAULT_MODELS[subject], device, prior, tone_passes, allocate)
+    codec = api.codec(model or DEFAULT_MODELS[subject], device, prior, tone_passes, allocate, audio_model)
     target = codec.file_target(target) if form == "smt" else target
     draft = None if archive is None else ArchiveDraft()
     put = _file if draft is None else functools.partial(_item, draft)
@@ -137,7 +144,7 @@ def _groups(jobs: list[Job], batch: int, subject: str, codec: NeuralCodec) -> It
     group: list[tuple[Job, Noted | None]] = []
     held = 0.0
     for job in jobs:
-        found = options.attempt(len(jobs) == 1, read_noted, subject, job.source, codec.tokenizer)
+        found = options.attempt(len(jobs) == 1, read_noted, subject, job.source, codec.tokenizer, codec.sound is not None)
         group.append((job, found))
         held += _share(found)
         found = None
@@ -149,10 +156,12 @@ def _groups(jobs: list[Job], batch: int, subject: str, codec: NeuralCodec) -> It
 
 
 def _share(found: Noted | None) -> float:
-    """Of the largest group, what a signal takes of memory; pictures are bounded by their number."""
+    """Of the largest group, what a signal takes of memory; pictures are bounded by their number. Films go one by one."""
     if found is None or hasattr(found.signal, "pixels"):
         return 0.0
-    return found.signal.samples.size / GROUP_SAMPLES if hasattr(found.signal, "samples") else len(found.signal.vertices) / GROUP_VERTICES
+    if hasattr(found.signal, "samples"):
+        return found.signal.samples.size / GROUP_SAMPLES
+    return len(found.signal.vertices) / GROUP_VERTICES if hasattr(found.signal, "vertices") else 1.0
 
 
 def _written_together(
@@ -171,11 +180,11 @@ def _written_together(
 
 
 def _encoded(found: list[tuple[Job, Noted]], codec: NeuralCodec, target: Target, alone: bool) -> list[Tokens | None]:
-    """All at once; shapes, of which only the tokenizer can tell whether it takes them, one by one."""
+    """All at once; shapes and films, of which only the tokenizer can tell whether it takes them, one by one."""
     from smalti import api
     from smalti.cli.files import name_of
 
-    if not any(hasattr(noted.signal, "vertices") for _, noted in found):
+    if all(hasattr(noted.signal, "pixels") or hasattr(noted.signal, "samples") for _, noted in found):
         return list(codec.encode([noted.signal for _, noted in found], target))
 
     def encode(job: Job, noted: Noted) -> Tokens:
@@ -214,7 +223,7 @@ def _written(tokens: Tokens, noted: Noted, codec: NeuralCodec, target: Target, f
     from smalti.cli import arrays
 
     if form == "smt":
-        return codec.pack(tokens, getattr(noted.signal, "notes", ()), target)
+        return codec.pack(tokens, getattr(noted.signal, "notes", ()), target, noted.signal)
     stages = target.stages
     tokens = tokens.prefix(stages) if stages else tokens
     return arrays.to_npy(tokens) if form == "npy" else arrays.to_json(tokens, codec.name, codec.tokenizer.fingerprint)
@@ -223,13 +232,18 @@ def _written(tokens: Tokens, noted: Noted, codec: NeuralCodec, target: Target, f
 def _result(noted: Noted, tokens: Tokens, data: bytes, form: str, codec: NeuralCodec, more: tuple[str, ...]) -> dict[str, Any]:
     from smalti.cli.signals import rate_of, size_of, way_of
     from smalti.codecs.bitstream import parse
+    from smalti.codecs.media.video import problems_of
+    from smalti.tokenizers.signals import Video
 
+    size = size_of(noted.signal, tokens)
+    if isinstance(noted.signal, Video):
+        more = (*more, *problems_of(noted.signal))
     held = parse(data).stages() if form == "smt" else len(tokens.arrays)
     return {
         "model": codec.name,
-        **size_of(noted.signal),
+        **size,
         "bytes": len(data),
-        **rate_of(noted.signal, len(data)),
+        **rate_of(size, len(data)),
         "stages": held,
         "tokens": tokens.prefix(held).count,
         **way_of(tokens.prefix(held)),
@@ -244,8 +258,8 @@ def _report(results: list[dict[str, Any]], as_json: bool, quiet: bool) -> None:
         options.print_json(results)
     elif not quiet:
         for item in results:
-            rate = f", {item['kbps']:.3f} kbps" if "kbps" in item else ""
-            rate = f", {item['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in item else rate
+            rate = f", {item['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in item else ""
+            rate += f", {item['kbps']:.3f} kbps" if "kbps" in item else ""
             what = f"{item['bytes']} bytes{rate}, {item['tokens']} tokens in {options.stages_of(item['stages'])}"
             options.say_done(item["target"], what + (f": {item['way']}" if "way" in item else ""))
 

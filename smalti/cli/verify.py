@@ -48,7 +48,11 @@ def _verdict(name: str, model: str | None, prior: str, fast: bool) -> dict[str, 
     status, problems = report.status, list(report.problems)
     if report.file is not None and status == "whole" and not fast:
         try:
-            api.opened(report.file, model, prior=prior).tokens()
+            found = api.opened(report.file, model, prior=prior)
+            found.tokens()
+            if found.sound is not None:
+                found.sound.tokens()
+            problems += [f"only checksums of its sound: {found.silent}"] if found.silent else []
         except BitstreamError as error:
             status, problems = "refused", [str(error)]
         except (ModelError, UsageError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from smalti.metrics import judges
 from smalti.metrics.registry import METRICS
 from smalti.testing import check_metric
-from smalti.tokenizers.signals import Audio, Image, Shape
+from smalti.tokenizers.signals import Audio, Image, Shape, Video
 
 ANY_SIZE = ((1, 1), (17, 70), (80, 96))
 SECONDS = 2.5  # the shortest in which all of them find enough to score
@@ -20,12 +21,14 @@ SECONDS = 2.5  # the shortest in which all of them find enough to score
 @dataclass(frozen=True)
 class Case:
     """sizes: of pictures that it takes, the smallest first. judge: its network in `judges.JUDGES`, if it has one. package: what else
-    it needs, beyond what tests are installed with. sound: it takes sounds. shape: shapes; cloud: clouds of points too."""
+    it needs, beyond what tests are installed with. sound: it takes sounds. film: films.
+    shape: shapes; cloud: clouds of points too."""
 
     sizes: tuple[tuple[int, int], ...] = ANY_SIZE
     judge: str | None = None
     package: str | None = None
     sound: bool = False
+    film: bool = False
     shape: bool = False
     cloud: bool = False
 
@@ -59,6 +62,13 @@ CASES = {
     "volume-iou": Case(shape=True, package="igl"),
     "surface-iou": Case(shape=True, package="igl"),
     "d1-psnr": Case(shape=True, cloud=True, package="igl"),
+    "video-psnr": Case(film=True),
+    "video-psnr-y": Case(film=True),
+    "video-ssim": Case(film=True),
+    "video-ms-ssim": Case(film=True),
+    "video-lpips-alex": Case(film=True, judge="alex"),
+    "temporal-difference": Case(film=True),
+    "temporal-lpips": Case(film=True, judge="alex"),
 }
 
 
@@ -80,11 +90,21 @@ def test_conforms(name: str) -> None:
     if case.sound:
         check_metric(metric, [speech_like(rng, 1, 16000), speech_like(rng, 2, 24000)])
         return
+    if case.film:
+        check_metric(metric, [wandering(rng, 3, 161, 176), wandering(rng, 4, 176, 161)])
+        return
     if case.shape:
         check_metric(metric, [ball(rng), *([Shape(rng.normal(1, 2, (5000, 3)))] if case.cloud else [])])
         return
     pictures = [Image(rng.integers(0, 256, (*size, 3), np.uint8)) for size in case.sizes]
     check_metric(metric, [*pictures, Image(rng.integers(0, 65536, (*case.sizes[-1], 3), np.uint16))])
+
+
+def wandering(rng: np.random.Generator, count: int, height: int, width: int) -> Video:
+    """Colours that move a little from frame to frame."""
+    small = rng.integers(0, 256, (9, 12, 3), np.uint8)
+    large = np.kron(small, np.ones((24, 24, 1), np.uint8))
+    return Video([np.ascontiguousarray(large[i : i + height, i : i + width]) for i in range(count)], Fraction(25))
 
 
 def ball(rng: np.random.Generator) -> Shape:

@@ -263,6 +263,121 @@ class Blocks:
 
 
 @pytest.fixture
+def film_model(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a model of `Tiles`: two stages, groups of four frames. Not to be written to."""
+    from smalti.tokenizers import zoo
+    from smalti.tokenizers.zoo import folder as folders
+
+    monkeypatch.setitem(folders.TOKENIZERS, "video-tiles", f"{__name__}:Tiles")
+    folder = tmp_path_factory.mktemp("film-model") / "tiles" / "1"
+    zoo.save(Tiles(TilesConfig()), folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class TilesConfig:
+    """group: frames that a step of time stands for, after the first, which stands for one. side: of a tile."""
+
+    kind: ClassVar[str] = "video-tiles"
+    group: int = 4
+    side: int = 8
+
+
+class Tiles:
+    """A toy tokenizer of films, to try files and commands on: each tile of a group of frames is its mean brightness, in steps of 16, then
+    of 1. A frame is drawn half from its own group and half from the one before, so that a stretch needs one group ahead of it; frames
+    are drawn as they are gone through, and `drawn` counts them."""
+
+    config_class: Any = TilesConfig
+    reach = 1
+
+    def __init__(self, config: TilesConfig, fingerprint_of: str | None = None, name: str = "tiles") -> None:
+        self.config = config
+        self.name = name
+        self.folder: Path | None = None
+        self._fingerprint = fingerprint_of
+        self.drawn = 0
+
+    @classmethod
+    def from_tensors(cls, config: TilesConfig, tensors: Any, fingerprint_of: str, name: str, device: str = "cpu") -> Tiles:
+        return cls(config, fingerprint_of, name)
+
+    def tensors(self) -> dict[str, Any]:
+        return {}
+
+    def parameter_names(self) -> set[str]:
+        return set()
+
+    @property
+    def fingerprint(self) -> str:
+        from smalti.tokenizers.configs import to_dict
+        from smalti.tokenizers.zoo.fingerprint import fingerprint
+
+        return self._fingerprint or fingerprint(to_dict(self.config), {})
+
+    def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
+        size = dict(signal)
+        steps = -(-(size["frames"] - 1) // self.config.group) + 1
+        axes = (("time", steps), *((name, -(-size[side] // self.config.side)) for name, side in (("row", "height"), ("col", "width"))))
+        return Layout((Stage("coarse", axes, 16), Stage("fine", axes, 16)), (1, 2), signal)
+
+    def encode(self, signals: Sequence[Any]) -> list[Tokens]:
+        return [self._encode(signal) for signal in signals]
+
+    def _encode(self, film: Any) -> Tokens:
+        grids: list[np.ndarray] = []
+        held: list[np.ndarray] = []
+        count, side = 0, self.config.side
+        height = width = 0
+        for frame in film.frames:
+            height, width = frame.shape[:2]
+            edge = ((0, -height % side), (0, -width % side))
+            gray = np.pad(frame.mean(2), edge, mode="edge")
+            held.append(gray.reshape(gray.shape[0] // side, side, -1, side).mean((1, 3)))
+            count += 1
+            if count % self.config.group == 1:
+                grids.append(np.mean(held, 0))
+                held = []
+        if held:
+            grids.append(np.mean(held, 0))
+        values = np.rint(np.stack(grids)).astype(np.int32)
+        rate = film.timing
+        signal = tuple(
+            zip(
+                ("frames", "height", "width", "rate_num", "rate_den"), (count, height, width, rate.numerator, rate.denominator), strict=True
+            )
+        )
+        return Tokens(self.layout(signal), (values >> 4, values & 15))
+
+    def decode(self, tokens: Sequence[Tokens]) -> list[Any]:
+        from fractions import Fraction
+
+        from smalti.tokenizers.signals import Video
+
+        for item in tokens:
+            item.check_prefix_of(self.layout(item.layout.signal), self.name)
+        sizes = [item.layout.size for item in tokens]
+        return [Video(_Drawn(self, item), Fraction(size["rate_num"], size["rate_den"])) for item, size in zip(tokens, sizes, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    tiles: Tiles
+    tokens: Tokens
+
+    def __iter__(self) -> Any:
+        size, side = self.tokens.layout.size, self.tiles.config.side
+        fine = self.tokens.arrays[1] if len(self.tokens.arrays) > 1 else 8
+        values = (self.tokens.arrays[0] << 4) + fine
+        for i in range(size["frames"]):
+            step = -(-i // self.tiles.config.group)
+            gray = (values[step] + values[max(step - 1, 0)]) // 2
+            large = np.kron(gray, np.ones((side, side), np.int32))[: size["height"], : size["width"]]
+            self.tiles.drawn += 1
+            yield np.repeat(large[..., None], 3, 2).astype(np.uint8)
+
+
+@pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A folder of six pictures of 40 x 48 pixels to train on."""
     folder = tmp_path / "pictures"

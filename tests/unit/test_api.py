@@ -108,7 +108,7 @@ def test_wrong_arguments(samples: Any, tmp_path: Path) -> None:
         (lambda: smalti.read(None), "found NoneType"),  # type: ignore[arg-type]
         (lambda: smalti.open(7), "found int"),  # type: ignore[arg-type]
         (lambda: smalti.decompress([samples.solo]), "found list"),  # type: ignore[arg-type]
-        (lambda: smalti.open(samples.solo, stages=3), "1, 2"),
+        (lambda: smalti.open(samples.solo, stages=3), "holds 2 stages, asked for 3"),
         (lambda: smalti.open(samples.solo, stages=0), "1, 2"),
         (lambda: smalti.save(tokens, tmp_path / "no" / "a.smt"), "does not exist"),
         (lambda: smalti.save(tokens, tmp_path), "a folder"),

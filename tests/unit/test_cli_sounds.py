@@ -95,7 +95,7 @@ def test_arrays_and_pipes_of_sound_come_back(cli: Any, sound_model: Path, sound:
     assert read_audio(tmp_path / "b.wav").samples.shape == (2, 44100)
     assert cli("detokenize", "-", "-m", sound_model, stdin=small).stdout[:4] == b"RIFF"
     assert "sounds are written as .wav, .flac" in cli("detokenize", "-", "-m", sound_model, "-o", "b.png", stdin=small).refusal()
-    assert "pictures, sounds and shapes are written as" in cli("detokenize", "-", "-o", "b.txt", stdin=small).refusal()
+    assert "pictures, sounds, films and shapes are written as" in cli("detokenize", "-", "-o", "b.txt", stdin=small).refusal()
 
 
 def test_each_file_of_a_mixed_list_gets_its_own_ending(

@@ -85,7 +85,7 @@ def test_pictures_beyond_the_format_are_refused() -> None:
 def test_codecs_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"no codec 'jpg-420'; did you mean 'jpeg-420'\?"):
         resolve("jpg-420")
-    with pytest.raises(UsageError, match=r"no codec 'webp/3'; a picture is shrunk by webp/2 or webp/4"):
+    with pytest.raises(UsageError, match=r"no codec 'webp/3'; pictures and films are shrunk by webp/2 or webp/4"):
         resolve("webp/3")
     monkeypatch.setitem(registry.CODECS, "lost", "smalti.codecs.nowhere:codec")
     with pytest.raises(ModelError, match="codec 'lost' cannot be imported"):

@@ -29,6 +29,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "image-line": "smalti.tokenizers.image.line:ImageLine",
     "audio-single": "smalti.tokenizers.audio.single:AudioSingle",
     "audio-residual": "smalti.tokenizers.audio.residual:AudioResidual",
+    "video-causal": "smalti.tokenizers.video.causal:VideoCausal",
 }
 MAX_CONFIG_BYTES = 2**20
 

@@ -92,7 +92,9 @@ class VideoCausal:
         frames = sum(part.layout.size["frames"] for part in parts)
         first = parts[0].layout.size
         size = FilmSize(frames, first["height"], first["width"], rate_of(video, frames))
-        return Tokens(self.layout(size.signal), tuple(np.concatenate(stage) for stage in zip(*(part.arrays for part in parts), strict=True)))
+        return Tokens(
+            self.layout(size.signal), tuple(np.concatenate(stage) for stage in zip(*(part.arrays for part in parts), strict=True))
+        )
 
     def decode(self, tokens: Sequence[Tokens]) -> list[Signal]:
         """Films of tokens or of decodable prefixes of them; their pictures are drawn while one goes through them, as often as one does."""

@@ -118,37 +118,45 @@ def _small(pictures: Tensor) -> Tensor:
 
 def _search_one(config: MotionConfig, before: Tensor, between: Tensor, behind: Tensor, block: int) -> Found:
     """before, behind: (H', W') at the search's size; between: (S, H', W')."""
-    count, height, width = between.shape
     table = torch.tensor(config.shifts, dtype=torch.float32, device=before.device)
+    step = max(1, SEARCH_SAMPLES // (len(table) * before.numel()))
+    cost = torch.cat([_costs(rows / SHRINK, table / SHRINK, before, between, behind, block // SHRINK) for rows in table.split(step)])
     pairs = torch.cartesian_prod(table, table)
-    step = max(1, SEARCH_SAMPLES // (count * height * width))
-    costs = []
-    for some in pairs.split(step):
-        costs.append(_costs(some / SHRINK, before, between, behind, block // SHRINK))
-    cost = torch.cat(costs)  # (M, MODES, h, w)
     toll = torch.zeros(len(pairs), MODES, 1, 1, device=before.device)
     toll[:, 1:] += ONE_SIDED
-    toll[1:] += MOVED
-    toll[1:] += MOVED * pairs[1:].abs().sum(1).div(64).view(-1, 1, 1, 1)
+    toll[1:] += MOVED + MOVED * pairs[1:].abs().sum(1).div(64).view(-1, 1, 1, 1)
     best = (_spread(cost) + toll).flatten(0, 1).min(0)
     return Found(best.indices, cost.flatten(0, 1).gather(0, best.indices[None])[0])
 
 
-def _costs(pairs: Tensor, before: Tensor, between: Tensor, behind: Tensor, block: int) -> Tensor:
-    """Mean absolute errors (M, MODES, h, w) of shifts (M, 2) at the search's size."""
-    when = times(len(between), before.device)
-    first = _shifted(before, -pairs[:, None] * when[:, None])  # (M, S, H', W')
-    last = _shifted(behind, pairs[:, None] * (1 - when)[:, None])
-    both = torch.lerp(first, last, when[:, None, None].expand_as(first))
-    errors = [F.avg_pool2d((drawn - between).abs_().mean(1), block) for drawn in (both, first, last)]
-    return torch.stack(errors, 1)
+def _costs(rows: Tensor, columns: Tensor, before: Tensor, between: Tensor, behind: Tensor, block: int) -> Tensor:
+    """Mean absolute errors (M, MODES, h, w) of all pairs of shifts down and right, at the search's size."""
+    total: list[Tensor] = []
+    for t, picture in zip(times(len(between)).tolist(), between, strict=True):
+        first, last = _shifted(before, -rows * t, -columns * t), _shifted(behind, rows * (1 - t), columns * (1 - t))
+        errors = [torch.lerp(first, last, t).sub_(picture).abs_(), first.sub_(picture).abs_(), last.sub_(picture).abs_()]
+        total = [known.add_(error) for known, error in zip(total, errors, strict=True)] if total else errors
+    return torch.stack([F.avg_pool2d(error, block) for error in total], 1) / len(between)
 
 
-def _shifted(picture: Tensor, offsets: Tensor) -> Tensor:
-    """A picture (H', W') read at each position plus offsets (M, S, 2): (M, S, H', W')."""
-    flat = offsets.flatten(0, 1)
-    field = flat[:, :, None, None].expand(-1, -1, *picture.shape)
-    return _sampled(picture.expand(len(flat), 1, -1, -1), field)[:, 0].unflatten(0, offsets.shape[:2])
+def _shifted(picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A picture (H', W') read at each position plus all pairs of offsets, beyond the border its own edge: (M, H', W').
+
+    What `_sampled` gives for each pair, one axis after the other: a fifth of the time (1,350 shifts of 114 x 64 samples).
+    """
+    down = _read(picture.t(), rows)  # (W', R, H')
+    return _read(down.permute(1, 2, 0), columns).transpose(1, 2).flatten(0, 1)
+
+
+def _read(lines: Tensor, offsets: Tensor) -> Tensor:
+    """Lines (..., n) read at each position plus offsets (K,): (..., K, n)."""
+    size = lines.shape[-1]
+    place = (torch.arange(size, device=lines.device) + offsets[:, None]).clamp(0, size - 1)
+    left = place.floor()
+    near = left.long()
+    first = lines.index_select(-1, near.flatten())
+    second = lines.index_select(-1, (near + 1).clamp(max=size - 1).flatten())
+    return torch.lerp(first, second, (place - left).flatten()).unflatten(-1, place.shape)
 
 
 def _spread(cost: Tensor) -> Tensor:

@@ -61,7 +61,9 @@ class VideoCausalConfig:
         if not 2 <= self.group <= 16:
             raise UsageError(f"a group has 2..16 pictures, found {self.group}")
         if not 0 <= self.temporal_blocks <= self.decoder_depths[-1]:
-            raise UsageError(f"temporal blocks stand behind blocks of the coarsest grid: 0..{self.decoder_depths[-1]}, found {self.temporal_blocks}")
+            raise UsageError(
+                f"temporal blocks stand behind blocks of the coarsest grid: 0..{self.decoder_depths[-1]}, found {self.temporal_blocks}"
+            )
         if min(self.temporal_width, self.blend_width) < 1 or self.slack < 0:
             raise UsageError("temporal_width and blend_width must be positive and slack not negative")
 
@@ -153,8 +155,12 @@ class VideoCausalNet(nn.Module):
     def from_image(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights of an `image-grid` of equal widths as this network names them; what looks across time as it is here."""
         own = self.state_dict()
-        moved = {key.replace("quantizer.", "quantizer.key.", 1) if key.startswith("quantizer.") else key: value for key, value in tensors.items()}
-        return own | moved
+        for key, value in tensors.items():
+            part, _, rest = key.partition(".")
+            if part == "quantizer":  # a single codebook is the first level
+                rest = "key." + (rest.replace("codebook.", "codebooks.0.", 1) if rest.startswith("codebook.") else rest)
+            own[f"{part}.{rest}"] = value
+        return own
 
     @property
     def reach(self) -> int:

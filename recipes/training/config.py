@@ -284,7 +284,8 @@ class TrainingConfig:
         _need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
 
     def _check_films(self, tokenizer: VideoCausalConfig) -> None:
-        assert isinstance(self.loss, LossConfig) and isinstance(self.data, FilmDataConfig)
+        assert isinstance(self.loss, LossConfig)
+        assert isinstance(self.data, FilmDataConfig)
         stride, group = tokenizer.stride, tokenizer.group
         _need(self.data.crop % stride == 0, f"data.crop in multiples of {stride}, the tokenizer's stride,", self.data.crop)
         _need(self.data.frames % group == 1, f"data.frames one more than a multiple of {group}, the tokenizer's group,", self.data.frames)

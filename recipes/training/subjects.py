@@ -32,9 +32,9 @@ Pass = tuple[Tensor | None, Quantized]
 
 @dataclass(frozen=True)
 class Subject:
-    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W), films (B, 3, T, H, W) or waves (B, 1, T) for the losses of a recipe. freeze: stops
-    what a recipe holds. fitted: parameters that start from data instead of at random. begin: fits what starts from data to training
-    crops, where a run takes over no other model."""
+    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W), films (B, 3, T, H, W) or waves (B, 1, T) for the losses of a
+    recipe. freeze: stops what a recipe holds. fitted: parameters that start from data instead of at random. begin: fits what starts from
+    data to training crops, where a run takes over no other model."""
 
     network: Callable[[Any], Any]
     tokenizer: Callable[..., Any]

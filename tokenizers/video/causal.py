@@ -144,8 +144,7 @@ class Drawn:
         while step < end:
             after = min(step + self.tokenizer.pass_groups, end)
             drawn = decoder.push(self._part(step, after, place))
-            for picture in drawn[max(0, self.start - place) : max(0, self.stop - place)]:
-                yield picture
+            yield from drawn[max(0, self.start - place) : max(0, self.stop - place)]
             place, step = place + len(drawn), after
 
     def _part(self, step: int, after: int, place: int) -> Tokens:

@@ -34,6 +34,9 @@ from smalti.tokenizers.video.motion import MotionConfig
 from smalti.tokenizers.video.temporal import Blend, TemporalBlock
 
 
+MOTION = MotionConfig()
+
+
 @dataclass(frozen=True)
 class VideoCausalConfig:
     """quantizer: of key latents. widths, depths, head_width: as in `ImageGridConfig`; two widths give stride 8, three 16.
@@ -45,7 +48,7 @@ class VideoCausalConfig:
 
     kind: ClassVar[str] = "video-causal"
     quantizer: ResidualConfig
-    motion: MotionConfig = MotionConfig()
+    motion: MotionConfig = MOTION
     group: int = 4
     widths: tuple[int, ...] = (48, 96, 256)
     encoder_depths: tuple[int, ...] = (1, 1, 2)
@@ -54,7 +57,7 @@ class VideoCausalConfig:
     temporal_blocks: int = 2
     temporal_width: int = 64
     blend_width: int = 24
-    slack: float = 0.1
+    slack: float = 0.8
 
     def __post_init__(self) -> None:
         check_convolutions(self)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from smalti.tokenizers.shape.pose import pose_from, pose_of
-from smalti.tokenizers.signals import Audio, Image, Shape
+from smalti.tokenizers.signals import Audio, Image, Shape, Video
 from smalti.tokenizers.tokens import Layout
 
 CUBE = 0.15  # how far the box of a lossy shape may be off, in its longest side
@@ -22,6 +23,11 @@ def size_of(signal: Any) -> dict[str, int]:
         return {"samples": signal.samples.shape[1], "rate": signal.rate, "channels": signal.samples.shape[0]}
     if isinstance(signal, Shape):
         return dict(pose_of(signal).signal)
+    if isinstance(signal, Video):  # its frames must pass more than once, and keep a rate
+        frames = list(signal.frames)
+        assert isinstance(signal.timing, Fraction)
+        size = {"frames": len(frames), "height": frames[0].shape[0], "width": frames[0].shape[1]}
+        return size | {"rate_num": signal.timing.numerator, "rate_den": signal.timing.denominator}
     raise TypeError(f"no size known for {type(signal).__name__}")
 
 
@@ -52,7 +58,7 @@ def keeps_size(back: Any, signal: Any, layout: Layout | None = None, whole: bool
 
 
 def difference(a: Any, b: Any) -> float:
-    """The largest, in what decoders may differ by: steps of 8 bits of a picture, 1e-4 of full scale of a sound, 1e-4 of a shape's extent;
+    """The largest, in what decoders may differ by: steps of 8 bits of a picture or of a film's, 1e-4 of full scale of a sound, 1e-4 of a shape's extent;
     infinite for shapes of other faces."""
     if isinstance(a, Audio):
         return float(np.abs(a.samples - b.samples).max()) / 1e-4
@@ -62,6 +68,8 @@ def difference(a: Any, b: Any) -> float:
         if not len(a.vertices):
             return 0.0
         return float(np.abs(a.vertices - b.vertices).max() / np.ptp(a.vertices, axis=0).max()) / 1e-4
+    if isinstance(a, Video):
+        return float(max(np.abs(x.astype(np.int64) - y).max() for x, y in zip(a.frames, b.frames, strict=True)))
     return float(np.abs(a.pixels.astype(np.int64) - b.pixels.astype(np.int64)).max())
 
 

@@ -73,6 +73,11 @@ class VideoCausal:
             self._fingerprint = fingerprint(to_dict(self.config), self.tensors())
         return self._fingerprint
 
+    @property
+    def reach(self) -> int:
+        """Groups before a group that its pictures depend on."""
+        return self.net.reach
+
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a film of (("frames", N), ("height", H), ("width", W), ("rate_num", n), ("rate_den", d)), n / d pictures a second."""
         size = size_of(signal, self.name)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.quantizers.grid import to_grid, to_rows
+from smalti.tokenizers.quantizers.grid import to_rows
+from smalti.tokenizers.quantizers.grouped import books
 from smalti.tokenizers.quantizers.residual import Residual, ResidualConfig
 from smalti.tokenizers.tokens import Layout, Stage
 from smalti.tokenizers.video.motion import MotionConfig
@@ -62,16 +63,15 @@ class Keyed(nn.Module):
     def _settle_one(self, z: Tensor, before: tuple[Tensor, ...] | None, slack: float) -> tuple[Tensor, ...]:
         if before is None or not slack:
             return tuple(index[0] for index in self.key(z).indices)
-        rows = residual = to_rows(z)
+        residual = to_rows(z)
         kept, grid = [], tuple(z.shape[2:])
-        for level, past in enumerate(before):
-            book = self.key.codebooks[level]
+        for book, past in zip(books(self.key), before, strict=True):
+            level = len(kept)
             scale = book.residual_scale(level)
             index = book.assign(residual / scale)
             near, held = (book.lookup(entry) * scale for entry in (index, past.flatten()))
             farther = (residual - held).square().sum(1) - (residual - near).square().sum(1)
             index = torch.where(farther <= slack, past.flatten(), index)
             residual = residual - book.lookup(index) * scale
-            kept.append(to_grid(index[:, None], 1, grid)[0, 0])
-        del rows
+            kept.append(index.reshape(grid))
         return tuple(kept)

@@ -33,7 +33,6 @@ from smalti.tokenizers.video.keyed import Keyed
 from smalti.tokenizers.video.motion import MotionConfig
 from smalti.tokenizers.video.temporal import Blend, TemporalBlock
 
-
 MOTION = MotionConfig()
 
 

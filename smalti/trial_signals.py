@@ -58,8 +58,8 @@ def keeps_size(back: Any, signal: Any, layout: Layout | None = None, whole: bool
 
 
 def difference(a: Any, b: Any) -> float:
-    """The largest, in what decoders may differ by: steps of 8 bits of a picture or of a film's, 1e-4 of full scale of a sound, 1e-4 of a shape's extent;
-    infinite for shapes of other faces."""
+    """The largest, in what decoders may differ by: steps of 8 bits of a picture or of a film's, 1e-4 of full scale of a sound, 1e-4 of a
+    shape's extent; infinite for shapes of other faces."""
     if isinstance(a, Audio):
         return float(np.abs(a.samples - b.samples).max()) / 1e-4
     if isinstance(a, Shape):

@@ -100,8 +100,10 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
     ],
     "video-causal": [
-        lambda: video(VideoCausalConfig(ResidualConfig(VQConfig(64, 4), levels=3), MotionConfig((0, 3, -3)), **SMALL)),
-        lambda: video(VideoCausalConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), MotionConfig((0,)), group=3, **LARGE_STEPS)),
+        lambda: video(VideoCausalConfig(ResidualConfig(VQConfig(64, 4), levels=3), MotionConfig((0, 3, -3)), temporal_blocks=1, **SMALL)),
+        lambda: video(
+            VideoCausalConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), MotionConfig((0,)), group=3, temporal_blocks=1, **LARGE_STEPS)
+        ),
     ],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]

@@ -29,6 +29,12 @@ def _smooth(layout: Layout, seed: int = 0) -> Tokens:
     return Tokens(layout, tuple(arrays))
 
 
+def _film(steps: int, rows: int, columns: int, *vocabs: int) -> Layout:
+    axes = (("time", steps), ("row", rows), ("col", columns))
+    return Layout(tuple(Stage(f"s{i}", axes, vocab) for i, vocab in enumerate(vocabs)), (len(vocabs),))
+
+
+FILM = _film(6, 8, 10, 50, 1024, 1024)
 GRID = _layout(((12, 16), 100), ((12, 16), 100))
 LAYOUTS = [
     _layout(((4, 5), 10)),
@@ -38,6 +44,10 @@ LAYOUTS = [
     _layout(((0, 4), 16), ((3,), 2)),
     _layout(((2, 3, 4, 5), 37), ((4, 6, 5), 3)),
     _layout(((), 5)),
+    FILM,
+    _film(3, 1, 1, 7),
+    _film(0, 4, 4, 9, 1),
+    Layout((Stage("a", (("time", 1), ("row", 2), ("col", 2)), 9), Stage("b", (("time", 4), ("row", 4), ("col", 2)), 9)), (2,)),
 ]
 
 
@@ -69,10 +79,10 @@ def test_round_trip(data: st.DataObject) -> None:
     assert prior.decode(prior.encode(tokens, known), layout, before) == tokens
 
 
-def test_plain_python_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", [_layout(((3, 4), 11), ((3, 4), 11)), _film(3, 2, 3, 11, 11)])
+def test_plain_python_writes_the_same(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     from smalti.codecs.priors import adaptive_kernel
 
-    layout = _layout(((3, 4), 11), ((3, 4), 11))
     tokens, prior = _smooth(layout), AdaptivePrior((np.arange(11)[::-1],))
     data, price = prior.encode(tokens), prior.price(tokens)
     plain = adaptive_kernel.run.py_func
@@ -82,6 +92,26 @@ def test_plain_python_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prior.encode(tokens) == data
     assert prior.price(tokens) == pytest.approx(price)
     assert prior.decode(data, layout) == tokens
+
+
+def test_what_does_not_change_in_a_film_costs_little() -> None:
+    """The same step again and again, then with a tenth of it new; where the axes are not those of a film, the past hardly counts."""
+    rng = np.random.default_rng(0)
+    step = [rng.integers(0, stage.vocab, (8, 10)).astype(np.int32) for stage in FILM.stages]
+    layout = _film(40, 8, 10, 50, 1024, 1024)
+    still = Tokens(layout, tuple(np.repeat(one[None], 40, 0) for one in step))
+    new = [
+        np.where(rng.random((40, 8, 10)) < 0.1, rng.integers(0, stage.vocab, (40, 8, 10)), one)
+        for stage, one in zip(layout.stages, step, strict=True)
+    ]
+    moving = Tokens(layout, tuple(stage.astype(np.int32) for stage in new))
+    names = Layout(tuple(Stage(s.name, (("step", 40), *s.axes[1:]), s.vocab) for s in layout.stages), layout.cuts)
+    first, bits, changing = (sum(AdaptivePrior().price(tokens)) for tokens in (still.segment(0, 1), still, moving))
+    assert bits - first < 0.25 * still.count, "less than a quarter of a bit a token after the first step"
+    assert changing < 0.5 * sum(AdaptivePrior().price(Tokens(names, moving.arrays)))
+    data = AdaptivePrior().encode(moving)
+    assert len(data) == pytest.approx(changing / 8, abs=2)
+    assert AdaptivePrior().decode(data, layout) == moving
 
 
 def test_damage_is_found() -> None:

@@ -64,7 +64,8 @@ class Keyed(nn.Module):
         if before is None or not slack:
             return tuple(index[0] for index in self.key(z).indices)
         residual = to_rows(z)
-        kept, grid = [], tuple(z.shape[2:])
+        kept: list[Tensor] = []
+        grid = tuple(z.shape[2:])
         for book, past in zip(books(self.key), before, strict=True):
             level = len(kept)
             scale = book.residual_scale(level)

@@ -116,7 +116,7 @@ def test_what_does_not_change_in_a_film_costs_little() -> None:
     learnt = [_changing(layout, seed, 0.1) for seed in range(1, 9)]
     film, other = AdaptivePrior.prime((), learnt), AdaptivePrior.prime((), [Tokens(named, tokens.arrays) for tokens in learnt])
     tokens = _changing(layout, 0, 0.1)
-    assert sum(film.price(tokens)) < 0.4 * sum(other.price(Tokens(named, tokens.arrays)))
+    assert sum(film.price(tokens)) < 0.6 * sum(other.price(Tokens(named, tokens.arrays)))
     data = film.encode(tokens)
     assert film.decode(data, layout) == tokens
 

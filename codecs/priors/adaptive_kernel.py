@@ -97,6 +97,13 @@ def run(
     """
     rows, columns = shape[1], shape[2]
     has_earlier, first_kind, area = 1 if len(earlier) else 0, kind, rows * columns
+    said = has_earlier  # at the first step of a film a stage whose tokens are all alike, the motion of a still, says nothing
+    if timed_kind >= 0 and has_earlier:
+        said = 0
+        for i in range(1, earlier_shape[1] * earlier_shape[2]):
+            if earlier[i] != earlier[0]:
+                said = 1
+                break
     found = np.zeros(8, np.int64)
     depths = np.full(8, depth, np.int64)
     depths[BEFORE : BEFORE_BELOW + 1] = earlier_depth
@@ -113,7 +120,7 @@ def run(
         step = i // area
         timed = 2 if timed_kind >= 0 and step > 0 else 0
         kind = timed_kind if timed else first_kind
-        look, marks = has_earlier + timed, 0
+        look, marks = timed + has_earlier if timed else said, 0
         found[:] = -1
         if column > 0:
             found[LEFT] = paths[i - 1]

@@ -32,6 +32,7 @@ from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
 from smalti.tokenizers.quantizers.grouped import books
 from smalti.tokenizers.signals import Image
 from smalti.tokenizers.tokens import Stage, Tokens
+from smalti.tokenizers.video.keyed import Keyed
 
 EVERY_SECONDS = 5.0
 
@@ -66,7 +67,7 @@ def trees(quantizer: Any, stages: Sequence[Stage]) -> list[np.ndarray]:
     tables = tables_of(quantizer, len(stages))
     if not tables:
         return [np.zeros(0, np.int32) for _ in stages]
-    fits = [table.size == stage.vocab <= adaptive_tree.LARGEST for table, stage in zip(tables, stages, strict=True)]
+    fits = [table is not None and table.size == stage.vocab <= adaptive_tree.LARGEST for table, stage in zip(tables, stages, strict=True)]
     return [
         adaptive_tree.order(table.vectors().detach().cpu().numpy()) if fit else np.zeros(0, np.int32)
         for table, fit in zip(tables, fits, strict=True)
@@ -74,8 +75,9 @@ def trees(quantizer: Any, stages: Sequence[Stage]) -> list[np.ndarray]:
 
 
 def tables_of(quantizer: Any, stages: int) -> list[Any]:
-    """The codebook of each stage; none where there is neither one a stage nor one for all."""
+    """The codebook of each stage, None for a film's motion; none at all where there is neither one a stage nor one for all."""
     tables = list(books(quantizer))
+    tables = [None, *tables] if isinstance(quantizer, Keyed) else tables
     tables = tables * stages if len(tables) == 1 else tables
     return tables if len(tables) == stages else []
 

@@ -70,6 +70,8 @@ def difference(a: Any, b: Any) -> float:
         if not len(a.vertices):
             return 0.0
         return float(np.abs(a.vertices - b.vertices).max() / np.ptp(a.vertices, axis=0).max()) / 1e-4
+    if isinstance(a, Video):
+        return float(max(np.abs(x.astype(np.int64) - y).max() for x, y in zip(a.frames, b.frames, strict=True)))
     return float(np.abs(a.pixels.astype(np.int64) - b.pixels.astype(np.int64)).max())
 
 

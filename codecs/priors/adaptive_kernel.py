@@ -32,7 +32,8 @@ from smalti.codecs.priors.adaptive_tables import (
 Array = np.ndarray
 PRICE, ENCODE, DECODE = 0, 1, 2
 LEFT, ABOVE, ABOVE_LEFT, ABOVE_RIGHT, BEFORE, BEFORE_RIGHT, BEFORE_BELOW, NOTHING = range(8)
-# (without, with a stage before) x contexts x two of (neighbour, bits of its path)
+PAST = ABOVE_LEFT  # the same place one step ago, which stands there from the second step on
+# (without, with a stage before; both again where time has passed) x contexts x two of (neighbour, bits of its path)
 LOOK = np.array(
     [
         [
@@ -55,24 +56,54 @@ LOOK = np.array(
             [[BEFORE_RIGHT, 4], [NOTHING, 0]],
             [[BEFORE_BELOW, 4], [NOTHING, 0]],
         ],
+        [
+            [[NOTHING, 0], [NOTHING, 0]],
+            [[LEFT, 4], [NOTHING, 0]],
+            [[ABOVE, 4], [NOTHING, 0]],
+            [[PAST, 10], [NOTHING, 0]],
+            [[NOTHING, 0], [NOTHING, 0]],
+            [[LEFT, 10], [NOTHING, 0]],
+            [[ABOVE, 10], [NOTHING, 0]],
+            [[LEFT, 3], [ABOVE, 3]],
+        ],
+        [
+            [[NOTHING, 0], [NOTHING, 0]],
+            [[LEFT, 4], [NOTHING, 0]],
+            [[ABOVE, 4], [NOTHING, 0]],
+            [[PAST, 10], [NOTHING, 0]],
+            [[NOTHING, 0], [NOTHING, 0]],
+            [[BEFORE, 10], [NOTHING, 0]],
+            [[BEFORE, 10], [NOTHING, 0]],
+            [[LEFT, 3], [ABOVE, 3]],
+        ],
     ],
     np.int64,
 )
+# which of these foretell, in place of a node, whether the past's path goes on: 0, or 1 + which of the marks they see
+COPY = np.array([[0] * 8, [0] * 8, [0, 0, 0, 0, 16, 0, 0, 0], [0, 0, 0, 0, 16, 0, 9, 0]], np.int64)
 
 
 @compiled
 def run(
     mode: int, state: Array, data: Array, kind: int, vocab: int, depth: int, shape: Array, paths: Array, earlier: Array,
     earlier_shape: Array, earlier_depth: int, slow: Array, fast: Array, seen: Array, by_depth: Array, by_agreement: Array,
-    corrections: Array,
+    corrections: Array, timed_kind: int,
 ) -> float:  # fmt: skip
     """Price, encode or decode one stage, learning on the way; returns its bits where priced, and -1 where the bytes run out.
 
     state, data: of the range coder. shape: (3,) steps, rows, columns. paths: int32 (N,), -1 where absent; read, or filled when decoding.
-    earlier: the stage before, of no size where there is none. The rest: `adaptive_tables.Live`.
+    earlier: the stage before, of no size where there is none. timed_kind: of steps after the first where they follow each other in time,
+    else -1. The rest: `adaptive_tables.Live`.
     """
     rows, columns = shape[1], shape[2]
-    has_earlier = 1 if len(earlier) else 0
+    has_earlier, first_kind, area = 1 if len(earlier) else 0, kind, rows * columns
+    said = has_earlier  # at the first step of a film a stage whose tokens are all alike, the motion of a still, says nothing
+    if timed_kind >= 0 and has_earlier:
+        said = 0
+        for i in range(1, earlier_shape[1] * earlier_shape[2]):
+            if earlier[i] != earlier[0]:
+                said = 1
+                break
     found = np.zeros(8, np.int64)
     depths = np.full(8, depth, np.int64)
     depths[BEFORE : BEFORE_BELOW + 1] = earlier_depth
@@ -86,7 +117,10 @@ def run(
             return -1.0
         column = i % columns
         row = i // columns % rows
-        step = i // (columns * rows)
+        step = i // area
+        timed = 2 if timed_kind >= 0 and step > 0 else 0
+        kind = timed_kind if timed else first_kind
+        look, marks = timed + has_earlier if timed else said, 0
         found[:] = -1
         if column > 0:
             found[LEFT] = paths[i - 1]
@@ -109,13 +143,25 @@ def run(
                 found[BEFORE_RIGHT] = earlier[at + 1]
             if at_row + 1 < earlier_shape[1]:
                 found[BEFORE_BELOW] = earlier[at + earlier_shape[2]]
+            earlier_area = earlier_shape[1] * earlier_shape[2]
+            if timed and at >= earlier_area and earlier[at] == earlier[at - earlier_area]:
+                marks += 8
+        if timed:
+            if column > 0 and paths[i - 1] == paths[i - 1 - area]:
+                marks += 1
+            if row > 0 and paths[i - columns] == paths[i - columns - area]:
+                marks += 2
+            if row > 0 and column + 1 < columns and paths[i - columns + 1] == paths[i - columns + 1 - area]:
+                marks += 4
         for k in range(CONTEXTS):
             h = kind * CONTEXTS + k + 1
             for t in range(2):
-                which, length = LOOK[has_earlier, k, t, 0], LOOK[has_earlier, k, t, 1]
+                which, length = LOOK[look, k, t, 0], LOOK[look, k, t, 1]
                 value = found[which] >> max(depths[which] - length, 0) if found[which] >= 0 else np.int64(1) << length
                 h = (h * 0x2C1B3C6D + value + 1) & 0xFFFFFFFF
                 h ^= h >> 15
+            if COPY[look, k]:
+                h ^= ((marks & (COPY[look, k] - 1)) + 1) << 8
             base[k] = h
         path, node, low, bit = np.int64(paths[i]), np.int64(1), np.int64(0), np.int64(0)
         for d in range(depth):
@@ -127,17 +173,25 @@ def run(
             elif middle == ((low + 2 * half) * vocab + (1 << depth) - 1) >> depth:
                 bit = np.int64(0)
             else:
-                agreement = 0
-                if found[LEFT] >= 0 and found[LEFT] >> (depth - d) == low >> (depth - d):
-                    agreement += 1
-                if found[ABOVE] >= 0 and found[ABOVE] >> (depth - d) == low >> (depth - d):
-                    agreement += 2
+                agreement, follow = 0, np.int64(0)
+                if timed:
+                    if found[PAST] >= 0 and found[PAST] >> (depth - d) == low >> (depth - d):
+                        agreement += 1
+                        follow = 32 * (1 + (found[PAST] >> (depth - 1 - d) & 1)) + d
+                    if marks & (8 if has_earlier else 1):
+                        agreement += 2
+                else:
+                    if found[LEFT] >= 0 and found[LEFT] >> (depth - d) == low >> (depth - d):
+                        agreement += 1
+                    if found[ABOVE] >= 0 and found[ABOVE] >> (depth - d) == low >> (depth - d):
+                        agreement += 2
                 place = min(d, DEPTHS - 1)
                 one = by_depth[kind * DEPTHS + place]
                 two = by_agreement[(kind * 4 + agreement) * DEPTHS + place]
                 sum_one, sum_two = 256 * one[INPUTS - 1], 256 * two[INPUTS - 1]
                 for k in range(CONTEXTS):
-                    h = ((base[k] ^ (node & 0xFFFFFFFF)) * 0x297A2D39) & 0xFFFFFFFF
+                    place_in_tree = follow if COPY[look, k] else node
+                    h = ((base[k] ^ (place_in_tree & 0xFFFFFFFF)) * 0x297A2D39) & 0xFFFFFFFF
                     h = (h ^ (h >> 15)) * 0x2C1B3C6D & 0xFFFFFFFF
                     slot = (h >> 12) % SLOTS
                     slots[k] = slot

@@ -22,15 +22,20 @@ from smalti.tokenizers.tokens import Layout, Stage, Tokens
 Array = np.ndarray
 _PRICE, _ENCODE, _DECODE = 0, 1, 2  # as in adaptive_kernel
 _NONE = np.zeros(0, np.int32)
+FILM = ("time", "row", "col")  # axes of a stage whose tokens foretell those of the step after them
 
 
 @dataclass(frozen=True)
 class _Path:
-    """A stage as the kernel sees it: paths int32 (N,), -1 where absent, of `depth` bits; shape (3,): steps, rows, columns."""
+    """A stage as the kernel sees it: paths int32 (N,), -1 where absent, of `depth` bits; shape (3,): steps, rows, columns.
+
+    timed: steps are pictures of a film, one after the other.
+    """
 
     paths: Array
     shape: Array
     vocab: int
+    timed: bool = False
 
     @property
     def depth(self) -> int:
@@ -63,7 +68,7 @@ class Coder:
         arrays = (k.slow, k.fast, k.seen, k.by_depth, k.by_agreement, k.corrections)
         before = (earlier.paths, earlier.shape, earlier.depth)
         form = (path.vocab, path.depth, path.shape, path.paths)
-        bits = float(adaptive_kernel.run(self.mode, self.state, self.data, kind, *form, *before, *arrays))
+        bits = float(adaptive_kernel.run(self.mode, self.state, self.data, kind, *form, *before, *arrays, _timed_kind(kind, path)))
         if bits < 0:
             raise BitstreamError("a coder stream ends before its symbols do")
         return bits
@@ -79,7 +84,7 @@ class Coder:
         paths = np.zeros(stage.count, np.int32) if array is None else _ranks(array.ravel(), self._order(k, stage.vocab), stage.vocab)
         if mask is not None and paths.size:
             paths.reshape(-1, mask.size)[:, ~mask.ravel()] = -1
-        return _Path(paths, _three(stage.shape), stage.vocab)
+        return _Path(paths, _three(stage.shape), stage.vocab, tuple(name for name, _ in stage.axes) == FILM)
 
     def tokens_of(self, k: int, stage: Stage, path: _Path) -> Array:
         """The tokens of paths; 0 where absent."""
@@ -229,6 +234,11 @@ def _ranks(tokens: Array, order: Array | None, vocab: int) -> Array:
         part = tokens[start : start + (1 << 20)]
         out[start : start + (1 << 20)] = ((part.astype(np.int64) if place is None else place[part]) << depth) // vocab
     return out
+
+
+def _timed_kind(kind: int, path: _Path) -> int:
+    """Kind of a stage's steps after the first: they have counters and weights of their own, in kinds that few stages leave free."""
+    return min(kind, 3) + 4 if path.timed and kind < MASKS else -1
 
 
 def _three(shape: tuple[int, ...]) -> Array:

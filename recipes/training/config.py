@@ -23,6 +23,7 @@ from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.quantizers import FactorizedConfig
+from smalti.tokenizers.video.network import VideoCausalConfig
 
 SoundConfig = AudioResidualConfig | AudioSingleConfig
 RECIPES = Path(__file__).parent.parent
@@ -79,6 +80,33 @@ class SoundDataConfig:
         _need(-100 <= self.quietest_db <= 0, "-100 <= data.quietest_db <= 0", self.quietest_db)
         _need(self.holdout >= 1, "data.holdout >= 1", self.holdout)
         _need(self.workers >= 0, "data.workers >= 0", self.workers)
+
+
+@dataclass(frozen=True)
+class FilmDataConfig:
+    """folder: films, searched recursively. pictures: a folder of pictures, of which every `stills_every`-th step is made; "" for none.
+
+    frames: of a crop, one more than whole groups of the tokenizer. crop: side in pixels. fastest: crops take every first to so-many-th
+    frame. holdout: how many films, last by name, are only evaluated on. Scales and workers as in `DataConfig`.
+    """
+
+    kind: ClassVar[str] = "films"
+    folder: str = ""
+    pictures: str = ""
+    stills_every: int = 4
+    frames: int = 5
+    crop: int = 128
+    fastest: int = 2
+    smallest_scale: float = 0.75
+    largest_scale: float = 1.5
+    holdout: int = 6
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        scales = (self.smallest_scale, self.largest_scale)
+        _need(0 < scales[0] <= scales[1] < math.inf, "0 < data.smallest_scale <= data.largest_scale", scales)
+        for name, least in (("stills_every", 1), ("frames", 1), ("crop", 16), ("fastest", 1), ("holdout", 1), ("workers", 0)):
+            _need(getattr(self, name) >= least, f"data.{name} >= {least}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -216,11 +244,11 @@ class OptimizerConfig:
 @dataclass(frozen=True)
 class TrainingConfig:
     """One run. init: a model (name or folder) to start from. freeze_tokens: train the decoder alone. freeze_front: of an image-line,
-    keep the convolutional encoder as it is."""
+    keep the convolutional encoder as it is; of a video-causal, all but what looks across time."""
 
     name: str
-    tokenizer: ImageGridConfig | ImageLineConfig | SoundConfig
-    data: DataConfig | SoundDataConfig = DataConfig()
+    tokenizer: ImageGridConfig | ImageLineConfig | SoundConfig | VideoCausalConfig
+    data: DataConfig | SoundDataConfig | FilmDataConfig = DataConfig()
     loss: LossConfig | SoundLossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     adversary: AdversaryConfig | SoundAdversaryConfig = AdversaryConfig()
@@ -238,12 +266,14 @@ class TrainingConfig:
         for name in ("steps", "batch", "evaluate_every", "checkpoint_every", "log_every"):
             _need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
         _need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
-        sound = isinstance(self.tokenizer, SoundConfig)
-        kinds = {self.data.kind, self.loss.kind, *([self.adversary.kind] if self.adversary.weight else [])}
+        data, others = _kinds(self.tokenizer.kind)
+        kinds = [self.data.kind, self.loss.kind, *([self.adversary.kind] if self.adversary.weight else [])]
         parts = f"data, loss and adversary of the kind that {self.tokenizer.kind} takes"
-        _need(kinds == {"sounds" if sound else "pictures"}, parts, sorted(kinds))
+        _need(kinds == [data, others, others][: len(kinds)], parts, kinds)
         if isinstance(self.tokenizer, SoundConfig):
             self._check_sounds(self.tokenizer)
+        elif isinstance(self.tokenizer, VideoCausalConfig):
+            self._check_films(self.tokenizer)
         else:
             self._check_pictures(self.tokenizer)
 
@@ -252,6 +282,20 @@ class TrainingConfig:
         if isinstance(self.adversary, SoundAdversaryConfig) and self.adversary.weight:
             _need(self.data.crop >= max(self.adversary.windows, default=1), "data.crop >= adversary.windows", self.data.crop)
         _need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
+
+    def _check_films(self, tokenizer: VideoCausalConfig) -> None:
+        assert isinstance(self.loss, LossConfig)
+        assert isinstance(self.data, FilmDataConfig)
+        stride, group = tokenizer.stride, tokenizer.group
+        _need(self.data.crop % stride == 0, f"data.crop in multiples of {stride}, the tokenizer's stride,", self.data.crop)
+        _need(self.data.frames % group == 1, f"data.frames one more than a multiple of {group}, the tokenizer's group,", self.data.frames)
+        _need(
+            not self.loss.latent and self.loss.pictures, "a loss on pictures, and loss.latent = 0 where there is no line", self.loss.latent
+        )
+        _need(not self.adversary.weight, "adversary.weight = 0 with films", self.adversary.weight)
+        judged = self.loss.lpips_alex or self.loss.lpips_vgg
+        smallest = self.data.crop - self.loss.lpips_shift
+        _need(not judged or smallest >= MIN_JUDGED, f"data.crop - loss.lpips_shift >= {MIN_JUDGED} with an LPIPS loss", self.data.crop)
 
     def _check_pictures(self, tokenizer: ImageGridConfig | ImageLineConfig) -> None:
         assert isinstance(self.loss, LossConfig)
@@ -292,9 +336,10 @@ def load(recipe: str, changes: Sequence[str] = ()) -> TrainingConfig:
     change_table(table, changes)
     if isinstance(table.get("tokenizer"), dict):
         kind = table["tokenizer"].setdefault("kind", ImageGridConfig.kind)  # recipes of before there was another did not have to say it
+        data, others = _kinds(str(kind))
         for part in ("data", "loss", "adversary"):
             if isinstance(table.setdefault(part, {}), dict):
-                table[part].setdefault("kind", "sounds" if str(kind).startswith("audio") else "pictures")
+                table[part].setdefault("kind", data if part == "data" else others)
     return from_dict(TrainingConfig, table, "recipe")
 
 
@@ -305,6 +350,13 @@ def change_table(table: dict[str, Any], changes: Sequence[str]) -> None:
         if not found:
             raise UsageError(f"changes to a recipe are key=value, found {change!r}")
         _set(table, SHORT.get(key, key), _value(text), change)
+
+
+def _kinds(tokenizer: str) -> tuple[str, str]:
+    """Kinds of data, and of losses and adversaries, that a kind of tokenizer takes."""
+    if tokenizer.startswith("audio"):
+        return "sounds", "sounds"
+    return ("films" if tokenizer.startswith("video") else "pictures"), "pictures"
 
 
 def changes_between(base: TrainingConfig, config: TrainingConfig) -> list[str]:

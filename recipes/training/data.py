@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from smalti.codecs.media.files import list_images
 from smalti.codecs.media.images import read_image
-from smalti.recipes.training.config import DataConfig, SoundDataConfig
+from smalti.recipes.training.config import DataConfig, FilmDataConfig, SoundDataConfig
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Image
 
@@ -51,7 +51,7 @@ def split(config: DataConfig) -> tuple[list[Path], list[Path]]:
     return split_files(list_images(Path(config.folder)), config, "pictures")
 
 
-def split_files(files: list[Path], config: DataConfig | SoundDataConfig, what: str) -> tuple[list[Path], list[Path]]:
+def split_files(files: list[Path], config: DataConfig | SoundDataConfig | FilmDataConfig, what: str) -> tuple[list[Path], list[Path]]:
     """(training files, held-out files); UsageError where there are too few."""
     if len(files) < config.holdout + 1:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What the loop needs of a medium, pictures or sounds: its files, its crops, its loss, and how held-out files are judged."""
+"""What the loop needs of a medium, pictures, films or sounds: its files, its crops, its loss, and how held-out files are judged."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from smalti.codecs.media.images import write_image
 from smalti.metrics.registry import resolve
-from smalti.recipes.training import data, holdout, sound_data, sound_holdout
+from smalti.recipes.training import data, film_data, film_holdout, holdout, sound_data, sound_holdout
 from smalti.recipes.training.adversary import Adversary
 from smalti.recipes.training.config import TrainingConfig
-from smalti.recipes.training.data import Crops
+from smalti.recipes.training.data import Sample
+from smalti.recipes.training.film_losses import FilmLoss
 from smalti.recipes.training.holdout import SCORED_SIDE, Seen
 from smalti.recipes.training.losses import PictureLoss
 from smalti.recipes.training.sound_adversary import SoundAdversary
@@ -34,7 +36,7 @@ class Medium:
     """
 
     split: Callable[[Any], tuple[list[Path], list[Path]]]
-    crops: Callable[[list[Path], TrainingConfig], Crops]
+    crops: Callable[[list[Path], TrainingConfig], Dataset[Sample]]
     to_tensor: Callable[[np.ndarray], Tensor]
     loss: Callable[[TrainingConfig], nn.Module]
     adversary: Callable[[TrainingConfig, Accelerator], Any]
@@ -42,19 +44,31 @@ class Medium:
     limits: dict[str, int]
 
 
-def _picture_crops(files: list[Path], config: TrainingConfig) -> Crops:
+def _picture_crops(files: list[Path], config: TrainingConfig) -> Dataset[Sample]:
     return data.picture_crops(files, config.data, config.seed)  # type: ignore[arg-type]
 
 
 def _judge_pictures(tokenizer: Any, config: TrainingConfig, files: list[Path], folder: Path, step: int) -> Seen:
-    names = ("psnr", *(["lpips-alex"] if config.loss.lpips_alex else []))  # type: ignore[union-attr]
-    found = holdout.measure(tokenizer, files, [resolve(name, str(tokenizer.device)) for name in names])
+    found = holdout.measure(tokenizer, files, [resolve(name, str(tokenizer.device)) for name in _judges(config)])
     if found.sheet is not None:
         write_image(found.sheet, folder / f"sheet-{step:06d}.png")
     return Seen(found.scores, found.skipped)
 
 
-def _sound_crops(files: list[Path], config: TrainingConfig) -> Crops:
+def _film_crops(files: list[Path], config: TrainingConfig) -> Dataset[Sample]:
+    return film_data.film_crops(files, config.data, config.batch, config.seed)  # type: ignore[arg-type]
+
+
+def _judge_films(tokenizer: Any, config: TrainingConfig, files: list[Path], folder: Path, step: int) -> Seen:
+    judges = [resolve(name, str(tokenizer.device)) for name in _judges(config)]
+    return film_holdout.measure(tokenizer, files, judges, folder / f"sheet-{step:06d}.png")
+
+
+def _judges(config: TrainingConfig) -> tuple[str, ...]:
+    return ("psnr", *(["lpips-alex"] if config.loss.lpips_alex else []))  # type: ignore[union-attr]
+
+
+def _sound_crops(files: list[Path], config: TrainingConfig) -> Dataset[Sample]:
     return sound_data.sound_crops(files, config.data, config.tokenizer, config.seed)  # type: ignore[arg-type]
 
 
@@ -75,6 +89,15 @@ PICTURES = Medium(
     _judge_pictures,
     {"holdout_largest_side": SCORED_SIDE},
 )
+FILMS = Medium(
+    film_data.split,
+    _film_crops,
+    film_data.to_films,
+    lambda config: FilmLoss(config.loss),  # type: ignore[arg-type]
+    PICTURES.adversary,
+    _judge_films,
+    {"holdout_first_frames": film_holdout.SCORED_FRAMES},
+)
 SOUNDS = Medium(
     sound_data.split,
     _sound_crops,
@@ -88,4 +111,4 @@ SOUNDS = Medium(
 
 def of(config: TrainingConfig) -> Medium:
     """The medium of a run."""
-    return SOUNDS if config.data.kind == "sounds" else PICTURES
+    return {"sounds": SOUNDS, "films": FILMS}.get(config.data.kind, PICTURES)

@@ -13,7 +13,7 @@ from smalti.codecs.media.images import read_image
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors.static import StaticPrior
 from smalti.recipes.evaluation import evaluate
-from smalti.recipes.training import sound_release
+from smalti.recipes.training import film_release, sound_release
 from smalti.recipes.training.cards import LICENCE, machine, training_seconds
 from smalti.recipes.training.config import LossConfig, SoundConfig, TrainingConfig, command, recipes
 from smalti.recipes.training.loop import Result
@@ -24,6 +24,7 @@ from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
 from smalti.tokenizers.tokens import Tokens
+from smalti.tokenizers.video.network import VideoCausalConfig
 from smalti.tokenizers.zoo import ModelInfo
 
 PRIOR_PICTURES = 1000  # about a million tokens for the shipped data: a table of 1024 entries is known to a hundredth of a bit
@@ -37,6 +38,8 @@ def release(
         made_by = command(config.name, config)
     if isinstance(config.tokenizer, SoundConfig):
         return sound_release.release(result.tokenizer, result.folder, config, files, holdout, device, made_by)
+    if isinstance(config.tokenizer, VideoCausalConfig):
+        return film_release.release(result.tokenizer, result.folder, config, files, holdout, device, made_by)
     assert isinstance(config.loss, LossConfig)
     folder = result.folder / "model"
     zoo.save(result.tokenizer, folder)

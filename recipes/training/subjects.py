@@ -21,6 +21,8 @@ from smalti.tokenizers.image.grid import ImageGrid
 from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig, ImageLineNet, cut
 from smalti.tokenizers.image.network import ImageGridConfig, ImageGridNet
+from smalti.tokenizers.video.causal import VideoCausal
+from smalti.tokenizers.video.network import VideoCausalConfig, VideoCausalNet
 
 FIT_REGIONS = 8  # for each coordinate of a region's latents
 FIT_SOUNDS = 256  # crops
@@ -30,9 +32,9 @@ Pass = tuple[Tensor | None, Quantized]
 
 @dataclass(frozen=True)
 class Subject:
-    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W) or waves (B, 1, T) for the losses of a recipe. freeze: stops
-    what a recipe holds. fitted: parameters that start from data instead of at random. begin: fits what starts from data to training
-    crops, where a run takes over no other model."""
+    """network, tokenizer: classes. run: one pass over pixels (B, 3, H, W), films (B, 3, T, H, W) or waves (B, 1, T) for the losses of a
+    recipe. freeze: stops what a recipe holds. fitted: parameters that start from data instead of at random. begin: fits what starts from
+    data to training crops, where a run takes over no other model."""
 
     network: Callable[[Any], Any]
     tokenizer: Callable[..., Any]
@@ -64,6 +66,13 @@ def _freeze_line(net: ImageLineNet, config: TrainingConfig) -> None:
         net.decoder.requires_grad_(False)
 
 
+def _freeze_film(net: VideoCausalNet, config: TrainingConfig) -> None:
+    if config.freeze_tokens:
+        net.freeze_tokens()
+    if config.freeze_front:
+        net.freeze_front()
+
+
 def _fit_start(net: AudioResidualNet, samples: Iterator[Tensor]) -> None:
     found = [next(samples)]
     while sum(map(len, found)) < FIT_SOUNDS:
@@ -76,6 +85,7 @@ SUBJECTS: dict[type, Subject] = {
     ImageLineConfig: Subject(ImageLineNet, ImageLine, _run_line, _freeze_line, ImageLineNet.fitted),
     AudioSingleConfig: Subject(AudioSingleNet, AudioSingle, _run_whole, _freeze_tokens, lambda net: []),
     AudioResidualConfig: Subject(AudioResidualNet, AudioResidual, _run_whole, _freeze_tokens, lambda net: [], _fit_start),
+    VideoCausalConfig: Subject(VideoCausalNet, VideoCausal, _run_whole, _freeze_film, lambda net: []),
 }
 
 
@@ -85,7 +95,8 @@ def of(config: TrainingConfig) -> Subject:
 
 
 def start_from(net: nn.Module, init: str, samples: Iterator[Tensor]) -> None:
-    """Take over a model's weights, tables and statistics; an image-line takes the convolutions of an image-grid too.
+    """Take over a model's weights, tables and statistics; an image-line takes the convolutions of an image-grid too, a video-causal
+    all of it.
 
     samples: pixels (B, 3, H, W) of training crops, to which an image-line that starts from an image-grid fits its linear code.
 
@@ -97,6 +108,8 @@ def start_from(net: nn.Module, init: str, samples: Iterator[Tensor]) -> None:
     if isinstance(net, ImageLineNet) and isinstance(source, ImageGridNet):
         tensors = net.state_dict() | net.convolutions(tensors)
         fit = net.config.linear
+    if isinstance(net, VideoCausalNet) and isinstance(source, ImageGridNet):
+        tensors = net.from_image(tensors)
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,10 @@ from smalti.tokenizers.quantizers import FactorizedConfig, GroupedConfig, LineCo
 from smalti.tokenizers.shape.mesh import Mesh, MeshConfig
 from smalti.tokenizers.shape.vat import ShapeVat
 from smalti.tokenizers.shape.vat_network import ShapeVatConfig, ShapeVatNet
-from smalti.tokenizers.signals import Audio, Image, Shape
+from smalti.tokenizers.signals import Audio, Image, Shape, Video
+from smalti.tokenizers.video.causal import VideoCausal
+from smalti.tokenizers.video.motion import MotionConfig
+from smalti.tokenizers.video.network import VideoCausalConfig
 from smalti.tokenizers.zoo.folder import TOKENIZERS, ZOO
 
 
@@ -76,6 +80,17 @@ def shape_vat(config: ShapeVatConfig) -> ShapeVat:
     return ShapeVat(net)
 
 
+def video(config: VideoCausalConfig) -> VideoCausal:
+    """The same for films."""
+    torch.manual_seed(0)
+    tokenizer = VideoCausal.from_config(config)
+    tokenizer.net.train()
+    for _ in range(10):
+        tokenizer.net(torch.rand(2, 3, 1, 64, 64) * 2 - 1)
+    tokenizer.net.eval()
+    return tokenizer
+
+
 SOUND = {"strides": (4, 5), "widths": (8, 16), "encoder_blocks": 1, "decoder_blocks": 1}
 SMALL = {"widths": (8, 8, 8), "encoder_depths": (1, 0, 1), "decoder_depths": (1, 1, 1), "head_width": 8}
 LINE = {"region": 32, "latent_dim": 4, "channels": 16, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
@@ -121,6 +136,12 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
             )
         ),
     ],
+    "video-causal": [
+        lambda: video(VideoCausalConfig(ResidualConfig(VQConfig(64, 4), levels=3), MotionConfig((0, 3, -3)), temporal_blocks=1, **SMALL)),
+        lambda: video(
+            VideoCausalConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), MotionConfig((0,)), group=3, temporal_blocks=1, **LARGE_STEPS)
+        ),
+    ],
 }
 SHIPPED = [info.name for info in zoo.known() if info.folder.is_relative_to(ZOO)]
 
@@ -149,11 +170,19 @@ def shapes(clouds: bool = True) -> list[Shape]:
     return [*meshes, *([Shape(rng.normal(size=(500, 3)) * [2, 2.5, 3])] if clouds else [])]
 
 
+def films() -> list[Video]:
+    rng = np.random.default_rng(0)
+    sizes = [(1, 1, 1), (2, 17, 33), (5, 32, 48), (5, 32, 48), (7, 9, 20)]
+    return [Video([rng.integers(0, 256, (*size[1:], 3), np.uint8) for _ in range(size[0])], Fraction(30000, 1001)) for size in sizes]
+
+
 def signals_of(kind: str) -> Sequence[Any]:
     """What a kind of tokenizer takes."""
     if kind == "shape-vat":  # sheets and loose points are more than a network learns in seconds: these points lie on a surface
         points = np.random.default_rng(0).normal(size=(12000, 3))
         return [*shapes(clouds=False)[:3], Shape(points / np.linalg.norm(points, axis=1, keepdims=True) * [2, 2.5, 3])]
+    if kind.startswith("video"):
+        return films()
     if modality_of_kind(kind) == "shape":
         return shapes(clouds=kind != "mesh")
     return sounds() if modality_of_kind(kind) == "audio" else pictures()

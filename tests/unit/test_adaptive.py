@@ -29,6 +29,12 @@ def _smooth(layout: Layout, seed: int = 0) -> Tokens:
     return Tokens(layout, tuple(arrays))
 
 
+def _film(steps: int, rows: int, columns: int, *vocabs: int) -> Layout:
+    axes = (("time", steps), ("row", rows), ("col", columns))
+    return Layout(tuple(Stage(f"s{i}", axes, vocab) for i, vocab in enumerate(vocabs)), (len(vocabs),))
+
+
+FILM = _film(6, 8, 10, 50, 1024, 1024)
 GRID = _layout(((12, 16), 100), ((12, 16), 100))
 LAYOUTS = [
     _layout(((4, 5), 10)),
@@ -38,6 +44,10 @@ LAYOUTS = [
     _layout(((0, 4), 16), ((3,), 2)),
     _layout(((2, 3, 4, 5), 37), ((4, 6, 5), 3)),
     _layout(((), 5)),
+    FILM,
+    _film(3, 1, 1, 7),
+    _film(0, 4, 4, 9, 1),
+    Layout((Stage("a", (("time", 1), ("row", 2), ("col", 2)), 9), Stage("b", (("time", 4), ("row", 4), ("col", 2)), 9)), (2,)),
 ]
 
 
@@ -69,10 +79,10 @@ def test_round_trip(data: st.DataObject) -> None:
     assert prior.decode(prior.encode(tokens, known), layout, before) == tokens
 
 
-def test_plain_python_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", [_layout(((3, 4), 11), ((3, 4), 11)), _film(3, 2, 3, 11, 11)])
+def test_plain_python_writes_the_same(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     from smalti.codecs.priors import adaptive_kernel
 
-    layout = _layout(((3, 4), 11), ((3, 4), 11))
     tokens, prior = _smooth(layout), AdaptivePrior((np.arange(11)[::-1],))
     data, price = prior.encode(tokens), prior.price(tokens)
     plain = adaptive_kernel.run.py_func
@@ -82,6 +92,33 @@ def test_plain_python_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prior.encode(tokens) == data
     assert prior.price(tokens) == pytest.approx(price)
     assert prior.decode(data, layout) == tokens
+
+
+def _changing(layout: Layout, seed: int, share: float) -> Tokens:
+    """A random first step, of which in each later one a share of tokens is new."""
+    rng = np.random.default_rng(seed)
+    arrays = []
+    for stage in layout.stages:
+        new = rng.integers(0, stage.vocab, stage.shape)
+        for step in range(1, len(new)):
+            new[step] = np.where(rng.random(new[step].shape) < share, new[step], new[step - 1])
+        arrays.append(new.astype(np.int32))
+    return Tokens(layout, tuple(arrays))
+
+
+def test_what_does_not_change_in_a_film_costs_little() -> None:
+    """Where the axes are not those of a film, the past hardly counts."""
+    layout = _film(20, 8, 10, 50, 1024, 1024)
+    named = Layout(tuple(Stage(s.name, (("step", 20), *s.axes[1:]), s.vocab) for s in layout.stages), layout.cuts)
+    still = _changing(layout, 0, 0.0)
+    first, bits = (sum(AdaptivePrior().price(tokens)) for tokens in (still.segment(0, 1), still))
+    assert bits < 2 * first, "nineteen steps more, learning included, cost less than the first"
+    learnt = [_changing(layout, seed, 0.1) for seed in range(1, 9)]
+    film, other = AdaptivePrior.prime((), learnt), AdaptivePrior.prime((), [Tokens(named, tokens.arrays) for tokens in learnt])
+    tokens = _changing(layout, 0, 0.1)
+    assert sum(film.price(tokens)) < 0.6 * sum(other.price(Tokens(named, tokens.arrays)))
+    data = film.encode(tokens)
+    assert film.decode(data, layout) == tokens
 
 
 def test_damage_is_found() -> None:

@@ -32,6 +32,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "shape-basis": "smalti.tokenizers.shape.basis:ShapeBasis",
     "mesh": "smalti.tokenizers.shape.mesh:Mesh",
     "shape-vat": "smalti.tokenizers.shape.vat:ShapeVat",
+    "video-causal": "smalti.tokenizers.video.causal:VideoCausal",
 }
 MAX_CONFIG_BYTES = 2**20
 

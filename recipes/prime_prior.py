@@ -1,11 +1,11 @@
-"""Prime the adaptive prior of a picture model: trees from its codebooks, counters from the tokens of training pictures.
+"""Prime the adaptive prior of a picture or film model: trees from its codebooks, counters from the tokens of training data.
 
-    python -m smalti.recipes.prime_prior MODEL DATA -o FILE [--judge PICTURES] [--device cpu] [--json]
+    python -m smalti.recipes.prime_prior MODEL DATA... -o FILE [--judge DATA] [--device cpu] [--json]
 
-DATA: training pictures; each is learnt as it is and mirrored. FILE: what `--prior` takes, and what a model folder holds as
-prior.safetensors. With --judge: bits of these pictures' tokens by level, pooled, under H0 (the order-0 entropy of those very tokens, which
-no table made beforehand reaches), tables fitted to the same training tokens, and the adaptive prior unprimed and primed. Pictures that
-cannot be read are named and left out.
+DATA: folders of training pictures, or for a film model of films (or of pictures: stills), one after the other; each item is learnt as it is
+and mirrored. FILE: what `--prior` takes, and what a model folder holds as prior.safetensors. With --judge: bits of the tokens of these items
+by level, pooled, under H0 (the order-0 entropy of those very tokens, which no table made beforehand reaches), tables fitted to the same
+training tokens, and the adaptive prior unprimed and primed. Files that cannot be read are named and left out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from smalti.codecs.media.images import read_image
 from smalti.codecs.priors import adaptive_tree
 from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.static import StaticPrior
+from smalti.recipes.training.film_data import SUFFIXES, list_films, read_frames
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
 from smalti.tokenizers.quantizers.grouped import books
-from smalti.tokenizers.signals import Image
+from smalti.tokenizers.signals import Image, Video
 from smalti.tokenizers.tokens import Stage, Tokens
 from smalti.tokenizers.video.keyed import Keyed
 
@@ -93,16 +95,39 @@ def readable(files: Sequence[Path]) -> Iterator[tuple[int, Image]]:
         yield number, picture
 
 
+def readable_films(files: Sequence[Path]) -> Iterator[tuple[int, Video]]:
+    """The same of films, at a rate that does not matter."""
+    for number, path in enumerate(files, 1):
+        try:
+            frames = read_frames(path)
+        except SignalError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        yield number, Video(list(frames), Fraction(25))
+
+
+def mirror(signal: Image | Video) -> Image | Video:
+    """Left for right."""
+    if isinstance(signal, Video):
+        return Video([np.ascontiguousarray(frame[:, ::-1]) for frame in signal.frames], signal.timing)
+    return Image(np.ascontiguousarray(signal.pixels[:, ::-1]))
+
+
+def files_of(kind: str, folder: Path) -> list[Path]:
+    """The films of a folder for a tokenizer of films, if there are any; else its pictures."""
+    return (list_films(folder) if kind.startswith("video") else []) or list_images(folder)
+
+
 def tokenize(tokenizer: Any, files: Sequence[Path], mirrored: bool) -> list[Tokens]:
-    """Tokens of each picture, and of its mirror image after it."""
+    """Tokens of each picture, or each film, and of its mirror image after it."""
     tokens: list[Tokens] = []
     progress = Progress("tokenized", len(files))
-    for done, picture in readable(files):
-        both = [picture, Image(np.ascontiguousarray(picture.pixels[:, ::-1]))] if mirrored else [picture]
-        tokens += tokenizer.encode(both)
+    films = [path for path in files if path.suffix.lower() in SUFFIXES]
+    for done, signal in readable_films(films) if films else readable(files):
+        tokens += tokenizer.encode([signal, mirror(signal)] if mirrored else [signal])
         progress(done)
     if not tokens:
-        raise UsageError("none of the pictures can be read")
+        raise UsageError("none of the files can be read")
     return tokens
 
 
@@ -128,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2 where the model or the pictures cannot be used."""
     parser = argparse.ArgumentParser(prog="smalti.recipes.prime_prior", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model")
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--judge", type=Path)
     parser.add_argument("--device", default="cpu")
@@ -148,10 +173,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(model: str, data: Path, out: Path, judged: Path | None, device: str) -> list[Row]:
+def _run(model: str, data: Sequence[Path], out: Path, judged: Path | None, device: str) -> list[Row]:
     check_place(out)
     tokenizer = zoo.load(model, device)
-    learnt = tokenize(tokenizer, list_images(data), mirrored=True)
+    kind = tokenizer.config.kind
+    learnt = [item for folder in data for item in tokenize(tokenizer, files_of(kind, folder), mirrored=True)]
     prior = AdaptivePrior.prime(trees(tokenizer.net.quantizer, learnt[0].layout.stages), learnt, progress=Progress("primed", len(learnt)))
     prior.save(out)
     print(f"{out}: prior {prior.id.hex()}, {out.stat().st_size} bytes", file=sys.stderr)
@@ -162,7 +188,7 @@ def _run(model: str, data: Path, out: Path, judged: Path | None, device: str) ->
         "adaptive, unprimed": AdaptivePrior(prior.orders),
         "adaptive, primed": prior,
     }
-    return judge(tokenize(tokenizer, list_images(judged), mirrored=False), priors)
+    return judge(tokenize(tokenizer, files_of(kind, judged), mirrored=False), priors)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from smalti.recipes.training.data_config import DataConfig as DataConfig
+from smalti.recipes.training.data_config import FilmDataConfig as FilmDataConfig
+from smalti.recipes.training.data_config import SoundDataConfig as SoundDataConfig
+from smalti.recipes.training.data_config import need
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
 from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
@@ -30,83 +34,6 @@ RECIPES = Path(__file__).parent.parent
 SHORT = {"data": "data.folder"}  # `data=DIR` on the command line
 PICTURE_LOSSES = ("l1", "l2", "color", "lpips_alex", "lpips_vgg")
 MIN_JUDGED = 32  # pixels a side below which AlexNet and VGG16 have nothing left in their last layers
-
-
-def _need(condition: bool, rule: str, found: Any) -> None:
-    if not condition:
-        raise UsageError(f"{rule} is needed, found {found!r}; change that key of the recipe")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """folder: pictures, searched recursively. crop: side in pixels. holdout: how many files, last by name, are only evaluated on.
-
-    Crops are taken at a random scale in [smallest_scale, largest_scale] of the source; below 1 shrinks it. workers: decoding processes.
-    """
-
-    kind: ClassVar[str] = "pictures"
-    folder: str = ""
-    crop: int = 128
-    smallest_scale: float = 0.75
-    largest_scale: float = 2.0
-    holdout: int = 16
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        _need(self.crop >= 16, "data.crop >= 16", self.crop)
-        scales = (self.smallest_scale, self.largest_scale)
-        _need(0 < scales[0] <= scales[1] < math.inf, "0 < data.smallest_scale <= data.largest_scale", scales)
-        _need(self.holdout >= 1, "data.holdout >= 1", self.holdout)
-        _need(self.workers >= 0, "data.workers >= 0", self.workers)
-
-
-@dataclass(frozen=True)
-class SoundDataConfig:
-    """folder: sound files, searched recursively. crop: samples at the tokenizer's rate. holdout: how many files, last by name, are only
-    evaluated on.
-
-    Each crop is made quieter by a random gain between quietest_db and 0. workers: decoding processes.
-    """
-
-    kind: ClassVar[str] = "sounds"
-    folder: str = ""
-    crop: int = 16000
-    quietest_db: float = -12.0
-    holdout: int = 8
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        _need(self.crop >= 1, "data.crop >= 1", self.crop)
-        _need(-100 <= self.quietest_db <= 0, "-100 <= data.quietest_db <= 0", self.quietest_db)
-        _need(self.holdout >= 1, "data.holdout >= 1", self.holdout)
-        _need(self.workers >= 0, "data.workers >= 0", self.workers)
-
-
-@dataclass(frozen=True)
-class FilmDataConfig:
-    """folder: films, searched recursively. pictures: a folder of pictures, of which every `stills_every`-th step is made; "" for none.
-
-    frames: of a crop, one more than whole groups of the tokenizer. crop: side in pixels. fastest: crops take every first to so-many-th
-    frame. holdout: how many films, last by name, are only evaluated on. Scales and workers as in `DataConfig`.
-    """
-
-    kind: ClassVar[str] = "films"
-    folder: str = ""
-    pictures: str = ""
-    stills_every: int = 4
-    frames: int = 5
-    crop: int = 128
-    fastest: int = 2
-    smallest_scale: float = 0.75
-    largest_scale: float = 1.5
-    holdout: int = 6
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        scales = (self.smallest_scale, self.largest_scale)
-        _need(0 < scales[0] <= scales[1] < math.inf, "0 < data.smallest_scale <= data.largest_scale", scales)
-        for name, least in (("stills_every", 1), ("frames", 1), ("crop", 16), ("fastest", 1), ("holdout", 1), ("workers", 0)):
-            _need(getattr(self, name) >= least, f"data.{name} >= {least}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -133,10 +60,10 @@ class LossConfig:
     def __post_init__(self) -> None:
         names = (*PICTURE_LOSSES, "lpips_ramp", "quantizer", "latent")
         for name in names:
-            _need(0 <= getattr(self, name) < math.inf, f"loss.{name} >= 0", getattr(self, name))
-        _need(self.lpips_shift >= 0, "loss.lpips_shift >= 0", self.lpips_shift)
+            need(0 <= getattr(self, name) < math.inf, f"loss.{name} >= 0", getattr(self, name))
+        need(self.lpips_shift >= 0, "loss.lpips_shift >= 0", self.lpips_shift)
         weights = {name: getattr(self, name) for name in (*PICTURE_LOSSES, "latent")}
-        _need(any(weights.values()), f"a weight above 0 among loss.{', '.join(weights)}", weights)
+        need(any(weights.values()), f"a weight above 0 among loss.{', '.join(weights)}", weights)
 
     @property
     def pictures(self) -> bool:
@@ -162,10 +89,10 @@ class SoundLossConfig:
     def __post_init__(self) -> None:
         weights = {name: getattr(self, name) for name in ("mel", "stft", "l1")}
         for name, weight in {**weights, "quantizer": self.quantizer}.items():
-            _need(0 <= weight < math.inf, f"loss.{name} >= 0", weight)
-        _need(any(weights.values()), f"a weight above 0 among loss.{', '.join(weights)}", weights)
+            need(0 <= weight < math.inf, f"loss.{name} >= 0", weight)
+        need(any(weights.values()), f"a weight above 0 among loss.{', '.join(weights)}", weights)
         whole = all(window >= 32 and window & (window - 1) == 0 for window in self.mel_windows)
-        _need(bool(self.mel_windows) and whole, "powers of two from 32 on in loss.mel_windows", self.mel_windows)
+        need(bool(self.mel_windows) and whole, "powers of two from 32 on in loss.mel_windows", self.mel_windows)
 
 
 @dataclass(frozen=True)
@@ -186,10 +113,10 @@ class AdversaryConfig:
 
     def __post_init__(self) -> None:
         for name in ("weight", "learning_rate", "lecam"):
-            _need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
-        _need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
-        _need(1 <= self.layers <= 5, "adversary.layers in 1..5", self.layers)
-        _need(self.width >= 1, "adversary.width >= 1", self.width)
+            need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
+        need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
+        need(1 <= self.layers <= 5, "adversary.layers in 1..5", self.layers)
+        need(self.width >= 1, "adversary.width >= 1", self.width)
 
 
 @dataclass(frozen=True)
@@ -212,12 +139,12 @@ class SoundAdversaryConfig:
 
     def __post_init__(self) -> None:
         for name in ("weight", "features", "learning_rate"):
-            _need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
-        _need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
-        _need(all(period >= 1 for period in self.periods), "adversary.periods >= 1", self.periods)
-        _need(all(window >= 64 and window % 4 == 0 for window in self.windows), "adversary.windows >= 64 in fours", self.windows)
-        _need(bool(self.periods or self.windows), "one of adversary.periods and adversary.windows", ())
-        _need(self.width >= 1, "adversary.width >= 1", self.width)
+            need(0 <= getattr(self, name) < math.inf, f"adversary.{name} >= 0", getattr(self, name))
+        need(0 <= self.counts_from <= 1, "adversary.counts_from in [0, 1]", self.counts_from)
+        need(all(period >= 1 for period in self.periods), "adversary.periods >= 1", self.periods)
+        need(all(window >= 64 and window % 4 == 0 for window in self.windows), "adversary.windows >= 64 in fours", self.windows)
+        need(bool(self.periods or self.windows), "one of adversary.periods and adversary.windows", ())
+        need(self.width >= 1, "adversary.width >= 1", self.width)
 
 
 @dataclass(frozen=True)
@@ -235,10 +162,13 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "final_rate", "weight_decay", "warmup_steps"):
-            _need(0 <= getattr(self, name) < math.inf, f"optimizer.{name} >= 0", getattr(self, name))
-        _need(all(0 <= beta < 1 for beta in self.betas), "0 <= optimizer.betas < 1", self.betas)
-        _need(0 < self.clip < math.inf, "optimizer.clip > 0", self.clip)
-        _need(0 <= self.ema < 1, "0 <= optimizer.ema < 1", self.ema)
+            need(0 <= getattr(self, name) < math.inf, f"optimizer.{name} >= 0", getattr(self, name))
+        need(all(0 <= beta < 1 for beta in self.betas), "0 <= optimizer.betas < 1", self.betas)
+        need(0 < self.clip < math.inf, "optimizer.clip > 0", self.clip)
+        need(0 <= self.ema < 1, "0 <= optimizer.ema < 1", self.ema)
+
+
+DATA = DataConfig()
 
 
 @dataclass(frozen=True)
@@ -248,7 +178,7 @@ class TrainingConfig:
 
     name: str
     tokenizer: ImageGridConfig | ImageLineConfig | SoundConfig | VideoCausalConfig
-    data: DataConfig | SoundDataConfig | FilmDataConfig = DataConfig()
+    data: DataConfig | SoundDataConfig | FilmDataConfig = DATA
     loss: LossConfig | SoundLossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     adversary: AdversaryConfig | SoundAdversaryConfig = AdversaryConfig()
@@ -264,12 +194,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "evaluate_every", "checkpoint_every", "log_every"):
-            _need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
-        _need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
+            need(getattr(self, name) >= 1, f"{name} >= 1", getattr(self, name))
+        need(0 <= self.seed < 2**32, "0 <= seed < 2^32", self.seed)
         data, others = _kinds(self.tokenizer.kind)
         kinds = [self.data.kind, self.loss.kind, *([self.adversary.kind] if self.adversary.weight else [])]
         parts = f"data, loss and adversary of the kind that {self.tokenizer.kind} takes"
-        _need(kinds == [data, others, others][: len(kinds)], parts, kinds)
+        need(kinds == [data, others, others][: len(kinds)], parts, kinds)
         if isinstance(self.tokenizer, SoundConfig):
             self._check_sounds(self.tokenizer)
         elif isinstance(self.tokenizer, VideoCausalConfig):
@@ -278,24 +208,24 @@ class TrainingConfig:
             self._check_pictures(self.tokenizer)
 
     def _check_sounds(self, tokenizer: SoundConfig) -> None:
-        _need(self.data.crop % tokenizer.hop == 0, f"data.crop in multiples of {tokenizer.hop}, the tokenizer's hop,", self.data.crop)
+        need(self.data.crop % tokenizer.hop == 0, f"data.crop in multiples of {tokenizer.hop}, the tokenizer's hop,", self.data.crop)
         if isinstance(self.adversary, SoundAdversaryConfig) and self.adversary.weight:
-            _need(self.data.crop >= max(self.adversary.windows, default=1), "data.crop >= adversary.windows", self.data.crop)
-        _need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
+            need(self.data.crop >= max(self.adversary.windows, default=1), "data.crop >= adversary.windows", self.data.crop)
+        need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
 
     def _check_films(self, tokenizer: VideoCausalConfig) -> None:
         assert isinstance(self.loss, LossConfig)
         assert isinstance(self.data, FilmDataConfig)
         stride, group = tokenizer.stride, tokenizer.group
-        _need(self.data.crop % stride == 0, f"data.crop in multiples of {stride}, the tokenizer's stride,", self.data.crop)
-        _need(self.data.frames % group == 1, f"data.frames one more than a multiple of {group}, the tokenizer's group,", self.data.frames)
-        _need(
+        need(self.data.crop % stride == 0, f"data.crop in multiples of {stride}, the tokenizer's stride,", self.data.crop)
+        need(self.data.frames % group == 1, f"data.frames one more than a multiple of {group}, the tokenizer's group,", self.data.frames)
+        need(
             not self.loss.latent and self.loss.pictures, "a loss on pictures, and loss.latent = 0 where there is no line", self.loss.latent
         )
-        _need(not self.adversary.weight, "adversary.weight = 0 with films", self.adversary.weight)
+        need(not self.adversary.weight, "adversary.weight = 0 with films", self.adversary.weight)
         judged = self.loss.lpips_alex or self.loss.lpips_vgg
         smallest = self.data.crop - self.loss.lpips_shift
-        _need(not judged or smallest >= MIN_JUDGED, f"data.crop - loss.lpips_shift >= {MIN_JUDGED} with an LPIPS loss", self.data.crop)
+        need(not judged or smallest >= MIN_JUDGED, f"data.crop - loss.lpips_shift >= {MIN_JUDGED} with an LPIPS loss", self.data.crop)
 
     def _check_pictures(self, tokenizer: ImageGridConfig | ImageLineConfig) -> None:
         assert isinstance(self.loss, LossConfig)
@@ -307,12 +237,12 @@ class TrainingConfig:
             )
         line, crop = isinstance(tokenizer, ImageLineConfig), self.data.crop
         unit = tokenizer.region if isinstance(tokenizer, ImageLineConfig) else tokenizer.stride
-        _need(crop % unit == 0, f"data.crop in multiples of {unit}, the tokenizer's {'region' if line else 'stride'},", crop)
-        _need(line or not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
-        _need(not self.loss.latent or self.freeze_front, "freeze_front = true with loss.latent", self.freeze_front)
-        _need(self.loss.pictures or not self.adversary.weight, "a loss on pictures beside the adversary", self.adversary.weight)
+        need(crop % unit == 0, f"data.crop in multiples of {unit}, the tokenizer's {'region' if line else 'stride'},", crop)
+        need(line or not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
+        need(not self.loss.latent or self.freeze_front, "freeze_front = true with loss.latent", self.freeze_front)
+        need(self.loss.pictures or not self.adversary.weight, "a loss on pictures beside the adversary", self.adversary.weight)
         judged = self.loss.lpips_alex or self.loss.lpips_vgg
-        _need(
+        need(
             not judged or crop - self.loss.lpips_shift >= MIN_JUDGED,
             f"data.crop - loss.lpips_shift >= {MIN_JUDGED} with an LPIPS loss",
             crop,

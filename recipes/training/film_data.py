@@ -27,9 +27,12 @@ def split(config: FilmDataConfig) -> tuple[list[Path], list[Path]]:
     """(training films, held-out films) of a folder, by name."""
     if not config.folder:
         raise UsageError("say where the films are: data=DIR")
-    folder = Path(config.folder)
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    return split_files(files, config, "films")
+    return split_files(list_films(Path(config.folder)), config, "films")
+
+
+def list_films(folder: Path) -> list[Path]:
+    """Files below a folder that are named as films are, by name."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def read_frames(path: Path, most: int | None = None) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from smalti.tokenizers.codebooks import VQConfig
+from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.nets.causal import Memory
 from smalti.tokenizers.quantizers import ResidualConfig
 from smalti.tokenizers.video import motion
@@ -122,3 +122,17 @@ def test_prefixes_of_a_keyed_quantizer_are_those_of_its_levels() -> None:
     assert torch.equal(quantizer.dequantize((moved, found.indices[0])), quantizer.key.dequantize(found.indices[:1]))
     settled = quantizer.settle(z[0].transpose(0, 1), None, 0.0)
     assert all(torch.equal(a, b[0]) for a, b in zip(settled, found.indices, strict=True))
+
+
+@pytest.mark.parametrize("codebook", [VQConfig(16, 4), FSQConfig((5, 5, 3, 3))])
+def test_entries_are_kept_while_they_are_nearly_as_near(codebook: VQConfig | FSQConfig) -> None:
+    torch.manual_seed(0)
+    quantizer = Keyed(ResidualConfig(codebook, levels=2), CONFIG).eval()
+    z = torch.randn(5, 4, 6, 6)
+    nearest = tuple(torch.stack([quantizer(latent[None]).indices[level][0] for latent in z]) for level in range(2))
+    settled = quantizer.settle(z, None, 1e-9)
+    assert all(torch.equal(a, b) for a, b in zip(settled, nearest, strict=True)), "without slack the nearest"
+    frozen = quantizer.settle(z, None, 1e9)
+    assert all((level == level[:1]).all() for level in frozen), "with all of it the first"
+    before = tuple(level[-1] for level in settled)
+    assert all(torch.equal(level[0], past) for level, past in zip(quantizer.settle(z[-1:], before, 1e-9), before, strict=True))

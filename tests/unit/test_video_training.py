@@ -13,6 +13,8 @@ import PIL.Image
 import pytest
 import torch
 
+from smalti.codecs.priors.adaptive import AdaptivePrior
+from smalti.recipes import prime_prior
 from smalti.recipes.training import film_data
 from smalti.recipes.training.config import DataConfig, FilmDataConfig, LossConfig, OptimizerConfig, TrainingConfig, load
 from smalti.recipes.training.loop import Run
@@ -142,7 +144,7 @@ def test_what_is_held_does_not_move(films: Path, tmp_path: Path) -> None:
     assert moved == {"temporal", "blend"}
 
 
-def test_a_run_starts_from_an_image_model_and_becomes_one_of_films(films: Path, tmp_path: Path) -> None:
+def test_a_run_starts_from_an_image_model_and_becomes_one_of_films(films: Path, stills: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     zoo.save(ImageGrid.from_config(ImageGridConfig(QUANTIZER, **SMALL)), tmp_path / "image", half=False)
     config = tiny(films, init=str(tmp_path / "image"), freeze_front=True)
@@ -156,6 +158,10 @@ def test_a_run_starts_from_an_image_model_and_becomes_one_of_films(films: Path, 
     assert torch.equal(model.net.quantizer.key.codebooks[0].table, image.net.quantizer.codebooks[0].table)
     assert "| stages | bits per pixel | psnr |" in info.card
     assert (info.folder / "prior.safetensors").exists()
+    primed = tmp_path / "prior.safetensors"
+    assert prime_prior.main([str(info.folder), str(films), str(stills), "-o", str(primed), "--judge", str(films)]) == 0
+    bits = sum(AdaptivePrior.load(primed).price(tokens))
+    assert bits < sum(AdaptivePrior().price(tokens))
 
 
 def test_recipes_that_do_not_fit_are_refused(films: Path) -> None:

@@ -144,7 +144,7 @@ class Drawn:
         if not len(self):
             return
         step = max(0, config.latent_frames(self.start + 1) - 1 - self.tokenizer.net.reach)
-        place = 0 if step == 0 else (step - 1) * config.group + 1 + config.group - 1  # of the first key that is decoded, in pictures
+        place = step * config.group  # of the first key that is decoded, in pictures
         end = config.latent_frames(self.stop)
         while step < end:
             after = min(step + self.tokenizer.pass_groups, end)

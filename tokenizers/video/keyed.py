@@ -63,16 +63,15 @@ class Keyed(nn.Module):
     def _settle_one(self, z: Tensor, before: tuple[Tensor, ...] | None, slack: float) -> tuple[Tensor, ...]:
         if before is None or not slack:
             return tuple(index[0] for index in self.key(z).indices)
-        residual = to_rows(z)
+        levels = tuple(books(self.key))
+        residual = levels[0].bound(to_rows(z))
         kept: list[Tensor] = []
-        grid = tuple(z.shape[2:])
-        for book, past in zip(books(self.key), before, strict=True):
-            level = len(kept)
+        for level, (book, past) in enumerate(zip(levels, before, strict=True)):
             scale = book.residual_scale(level)
             index = book.assign(residual / scale)
             near, held = (book.lookup(entry) * scale for entry in (index, past.flatten()))
             farther = (residual - held).square().sum(1) - (residual - near).square().sum(1)
             index = torch.where(farther <= slack, past.flatten(), index)
             residual = residual - book.lookup(index) * scale
-            kept.append(index.reshape(grid))
+            kept.append(index.reshape(past.shape))
         return tuple(kept)

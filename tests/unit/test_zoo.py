@@ -329,3 +329,36 @@ def test_tables_learned_by_gradient_are_stored_as_they_are(tmp_path: Path) -> No
     loaded = zoo.load(str(tmp_path / "learned")).tensors()
     for key in ("quantizer.codebooks.0.table", "quantizer.codebooks.1.table"):
         assert np.array_equal(loaded[key], learned.tensors()[key])
+
+
+# --- weights that another model has too -------------------------------------------------------------------------------------------
+
+
+def shared(folder: Path, root: Path, parts: list[str], name: str = "tiny-grid@1") -> None:
+    """Take parts out of a folder's weights; they lie in a shipped model below `root`."""
+    (root / "tiny-grid" / "1").mkdir(parents=True)
+    (root / "tiny-grid" / "1" / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    rewrite(folder, lambda tensors: [tensors.pop(key) for key in list(tensors) if key.partition(".")[0] in parts])
+    rewrite_config(folder, lambda content: content.update(shares={"model": name, "parts": parts}))
+
+
+def test_shared_weights_are_those_of_the_other_model(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, before = zoo.load(str(folder)), (folder / "model.safetensors").stat().st_size
+    monkeypatch.setattr("smalti.tokenizers.zoo.folder.ZOO", tmp_path / "zoo")
+    shared(folder, tmp_path / "zoo", ["encoder", "decoder"])
+    assert (folder / "model.safetensors").stat().st_size < before / 2
+    again = zoo.load(str(folder))
+    assert again.fingerprint == whole.fingerprint == zoo.fingerprint_of(zoo.find(str(folder)))
+    assert again.encode([picture()]) == whole.encode([picture()])
+
+
+def test_shared_weights_that_are_missing_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smalti.tokenizers.zoo.folder.ZOO", tmp_path / "zoo")
+    shared(folder, tmp_path / "zoo", ["encoder"], "tiny-grid@2")
+    assert "not found; the model folder is incomplete" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret@1", "/etc@1", "tiny-grid", "tiny-grid@1/../../x@1", 3])
+def test_shared_weights_come_from_shipped_models_alone(folder: Path, name: object) -> None:
+    rewrite_config(folder, lambda content: content.update(shares={"model": name, "parts": ["encoder"]}))
+    assert "not a model's config" in refused(folder)

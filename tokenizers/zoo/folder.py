@@ -8,6 +8,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ class ModelInfo:
     """What a model folder says of itself, without its weights being loaded.
 
     name: with number, e.g. "image-grid-16@1". kind: of tokenizer. config: plain. prior: hex id of the default prior, "" for none.
-    bytes: on disk. card: text of card.md. summary, licence: one line each.
+    bytes: on disk. card: text of card.md. summary, licence: one line each. shares: a shipped model, name@number, and which parts of its
+    weights are this one's too (the first words of tensors' names); they are not stored again.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ModelInfo:
     card: str = ""
     summary: str = ""
     licence: str = ""
+    shares: tuple[str, tuple[str, ...]] | None = None
 
     @property
     def weights(self) -> Path:
@@ -187,19 +190,38 @@ def save(
 
 
 def _tensors(info: ModelInfo) -> dict[str, np.ndarray]:
+    tensors = _stored(info.weights)
+    if info.shares is not None:
+        name, parts = info.shares
+        shared = _stored(ZOO / name.replace("@", os.sep) / info.weights.name)
+        tensors = {key: tensor for key, tensor in shared.items() if key.partition(".")[0] in parts} | tensors
+    return tensors
+
+
+def _stored(weights: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        tensors = load_file(info.weights)
+        tensors = load_file(weights)
         for tensor in tensors.values():
             if tensor.dtype.kind not in "biuf":  # where ml_dtypes is installed NumPy knows bfloat16, as a kind of its own
                 raise TypeError(f"data type '{tensor.dtype}'")
         return tensors
     except FileNotFoundError:
-        raise ModelError(f"{info.weights}: not found; the model folder is incomplete") from None
+        raise ModelError(f"{weights}: not found; the model folder is incomplete") from None
     except (SafetensorError, OSError, TypeError) as error:  # TypeError: numbers of a type that NumPy lacks, such as bfloat16
-        raise ModelError(f"{info.weights}: not readable as safetensors: {error}") from None
+        raise ModelError(f"{weights}: not readable as safetensors: {error}") from None
+
+
+def _shares(found: Any) -> tuple[str, tuple[str, ...]] | None:
+    """What config.json says of shared weights; TypeError where it is no name and number of a shipped model with names of parts."""
+    if found is None:
+        return None
+    name, parts = found["model"], found["parts"]
+    if not re.fullmatch(r"[a-z0-9-]+@[0-9]+", name) or not all(isinstance(part, str) for part in parts):
+        raise TypeError("shares are the parts of a shipped model, name@number")
+    return name, tuple(parts)
 
 
 def _info(folder: Path, name: str) -> ModelInfo:
@@ -211,13 +233,14 @@ def _info(folder: Path, name: str) -> ModelInfo:
         kind, config, prior = about["tokenizer"], about["config"], about.get("prior", "")
         if not (isinstance(kind, str) and isinstance(config, dict) and isinstance(prior, str)):
             raise TypeError("tokenizer and prior are names, config is a table")
+        shares = _shares(about.get("shares"))
         summary, licence = str(about.get("summary", "")), str(about.get("licence", ""))
         size = sum(p.stat().st_size for p in folder.iterdir() if p.is_file())
         card = folder / "card.md"
         text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: not a model's config ({type(error).__name__}: {error})") from None
-    return ModelInfo(name, kind, folder, config, prior, size, text, summary, licence)
+    return ModelInfo(name, kind, folder, config, prior, size, text, summary, licence, shares)
 
 
 def _tokenizer_class(info: ModelInfo) -> Any:

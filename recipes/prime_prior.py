@@ -2,10 +2,10 @@
 
     python -m smalti.recipes.prime_prior MODEL DATA... -o FILE [--judge DATA] [--device cpu] [--json]
 
-DATA: folders of training pictures, or for a film model of films (or of pictures: stills), one after the other; each item is learnt as it is
-and mirrored. FILE: what `--prior` takes, and what a model folder holds as prior.safetensors. With --judge: bits of the tokens of these items
-by level, pooled, under H0 (the order-0 entropy of those very tokens, which no table made beforehand reaches), tables fitted to the same
-training tokens, and the adaptive prior unprimed and primed. Files that cannot be read are named and left out.
+DATA: folders of training pictures, or for a film model of films (or of pictures: stills), one after the other; each item is learnt as it
+is and mirrored. FILE: what `--prior` takes, and what a model folder holds as prior.safetensors. With --judge: bits of the tokens of these
+items by level, pooled, under H0 (the order-0 entropy of those very tokens, which no table made beforehand reaches), tables fitted to the
+same training tokens, and the adaptive prior unprimed and primed. Files that cannot be read are named and left out.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from smalti.tokenizers.signals import Audio, Image, Shape, Video
 AnySignal = Image | Audio | Video | Shape
 PathOrBytes = str | os.PathLike[str] | bytes
 # of sounds the model is always named
-DEFAULT_MODELS = {"image": "image-grid-16", "audio": "image-grid-16", "video": "video-causal", "shape": "shape"}
+DEFAULT_MODELS = {"image": "image-grid-16", "audio": "image-grid-16", "video": "video-causal-16", "shape": "shape"}
 _SUBJECTS = {"audio": "audio", "video": "video", "shape": "shape", "mesh": "shape"}  # by the first word of a tokenizer's kind
 
 

@@ -7,7 +7,7 @@ later step may rely on them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -86,7 +86,7 @@ class Video:
     aspect: width over height of one sample (pixel).
     """
 
-    frames: Iterable[Array]
+    frames: Iterable[Array] = field(repr=False)
     timing: Fraction | tuple[Fraction, ...]
     aspect: Fraction = Fraction(1)
     audio: Audio | None = None

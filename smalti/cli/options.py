@@ -37,7 +37,10 @@ force = click.option("--force", is_flag=True, help="Write over files that exist.
 as_json = click.option("--json", "as_json", is_flag=True, help="Results as JSON on standard output.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress and no result lines; only errors and visible losses.")
 model = click.option(
-    "-m", "--model", metavar="MODEL", help="Model name, name@number or folder.  [default: image-grid-16; of meshes and points, shape]"
+    "-m",
+    "--model",
+    metavar="MODEL",
+    help="Model name, name@number or folder.  [default: image-grid-16; of films video-causal-16, of shapes shape]",
 )
 file_model = click.option("-m", "--model", metavar="MODEL", help="Model name or folder.  [default: found by what the file says]")
 prior = click.option(

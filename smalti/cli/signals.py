@@ -195,7 +195,7 @@ def _other_kind(modality: str, source: str) -> str:
     """What a file is by its ending, where the model takes something else; "" where it does not, or is not known to."""
     ending = Path(source).suffix.lower()
     kinds = [kind for kind in NAMES if ending in suffixes(kind)]
-    return "" if not kinds or modality in kinds else kinds[0]
+    return "" if not kinds or modality in kinds else kinds[-1]  # a film is not just its soundtrack
 
 
 def rate_of(size: dict[str, Any], count: int) -> dict[str, float]:

@@ -141,7 +141,8 @@ def save(
 ) -> int:
     """Write tokens as a `.smt` file, whole or not at all; returns its size in bytes.
 
-    model: the tokenizer (or its name) that made the tokens; "image-grid-16" by default, "video-causal-16" of a film's, "shape" of a shape's.
+    model: the tokenizer (or its name) that made the tokens; "image-grid-16" by default, of a film's "video-causal-16", of a shape's
+    "shape".
     notes: of the source picture, for `smalti info`. film: that the tokens were made of; its times and its aspect go into the file.
     """
     model = media.DEFAULT_MODELS[modality_of(tokens)] if model is None else model
@@ -169,8 +170,8 @@ def compress(
 ) -> bytes:
     """A picture, sound, film or shape, or the file of one, as the bytes of a `.smt` file.
 
-    model: "image-grid-16" by default, "video-causal-16" of a film, "shape" of a shape. audio_model: what a film's sound is written with, into
-    the same file; without it the sound is left out.
+    model: "image-grid-16" by default, of a film "video-causal-16", of a shape "shape". audio_model: what a film's sound is written with,
+    into the same file; without it the sound is left out.
     Give at most one target: bytes, bits_per_pixel or, of sounds and films, kbps of the whole file at most, or the number of stages; without
     any all stages are kept.
     tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.

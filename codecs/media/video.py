@@ -63,7 +63,7 @@ def read_noted(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
     height, width = turn.of(pixels).shape[:2]
     aspect = 1 / track.aspect if turn.swap else track.aspect
     timing = timing_of(track.places, track.tick, track.rates, slack=0 if film.form == "gif" else 1)
-    audio, lost = _sound(film) if sound and track.sounds else (None, ())
+    audio, lost = _sound(film, track.places[0] * track.tick) if sound and track.sounds else (None, ())
     video = Video(FilmFrames(film, track.places, turn, (height, width)), timing, aspect, audio)
     return Reading(video, (*_notes(frame, turn), *track.notes), (*track.lost, *lost))
 
@@ -211,11 +211,11 @@ def _notes(frame: Any, turn: Turn) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _sound(film: Source) -> tuple[Audio | None, tuple[str, ...]]:
-    """The soundtrack; lines where it is damaged, or cannot be read at all, and the film goes on without it."""
+def _sound(film: Source, start: Fraction) -> tuple[Audio | None, tuple[str, ...]]:
+    """The soundtrack from the time of the first picture; lines where it is damaged, or cannot be read at all, and the film goes on without it."""
     problems: list[str] = []
     try:
         with film.file() as file:
-            return soundtrack.read(file, film.form, film.name, problems), tuple(problems)
+            return soundtrack.read(file, film.form, film.name, problems, start), tuple(problems)
     except SignalError as error:
         return None, (f"its sound is left out: {str(error).removeprefix(film.name + ': ')}",)

@@ -52,7 +52,11 @@ def test_a_turned_film_of_uneven_times_comes_upright_with_its_sound() -> None:
     steps = {b - a for a, b in zip(found.video.timing, found.video.timing[1:], strict=False)}
     assert {round(float(step), 2) for step in steps} == {0.08, 0.09, 0.1}
     assert found.video.audio is not None
-    assert np.array_equal(found.video.audio.samples, read_audio(original("moviepy-fire2-rot180-vfr-original.mp4")).samples)
+    alone = read_audio(original("moviepy-fire2-rot180-vfr-original.mp4")).samples
+    hole = 8471 - 1024  # its first block is to be heard for 8471 samples and has 1024
+    heard = found.video.audio.samples
+    assert not heard[:, 1024:8471].any()
+    assert np.array_equal(np.delete(heard, np.s_[1024 : 1024 + hole], 1)[:, : alone.shape[1]], alone)
     assert found.notes == ("rotation applied",)
     assert problems_of(found.video) == ()
     with av.open(str(original("moviepy-fire2-rot180-vfr-original.mp4"))) as film:
@@ -253,6 +257,61 @@ def test_sound_alone_is_no_film(tmp_path: Path) -> None:
             film.mux(packet)
     with pytest.raises(SignalError, match="no track of pictures"):
         read_video(tmp_path / "a.mkv")
+
+
+def heard_at(path: Path, pictures: float, blocks: list[float]) -> tuple[Array, tuple[str, ...]]:
+    """The sound, read back, of a film whose pictures begin at a time, with a second of loud sound at each of some times."""
+    av = pytest.importorskip("av")
+    packets = []
+    with av.open(str(path), "w") as film:
+        track, heard = film.add_stream("mpeg4", rate=25), film.add_stream("pcm_s16le", rate=8000)
+        track.width, track.height, track.pix_fmt = 32, 32, "yuv420p"
+        heard.codec_context.layout = "mono"
+        for i in range(75):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(25 * pictures) + i, Fraction(1, 25)
+            packets += track.encode(frame)
+        packets += track.encode(None)
+        for time in blocks:
+            for i in range(0, 8000, 800):
+                block = av.AudioFrame.from_ndarray(np.full((1, 800), 9000, np.int16), "s16", "mono")
+                block.sample_rate, block.pts, block.time_base = 8000, round(8000 * time) + i, Fraction(1, 8000)
+                packets += heard.encode(block)
+        packets += heard.encode(None)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            film.mux(packet)
+    reading = read_noted(path)
+    assert reading.video.audio is not None, reading.lost
+    return reading.video.audio.samples[0], reading.lost
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pictures", "blocks", "loud"),  # PCM in MOV has no holes
+    [
+        ("mkv", 0, [0.0, 1.0, 2.0], [(0, 24000)]),
+        ("mkv", 0, [1.0], [(8000, 16000)]),
+        ("mov", 0, [1.0], [(8000, 16000)]),
+        ("mkv", 1, [0.0, 1.0, 2.0], [(0, 16000)]),
+        ("mov", 1, [0.0, 1.0, 2.0], [(0, 16000)]),
+        ("mkv", 0, [0.0, 2.0], [(0, 8000), (16000, 24000)]),
+        ("mkv", 1, [0.5, 2.0], [(0, 4000), (8000, 16000)]),
+    ],
+)
+def test_sound_keeps_its_place_beside_the_pictures(
+    tmp_path: Path, suffix: str, pictures: float, blocks: list[float], loud: list[tuple[int, int]]
+) -> None:
+    samples, lost = heard_at(tmp_path / f"a.{suffix}", pictures, blocks)
+    expected = np.zeros(loud[-1][1], bool)
+    for start, end in loud:
+        expected[start:end] = True
+    assert samples.shape == expected.shape
+    assert np.array_equal(samples > 0.2, expected)
+    assert not lost
+
+
+def test_sound_from_before_the_pictures_alone_is_left_out_with_a_line(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="ends before the first picture"):
+        heard_at(tmp_path / "a.mkv", 2, [0.0])
 
 
 def test_any_source(tmp_path: Path) -> None:

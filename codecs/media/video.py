@@ -18,7 +18,7 @@ from smalti.codecs.media import soundtrack
 from smalti.codecs.media.files import FILM_SUFFIXES, read_source, write_atomically
 from smalti.codecs.media.video_files.containers import ASPECT_TAG, MAX_FRAME_PIXELS, Source, form_of, source_of
 from smalti.codecs.media.video_files.frames import FilmFrames, Turn, first_frame, is_transparent, pixels_of, turn_of
-from smalti.codecs.media.video_files.timing import timing_of
+from smalti.codecs.media.video_files.timing import MAX_SECONDS, timing_of
 from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.signals import MAX_SIDE, Array, Audio, Video
 
@@ -150,6 +150,8 @@ def _surveyed(film: Source) -> _Track:
             pass  # said by whoever reads the frames
         if not places:
             raise SignalError(f"{film.name}: no frames in it, expected at least one; get the file again")
+        if (seconds := (max(places) - min(places)) * Fraction(track.time_base)) > MAX_SECONDS:
+            raise SignalError(f"{film.name}: its frames lie over {int(seconds)} s, expected {MAX_SECONDS} at most; repair its times first")
         sounds = len([other for other in container.streams.audio if other.codec_context is not None])
         tracks = len(container.streams.video) - 1, max(0, sounds - 1), len(container.streams.subtitles)
         more = [

@@ -259,6 +259,54 @@ def test_sound_alone_is_no_film(tmp_path: Path) -> None:
         read_video(tmp_path / "a.mkv")
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+@pytest.mark.parametrize("step", [Fraction(3600), Fraction(1500)])
+def test_slow_films_keep_their_times(tmp_path: Path, suffix: str, step: Fraction) -> None:
+    for times in ((Fraction(0), step), (Fraction(0), step, 3 * step)):
+        write_video(Video(clip(len(times)), times), tmp_path / f"a.{suffix}")
+        found = read_video(tmp_path / f"a.{suffix}").timing
+        assert [timing.time_of(found, i) for i in range(len(times))] == list(times)
+        assert timing.mean_rate(times, len(times)) == (len(times) - 1) / times[-1]
+    assert timing.seconds((Fraction(0), step), 2) == 2 * step
+
+
+def test_a_gif_of_slow_frames(tmp_path: Path) -> None:
+    write_video(Video(clip(2), (Fraction(0), Fraction(600))), tmp_path / "a.gif")
+    assert timing.time_of(read_video(tmp_path / "a.gif").timing, 1) == 600
+    with pytest.raises(UsageError, match=r"shows a frame for up to 655.35 s, found 3600.0 s"):
+        write_video(Video(clip(2), (Fraction(0), Fraction(3600))), tmp_path / "b.gif")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize(
+    "film",
+    [
+        Video(clip(2), Fraction(2**40 + 1, 3)),
+        Video(clip(2), Fraction(25), Fraction(2**31 + 11, 2**31)),
+        Video(clip(2), (Fraction(0), Fraction(2**62))),
+    ],
+)
+def test_numbers_that_no_container_holds_are_refused(tmp_path: Path, suffix: str, film: Video) -> None:
+    with pytest.raises(UsageError, match="cannot hold"):
+        write_video(film, tmp_path / f"a{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rates_have_terms_that_are_held() -> None:
+    for rate in (Fraction(1, 3600), Fraction(2**50 + 1, 2**50), Fraction(1, 2**40), Fraction(2**40), Fraction(2**31 - 1, 2**31 - 2)):
+        held = timing.held_rate(rate)
+        assert 0 < held.numerator < 2**31
+        assert held.denominator < 2**31
+        assert held == rate or not 2**-31 < rate < 2**31 or abs(held / rate - 1) < Fraction(1, 2**29)
+
+
+def test_a_clock_that_is_broken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_video(Video(clip(3), (Fraction(0), Fraction(1), Fraction(5))), tmp_path / "a.mkv")
+    monkeypatch.setattr("smalti.codecs.media.video.MAX_SECONDS", 4)
+    with pytest.raises(SignalError, match="lie over 5 s, expected 4 at most"):
+        read_video(tmp_path / "a.mkv")
+
+
 def heard_at(path: Path, pictures: float, blocks: list[float]) -> tuple[Array, tuple[str, ...]]:
     """The sound, read back, of a film whose pictures begin at a time, with a second of loud sound at each of some times."""
     av = pytest.importorskip("av")

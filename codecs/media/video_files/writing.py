@@ -21,12 +21,13 @@ from PIL import Image as Pil
 from smalti.codecs.media.audio import write_audio
 from smalti.codecs.media.files import reason
 from smalti.codecs.media.video_files.containers import ASPECT_TAG, package
-from smalti.codecs.media.video_files.timing import mean_rate, time_of
+from smalti.codecs.media.video_files.timing import MAX_TERM, mean_rate, time_of
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Array, Video
 
 WRITTEN_SUFFIXES = (".mkv", ".mp4", ".gif")
 X264 = {"crf": "12", "preset": "medium"}
+MAX_GIF_TIME = 65535  # 10 ms that a picture is shown
 MAX_GIF_PIXELS = 2**28  # Pillow holds all frames
 _LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -53,6 +54,9 @@ def encode_into(file: BinaryIO, video: Video, suffix: str, name: str = "film") -
         raise UsageError(
             f"{name}: {suffix} cannot hold frames of {what} ({reason(error)}); write PNG files into a folder instead"
         ) from None
+    except OverflowError:  # numbers of FFmpeg have 32 bits, times 64
+        what = f"a rate or an aspect of terms above {MAX_TERM}, or times so late"
+        raise UsageError(f"{name}: {suffix} cannot hold {what}; write PNG files into a folder instead") from None
 
 
 def write_folder(video: Video, folder: str | os.PathLike[str]) -> int:
@@ -191,5 +195,8 @@ def _write_gif(file: BinaryIO, video: Video, name: str) -> int:
     last = time_of(video.timing, count - 1) + 1 / mean_rate(video.timing, count)
     times = [round(100 * time) for time in (*(time_of(video.timing, i) for i in range(count)), last)]
     shown = [10 * max(1, b - a) for a, b in itertools.pairwise(times)]
+    if max(shown) > 10 * MAX_GIF_TIME:
+        longest = f"up to {MAX_GIF_TIME / 100} s, found {max(shown) / 1000} s"
+        raise UsageError(f"{name}: a GIF shows a frame for {longest}; write .mkv or .mp4 instead")
     pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=shown, loop=0, disposal=1, optimize=False)
     return count

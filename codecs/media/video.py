@@ -100,7 +100,7 @@ def looks_like_video(source: str | os.PathLike[str] | bytes) -> bool:
 def write_video(video: Video, destination: str | os.PathLike[str]) -> int:
     """Write a film by the destination's ending; returns the number of frames.
 
-    .mkv: FFV1 and PCM, lossless. .mp4: H.264 by x264 at crf 12 and AAC, for people. .gif: 256 colours a frame, no sound. A folder, or a
+    .mkv: FFV1 and PCM, lossless. .mp4: H.264 by x264 at crf 12 and AAC, for people. .gif: 256 colours a frame, neither sound nor aspect. A folder, or a
     name that ends in "/": numbered PNG files, sound.wav, and timing.json. All or nothing but for folders. UsageError where that is
     impossible.
     """
@@ -214,7 +214,7 @@ def _notes(frame: Any, turn: Turn) -> tuple[str, ...]:
 
 
 def _sound(film: Source, start: Fraction) -> tuple[Audio | None, tuple[str, ...]]:
-    """The soundtrack from the time of the first picture; lines where it is damaged, or cannot be read at all, and the film goes on without it."""
+    """The soundtrack from the time of the first picture; lines where it is damaged, or unreadable and the film goes on without it."""
     problems: list[str] = []
     try:
         with film.file() as file:

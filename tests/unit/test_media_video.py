@@ -150,6 +150,17 @@ def test_folders_of_frames(tmp_path: Path) -> None:
     assert read_audio(tmp_path / "out" / "sound.wav").samples.shape == sound().samples.shape
 
 
+def test_a_folder_holds_the_frames_of_one_film(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_video(Video(clip(5), Fraction(25), audio=sound()), f"{out}/")
+    (out / "mine.png").write_bytes(b"kept")
+    write_video(Video(clip(2), Fraction(25)), f"{out}/")
+    assert sorted(path.name for path in out.iterdir()) == ["frame-000000.png", "frame-000001.png", "mine.png", "timing.json"]
+    (out / "timing.json").unlink()
+    with pytest.raises(UsageError, match=r"holds frames such as frame-000000.png and no timing.json"):
+        write_video(Video(clip(1), Fraction(25)), f"{out}/")
+
+
 def test_raw_film(tmp_path: Path) -> None:
     head = b"YUV4MPEG2 W8 H4 F30000:1001 Ip A4:3 C444\n"
     planes = [np.full((3, 4, 8), value, np.uint8) for value in (16, 128, 235)]

@@ -38,7 +38,7 @@ from smalti.tokenizers.signals import Video
 METRICS = ("video-lpips-alex", "video-psnr", "video-ssim", "temporal-lpips", "temporal-difference")
 JUDGE = METRICS[0]
 RIVALS = {encoder.name: encoder for encoder in (X264, X265, SVT_AV1)}
-VERSION = 2  # of what is in a cache; a new one where codecs or judges change
+VERSION = 1  # of what is in a cache; a new one where codecs or judges change
 
 
 @dataclass(frozen=True)

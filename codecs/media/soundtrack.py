@@ -33,8 +33,9 @@ def container(start: bytes) -> str | None:
 def read(file: BinaryIO, form: str, name: str, problems: list[str] | None = None, origin: Fraction | None = None) -> Audio:
     """The sound of an open file; SignalError where it has none, is damaged, too long, or PyAV is not installed.
 
-    problems: where it is given, what is damaged is said in it and silent in the sound, instead of an error. origin: the time in seconds
-    that the sound is to begin at, that of the first picture: what lies before is cut off, what is missing is silent. None: blocks are joined.
+    problems: where it is given, what is damaged is said in it and silent in the sound, instead of an error.
+    origin: the time in seconds that the sound is to begin at, that of the first picture: what lies before is cut off, what is missing is
+    silent. None: blocks are joined.
     """
     try:
         import av

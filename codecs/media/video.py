@@ -100,9 +100,9 @@ def looks_like_video(source: str | os.PathLike[str] | bytes) -> bool:
 def write_video(video: Video, destination: str | os.PathLike[str]) -> int:
     """Write a film by the destination's ending; returns the number of frames.
 
-    .mkv: FFV1 and PCM, lossless. .mp4: H.264 by x264 at crf 12 and AAC, for people. .gif: 256 colours a frame, neither sound nor aspect. A folder, or a
-    name that ends in "/": numbered PNG files, sound.wav, and timing.json. All or nothing but for folders. UsageError where that is
-    impossible.
+    .mkv: FFV1 and PCM, lossless. .mp4: H.264 by x264 at crf 12 and AAC, for people. .gif: 256 colours a frame, neither sound nor aspect.
+    A folder, or a name that ends in "/": numbered PNG files, sound.wav, and timing.json. All or nothing but for folders. UsageError where
+    that is impossible.
     """
     from smalti.codecs.media.video_files import writing
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from smalti.codecs.bitstream.streams import Field, StreamInfo
+from smalti.codecs.bitstream.streams import FIELDS, Field, StreamInfo
 from smalti.codecs.bitstream.wire import Cursor, uvarint
 from smalti.codecs.media.video_files.timing import mean_rate
 from smalti.tokenizers.errors import BitstreamError, UsageError
@@ -22,6 +22,7 @@ TIMING, ASPECT = 4, 6
 APPLIED = (TIMING, ASPECT)
 _U32 = 2**32 - 1
 _FINE = 10**6  # ticks of a second for times that share no coarser tick
+_TICKS = (_FINE, 90000, 10000, 1000, 100, 10, 1)  # of a second, to be tried in this order
 
 
 def at_one_rate(film: Video) -> Video:
@@ -30,7 +31,8 @@ def at_one_rate(film: Video) -> Video:
 
 
 def fields_of(film: Video, frames: int) -> tuple[Field, ...]:
-    """The side fields of a film of which so many frames were read; none for square samples at a rate. UsageError for times that descend."""
+    """The side fields of a film of which so many frames were read; none for square samples at a rate. UsageError for times that descend
+    or do not fit."""
     fields = []
     if not isinstance(film.timing, Fraction) and frames > 1:
         if len(film.timing) < frames:
@@ -82,16 +84,27 @@ def dressed(film: Video, info: StreamInfo, start: int = 0, frames: int | None = 
 
 
 def _write_times(times: Sequence[Fraction]) -> bytes:
-    """The tick in seconds, numerator and denominator, and ticks from each frame to the next."""
+    """The tick in seconds, numerator and denominator, and ticks from each frame to the next; in a coarser tick where the exact one gives
+    numbers above 32 bits or more bytes than the field has. UsageError where none fits."""
     steps = [Fraction(b) - Fraction(a) for a, b in itertools.pairwise(times)]
     if min(steps) < 0:
         raise UsageError("times of frames do not descend; sort the frames")
     bottom = math.lcm(*(step.denominator for step in steps))
-    if bottom > _FINE * 1001:
-        places = [round((Fraction(time) - Fraction(times[0])) * _FINE) for time in times]
-        ticks, bottom = [b - a for a, b in itertools.pairwise(places)], _FINE
-    else:
-        ticks = [int(step * bottom) for step in steps]
-    top = math.gcd(*ticks) or 1
+    if bottom <= _FINE * 1001 and (data := _ticks([int(step * bottom) for step in steps], bottom)):
+        return data
+    for bottom in _TICKS:
+        places = [round((Fraction(time) - Fraction(times[0])) * bottom) for time in times]
+        if data := _ticks([b - a for a, b in itertools.pairwise(places)], bottom):
+            return data
+    over = f"{len(times)} frames over {float(Fraction(times[-1]) - Fraction(times[0])):.0f} s"
+    raise UsageError(f"the times of {over} do not fit into {FIELDS[TIMING][2]} bytes in ticks of a second at most; split the film")
+
+
+def _ticks(counts: Sequence[int], bottom: int) -> bytes:
+    """The field of steps in 1/bottom s; none where it is too large for its reader."""
+    top = math.gcd(*counts) or 1
     tick = Fraction(top, bottom)
-    return uvarint(tick.numerator) + uvarint(tick.denominator) + b"".join(uvarint(min(count // top, _U32)) for count in ticks)
+    if max(tick.numerator, tick.denominator, max(counts) // top) > _U32:
+        return b""
+    data = uvarint(tick.numerator) + uvarint(tick.denominator) + b"".join(uvarint(count // top) for count in counts)
+    return data if len(data) <= FIELDS[TIMING][2] else b""

@@ -173,6 +173,16 @@ def _row(name: str, setting: str, bits: float, scores: Sequence[float]) -> str:
     return f"| {name} | {setting} | {bits:.4f} | {lpips:.4f} | {psnr:.2f} | {ssim:.4f} | {temporal:.4f} | {difference:.2f} |"
 
 
+def which(name: str, ours: Mapping[str, Codec]) -> str:
+    """A codec with all that its files hang on: of ours model and prior, of a rival its options, its sizes and the FFmpeg that has it."""
+    if name in RIVALS:
+        import av
+
+        return json.dumps([asdict(RIVALS[name]) | {"letter": ""}, FACTORS, av.__version__, av.library_versions], sort_keys=True)
+    codec = ours[name]
+    return f"{name} {codec.tokenizer.fingerprint[:12]} {codec.prior.id.hex()}"  # type: ignore[attr-defined]
+
+
 def measured(
     clips: Sequence[Clip], rivals: Sequence[str], ours: Mapping[str, Codec], rates: Sequence[float], every: int, cache: Cache
 ) -> list[Cell]:
@@ -181,8 +191,7 @@ def measured(
     cells = []
     for rate, clip in itertools.product(rates, clips):
         for name in (*ours, *rivals):
-            which = name if name in RIVALS else f"{name} {ours[name].tokenizer.fingerprint[:12]}"  # type: ignore[attr-defined]
-            key = json.dumps([VERSION, clip.digest, which, rate, every])
+            key = json.dumps([VERSION, clip.digest, which(name, ours), rate, every])
             if (cell := cache.cells.get(key)) is None:
                 made = (
                     rival_cell(clip, name, rate, judges, every)

@@ -217,6 +217,10 @@ def write_fields(fields: tuple[Field, ...]) -> bytes:
     ids = [f.id for f in fields]
     if ids != sorted(set(ids)) or any(not 1 <= i <= 127 for i in ids):
         raise UsageError(f"side fields have ascending ids of 1..127, found {ids}")
+    for f in fields:
+        _, least, most = FIELDS.get(f.id, ("", 0, _MAX_FIELDS))
+        if not least <= len(f.data) <= most:
+            raise UsageError(f"side field {f.name} has {len(f.data)} bytes, expected {least}..{most}")
     out = b"".join(bytes([f.id | (0 if f.critical else SKIPPABLE)]) + uvarint(len(f.data)) + f.data for f in fields)
     if len(out) > _MAX_FIELDS:
         raise UsageError(f"side fields have at most {_MAX_FIELDS} bytes in all, found {len(out)}")

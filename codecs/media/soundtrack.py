@@ -1,13 +1,14 @@
 """Soundtracks: the sound of films and of sound in their containers (MP4, MOV, Matroska, WebM), by PyAV (FFmpeg), which is an extra.
 
 The first track of sound counts, from its first sample to its last, at its own rate and in its own channels; what encoders put in front
-of it to get going is taken off as the file says, and where it lies beside the pictures is not kept.
+of it to get going is taken off as the file says. Beside pictures it lies where its times say: silence in front of it and in its holes.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -17,6 +18,7 @@ from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.signals import MAX_ALL_SAMPLES, MAX_CHANNELS, MAX_SAMPLES, Array, Audio
 
 MOST_FILLING = 4096  # samples behind the end that an encoder's last frame may be filled up with; MP4 and MOV tell where the end is
+LEAST_SHIFT = Fraction(1, 100)  # seconds that sound may lie beside its time: Matroska rounds to milliseconds, and nobody hears it
 _STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")  # pictures in the container of MP4
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # that MP4 and MOV begin with
 
@@ -28,10 +30,12 @@ def container(start: bytes) -> str | None:
     return "mov" if start[4:8] in _ATOMS and start[8:12] not in _STILL_BRANDS else None
 
 
-def read(file: BinaryIO, form: str, name: str, problems: list[str] | None = None) -> Audio:
+def read(file: BinaryIO, form: str, name: str, problems: list[str] | None = None, origin: Fraction | None = None) -> Audio:
     """The sound of an open file; SignalError where it has none, is damaged, too long, or PyAV is not installed.
 
     problems: where it is given, what is damaged is said in it and silent in the sound, instead of an error.
+    origin: the time in seconds that the sound is to begin at, that of the first picture: what lies before is cut off, what is missing is
+    silent. None: blocks are joined.
     """
     try:
         import av
@@ -44,19 +48,22 @@ def read(file: BinaryIO, form: str, name: str, problems: list[str] | None = None
                 raise SignalError(f"{name}: no track of sound in there that can be read; name a film with sound")
             rate = tracks[0].codec_context.sample_rate
             frames = film.decode(tracks[0]) if problems is None else _whole_frames(av, film, tracks[0], rate, problems)
-            blocks = deque(_blocks(av, frames, rate, name))
+            blocks = deque(_placed(_blocks(av, frames, rate, name), rate, origin, name))
             told = round(tracks[0].duration * tracks[0].time_base * rate) if form == "mov" and tracks[0].duration else None
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, OverflowError) as error:
         raise SignalError(f"{name}: its sound cannot be read ({reason(error)}), expected a whole file; get it again") from None
     if not blocks:
         raise SignalError(f"{name}: no samples, expected at least one; get the file again")
-    found = sum(block.shape[1] for block in blocks)
-    samples = np.empty((len(blocks[0]), told if told and 0 < found - told <= MOST_FILLING else found), np.float32)
-    place = 0
+    first, end = blocks[0][0], max(place + block.shape[1] for place, block in blocks)
+    if told and 0 < end - first - told <= MOST_FILLING:
+        end = first + told
+    if end < 1:
+        raise SignalError(f"{name}: its sound ends before the first picture; nothing of it is heard")
+    samples = np.zeros((len(blocks[0][1]), end), np.float32)
     while blocks:
-        block = blocks.popleft()[:, : samples.shape[1] - place]
-        samples[:, place : place + block.shape[1]] = block
-        place += block.shape[1]
+        place, block = blocks.popleft()
+        block = block[:, max(0, -place) : max(0, end - place)]
+        samples[:, max(0, place) : max(0, place) + block.shape[1]] = block
     return Audio(samples, rate)
 
 
@@ -98,11 +105,33 @@ def _silence(av: Any, like: Any) -> Any:
     return frame
 
 
-def _blocks(av: Any, frames: Any, rate: int, name: str) -> Iterator[Array]:
-    """float32 (channels, n), one after the other."""
+def _placed(blocks: Iterator[tuple[Fraction | None, Array]], rate: int, origin: Fraction | None, name: str) -> Iterator[tuple[int, Array]]:
+    """Blocks with the places of their first samples, ascending and apart; before the origin they are negative.
+
+    A block goes on from the one before, unless its time is further than LEAST_SHIFT from there; what overlaps is heard once.
+    """
+    slack, place, begun = LEAST_SHIFT * rate, 0, False
+    for time, block in blocks:
+        if origin is not None and time is not None:
+            there = round((time - origin) * rate)
+            if begun and there + slack < place:
+                block = block[:, place - there :]
+            elif abs(there - place) > slack:
+                place = there
+        begun = True
+        if place + block.shape[1] > MAX_SAMPLES or max(1, place + block.shape[1]) * len(block) > MAX_ALL_SAMPLES:
+            raise SignalError(f"{name}: more than {MAX_SAMPLES} samples in a channel or {MAX_ALL_SAMPLES} in all; split it first")
+        if block.shape[1]:
+            yield place, block
+        place += block.shape[1]
+
+
+def _blocks(av: Any, frames: Any, rate: int, name: str) -> Iterator[tuple[Fraction | None, Array]]:
+    """Times in seconds, where the file has them, and float32 (channels, n), one after the other."""
     to_floats = av.AudioResampler(format="fltp")
     held = channels = 0
     for frame in frames:
+        time = frame.pts * Fraction(frame.time_base) if frame.pts is not None and frame.time_base else None
         for part in to_floats.resample(frame):
             block = part.to_ndarray()
             channels = channels or len(block)
@@ -113,4 +142,5 @@ def _blocks(av: Any, frames: Any, rate: int, name: str) -> Iterator[Array]:
                 raise SignalError(f"{name}: {channels} channels, expected {MAX_CHANNELS} at most; mix it down first")
             if held > MAX_SAMPLES or held * channels > MAX_ALL_SAMPLES:
                 raise SignalError(f"{name}: more than {MAX_SAMPLES} samples in a channel or {MAX_ALL_SAMPLES} in all; split it first")
-            yield finite(block, name)
+            yield time, finite(block, name)
+            time = None

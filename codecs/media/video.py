@@ -18,7 +18,7 @@ from smalti.codecs.media import soundtrack
 from smalti.codecs.media.files import FILM_SUFFIXES, read_source, write_atomically
 from smalti.codecs.media.video_files.containers import ASPECT_TAG, MAX_FRAME_PIXELS, Source, form_of, source_of
 from smalti.codecs.media.video_files.frames import FilmFrames, Turn, first_frame, is_transparent, pixels_of, turn_of
-from smalti.codecs.media.video_files.timing import timing_of
+from smalti.codecs.media.video_files.timing import MAX_SECONDS, timing_of
 from smalti.tokenizers.errors import SignalError
 from smalti.tokenizers.signals import MAX_SIDE, Array, Audio, Video
 
@@ -63,7 +63,7 @@ def read_noted(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
     height, width = turn.of(pixels).shape[:2]
     aspect = 1 / track.aspect if turn.swap else track.aspect
     timing = timing_of(track.places, track.tick, track.rates, slack=0 if film.form == "gif" else 1)
-    audio, lost = _sound(film) if sound and track.sounds else (None, ())
+    audio, lost = _sound(film, track.places[0] * track.tick) if sound and track.sounds else (None, ())
     video = Video(FilmFrames(film, track.places, turn, (height, width)), timing, aspect, audio)
     return Reading(video, (*_notes(frame, turn), *track.notes), (*track.lost, *lost))
 
@@ -100,9 +100,9 @@ def looks_like_video(source: str | os.PathLike[str] | bytes) -> bool:
 def write_video(video: Video, destination: str | os.PathLike[str]) -> int:
     """Write a film by the destination's ending; returns the number of frames.
 
-    .mkv: FFV1 and PCM, lossless. .mp4: H.264 by x264 at crf 12 and AAC, for people. .gif: 256 colours a frame, no sound. A folder, or a
-    name that ends in "/": numbered PNG files, sound.wav, and timing.json. All or nothing but for folders. UsageError where that is
-    impossible.
+    .mkv: FFV1 and PCM, lossless. .mp4: H.264 by x264 at crf 12 and AAC, for people. .gif: 256 colours a frame, neither sound nor aspect.
+    A folder, or a name that ends in "/": numbered PNG files, sound.wav, and timing.json. All or nothing but for folders. UsageError where
+    that is impossible.
     """
     from smalti.codecs.media.video_files import writing
 
@@ -150,6 +150,8 @@ def _surveyed(film: Source) -> _Track:
             pass  # said by whoever reads the frames
         if not places:
             raise SignalError(f"{film.name}: no frames in it, expected at least one; get the file again")
+        if (seconds := (max(places) - min(places)) * Fraction(track.time_base)) > MAX_SECONDS:
+            raise SignalError(f"{film.name}: its frames lie over {int(seconds)} s, expected {MAX_SECONDS} at most; repair its times first")
         sounds = len([other for other in container.streams.audio if other.codec_context is not None])
         tracks = len(container.streams.video) - 1, max(0, sounds - 1), len(container.streams.subtitles)
         more = [
@@ -211,11 +213,11 @@ def _notes(frame: Any, turn: Turn) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _sound(film: Source) -> tuple[Audio | None, tuple[str, ...]]:
-    """The soundtrack; lines where it is damaged, or cannot be read at all, and the film goes on without it."""
+def _sound(film: Source, start: Fraction) -> tuple[Audio | None, tuple[str, ...]]:
+    """The soundtrack from the time of the first picture; lines where it is damaged, or unreadable and the film goes on without it."""
     problems: list[str] = []
     try:
         with film.file() as file:
-            return soundtrack.read(file, film.form, film.name, problems), tuple(problems)
+            return soundtrack.read(file, film.form, film.name, problems, start), tuple(problems)
     except SignalError as error:
         return None, (f"its sound is left out: {str(error).removeprefix(film.name + ': ')}",)

@@ -79,7 +79,8 @@ def command(
 
     Shapes are meshes; .xyz gets points of their surface, 100,000 of them.
 
-    Films are written without loss as .mkv (FFV1) or with --frames, for people as .mp4 (H.264) or .gif, with their times, aspect and sound.
+    Films are written without loss as .mkv (FFV1) or with --frames, for people as .mp4 (H.264), with their times, aspect and sound.
+    A .gif has their times alone: sound, and an aspect other than 1, are told as lost.
 
     --start and --end decode a stretch of a sound or film: of long files, which are written in chunks, nothing else, so that damage
     elsewhere does not matter; it is told. Of a film the frames before that the first ones depend on are decoded too; their number is told.
@@ -186,7 +187,7 @@ def _one(
         "stages": len(held.tokens.arrays),
         "model": held.tokenizer.name,
         "said": list(held.said),
-        "lost": [*held.lost, *_nothing(signal)],
+        "lost": [*held.lost, *_nothing(signal), *_left_out(signal, job.target, frames)],
     }
 
 
@@ -209,6 +210,14 @@ def _nothing(signal: Any) -> list[str]:
     from smalti.tokenizers.signals import Shape
 
     return ["it decodes to nothing; more stages may say more"] if isinstance(signal, Shape) and is_empty(signal) else []
+
+
+def _left_out(signal: Any, target: str, frames: bool) -> tuple[str, ...]:
+    """Lines on what the file of a film cannot hold."""
+    from smalti.codecs.media.video_files.writing import losses
+    from smalti.tokenizers.signals import Video
+
+    return losses(signal, Path(target).suffix) if isinstance(signal, Video) and not frames else ()
 
 
 def _title(item: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import smalti
 from smalti import api
 from smalti.codecs import films
 from smalti.codecs.bitstream import Field, parse
+from smalti.codecs.bitstream.streams import FIELDS, StreamInfo, read_fields, write_fields
 from smalti.film_parts import film_part
 from smalti.tokenizers.errors import BitstreamError, DamageWarning, UsageError
 from smalti.tokenizers.signals import Array, Audio, Video
@@ -61,6 +62,42 @@ def test_a_film_keeps_its_times_and_aspect(film_model: Path, times: Any, aspect:
     assert all(field.critical for field in parse(data).streams[0].fields)
     codec = api.codec(film_model)
     assert np.array_equal(frames_of(codec.decompress(data)), frames)
+
+
+def times_kept(times: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
+    """As the side field gives them back, read as a file's."""
+    fields = films.fields_of(Video([], times), len(times))
+    size = (("frames", len(times)), ("width", 8), ("height", 8), ("rate_num", 1), ("rate_den", 1))
+    found = films.timing_of(StreamInfo("video", bytes(6), signal=size, fields=read_fields(write_fields(fields))).checked())
+    assert isinstance(found, tuple)
+    return found
+
+
+@pytest.mark.parametrize("gap", [5000, 10**5, 10**8])
+def test_long_gaps_keep_their_length(gap: int) -> None:
+    times = (Fraction(0), Fraction(1, 10**6), Fraction(gap) + Fraction(1, 10**6), Fraction(gap + 1))
+    found = times_kept(times)
+    assert max(abs(a - b) for a, b in zip(found, times, strict=True)) <= Fraction(gap, 2**31)
+
+
+def test_many_uneven_frames_fit_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FIELDS, films.TIMING, ("timing", 1, 2**12))
+    times = tuple(Fraction(i * 33_000 + i * i % 997, 10**6) for i in range(2400))
+    found = times_kept(times)
+    assert max(abs(a - b) for a, b in zip(found, times, strict=True)) <= Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("times", [(0, 1, 2**33 + 1), (0, 2**32, 2**33), tuple(i * 300 + i % 2 for i in range(2**11 + 8))])
+def test_times_that_fit_no_field_are_refused(times: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FIELDS, films.TIMING, ("timing", 1, 2**12))
+    with pytest.raises(UsageError, match=r"do not fit into 4096 bytes .* split the film"):
+        films.fields_of(Video([], tuple(map(Fraction, times))), len(times))
+
+
+@pytest.mark.parametrize("field", [Field(4, bytes(2**20 + 1), True), Field(6, bytes(7), True), Field(1, b"")])
+def test_fields_that_readers_refuse_are_not_written(field: Field) -> None:
+    with pytest.raises(UsageError, match=r"side field \w+ has \d+ bytes, expected"):
+        write_fields((field,))
 
 
 def test_a_film_and_its_sound_lie_in_one_file(film_model: Path, sound_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from smalti.codecs.media.images import read_image
 from smalti.codecs.media.video import read_video, write_video
 from smalti.metrics import judges
-from smalti.recipes import video_sheet, video_table
+from smalti.recipes import models, video_sheet, video_table
+from smalti.tokenizers.contracts import Codec
 from smalti.tokenizers.signals import Array, Video
 
 pytest.importorskip("av")
@@ -55,6 +58,22 @@ def test_the_table_goes_on_where_it_was(
     assert "none is so small" in capsys.readouterr().out
     (tmp_path / "empty").mkdir()
     assert video_table.main([str(tmp_path / "empty"), "--bpp", "1"]) == 2
+
+
+def test_what_is_kept_hangs_on_prior_options_and_encoder(film_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    codec = models.codec(str(film_model))
+    other = SimpleNamespace(tokenizer=codec.tokenizer, prior=SimpleNamespace(id=b"othr"))
+    keys = {video_table.which("m", {"m": codec}), video_table.which("m", {"m": cast(Codec, other)}), video_table.which("x264", {})}
+    assert video_table.which("m", {"m": models.codec(str(film_model))}) in keys
+    monkeypatch.setattr(av, "__version__", "0.1")
+    keys.add(video_table.which("x264", {}))
+    monkeypatch.setitem(video_table.RIVALS["x264"].options, "preset", "ultrafast")
+    keys.add(video_table.which("x264", {}))
+    monkeypatch.setattr(video_table, "FACTORS", (1,))
+    keys.add(video_table.which("x264", {}))
+    assert len(keys) == 6
 
 
 def test_films_side_by_side(tmp_path: Path, film_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,19 +28,23 @@ USUAL = tuple(
 )
 
 
+MAX_TERM = 2**31 - 1  # of a rate's numerator and denominator: what containers and FFmpeg hold
+MAX_SECONDS = 2**31  # of a film, 68 years: a clock that says more is broken
+
+
 def timing_of(places: Sequence[int], tick: Fraction, told: Sequence[Fraction | None], slack: int = 1) -> Fraction | tuple[Fraction, ...]:
     """Frames per second, or a time in seconds for each frame, the first at 0.
 
     places: of frames in ticks, ascending. told: rates that the file names, the most believable first. slack: ticks that a frame may lie
     beside its place; none in GIF, whose times are meant as they are.
     """
-    rates = [rate for rate in told if rate]
+    rates = [rate for rate in told if rate and held_rate(rate) == rate]
     if len(places) < 2:
         return rates[0] if rates else Fraction(25)
     whole = places[-1] - places[0]
     if whole > 0:
         mean = (len(places) - 1) / (whole * tick)
-        rates += [rate for rate in USUAL if abs(rate / mean - 1) < Fraction(1, 100)] + [mean]
+        rates += [rate for rate in USUAL if abs(rate / mean - 1) < Fraction(1, 100)] + [held_rate(mean)]
     for rate in dict.fromkeys(rates):
         if holds(places, tick, rate, slack):
             return rate
@@ -55,11 +59,18 @@ def holds(places: Sequence[int], tick: Fraction, rate: Fraction, slack: int = 1)
 
 
 def mean_rate(timing: Fraction | Sequence[Fraction], frames: int) -> Fraction:
-    """Frames per second over so many frames; 25 where one frame says nothing."""
+    """Frames per second over so many frames, above 0 and in terms up to MAX_TERM; 25 where one frame says nothing."""
     if isinstance(timing, Fraction):
         return timing
     last = timing[frames - 1] - timing[0] if 1 < frames <= len(timing) else Fraction(0)
-    return ((frames - 1) / last).limit_denominator(1001) if last > 0 else Fraction(25)
+    return held_rate((frames - 1) / last) if last > 0 else Fraction(25)
+
+
+def held_rate(rate: Fraction) -> Fraction:
+    """The rate itself, or the nearest that has a numerator and a denominator of 1..MAX_TERM."""
+    if rate < 1:
+        return 1 / held_rate(1 / rate)
+    return min(rate, Fraction(MAX_TERM)).limit_denominator(max(1, MAX_TERM // (int(rate) + 1)))
 
 
 def seconds(timing: Fraction | Sequence[Fraction], frames: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,16 +22,18 @@ from PIL import Image as Pil
 from smalti.codecs.media.audio import write_audio
 from smalti.codecs.media.files import reason
 from smalti.codecs.media.video_files.containers import ASPECT_TAG, package
-from smalti.codecs.media.video_files.timing import mean_rate, time_of
+from smalti.codecs.media.video_files.timing import MAX_TERM, mean_rate, time_of
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Array, Video
 
 WRITTEN_SUFFIXES = (".mkv", ".mp4", ".gif")
 X264 = {"crf": "12", "preset": "medium"}
+MAX_GIF_TIME = 65535  # 10 ms that a picture is shown
 MAX_GIF_PIXELS = 2**28  # Pillow holds all frames
 _LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _BT709 = 1
+_FRAME = re.compile(r"frame-[0-9]{6,}\.png")  # in folders
 
 
 def encode_into(file: BinaryIO, video: Video, suffix: str, name: str = "film") -> int:
@@ -53,17 +56,42 @@ def encode_into(file: BinaryIO, video: Video, suffix: str, name: str = "film") -
         raise UsageError(
             f"{name}: {suffix} cannot hold frames of {what} ({reason(error)}); write PNG files into a folder instead"
         ) from None
+    except OverflowError:  # numbers of FFmpeg have 32 bits, times 64
+        what = f"a rate or an aspect of terms above {MAX_TERM}, or times so late"
+        raise UsageError(f"{name}: {suffix} cannot hold {what}; write PNG files into a folder instead") from None
+
+
+def losses(video: Video, suffix: str) -> tuple[str, ...]:
+    """A line for each thing of a film that files of this suffix cannot hold and leave out."""
+    if suffix.lower() != ".gif":
+        return ()
+    sound = () if video.audio is None else ("its sound is left out: a GIF has none; write .mkv or .mp4 for it",)
+    aspect = f"samples {video.aspect} as wide as high are shown as square: a GIF has no aspect; write .mkv or .mp4 for it"
+    return (*sound, *((aspect,) if video.aspect != 1 else ()))
 
 
 def write_folder(video: Video, folder: str | os.PathLike[str]) -> int:
-    """frame-000000.png and so on, sound.wav where there is sound, and timing.json: `rate` or `times` (fractions as text), `aspect`."""
+    """frame-000000.png and so on, sound.wav where there is sound, and timing.json: `rate` or `times` (fractions as text), `aspect`.
+
+    What a longer film, or one with sound, left of these in the folder is removed. UsageError where frames without a timing.json lie there:
+    nobody knows whose they are.
+    """
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
+        own = (place / "timing.json").exists()
+        before = {path for path in place.iterdir() if _FRAME.fullmatch(path.name)}
+        if before and not own:
+            raise UsageError(f"{folder}: holds frames such as {min(before).name} and no timing.json, so not a whole film; empty it first")
         count = 0
         for pixels in video.frames:
             Pil.fromarray(pixels).save(place / f"frame-{count:06d}.png", compress_level=1)
             count += 1
+        for path in before:
+            if int(path.stem[6:]) >= count:
+                path.unlink()
+        if own and video.audio is None:
+            (place / "sound.wav").unlink(missing_ok=True)
         timing = video.timing
         shown = {"rate": str(timing)} if isinstance(timing, Fraction) else {"times": [str(time) for time in timing[:count]]}
         (place / "timing.json").write_text(json.dumps({**shown, "aspect": str(video.aspect)}) + "\n", encoding="utf-8")
@@ -191,5 +219,8 @@ def _write_gif(file: BinaryIO, video: Video, name: str) -> int:
     last = time_of(video.timing, count - 1) + 1 / mean_rate(video.timing, count)
     times = [round(100 * time) for time in (*(time_of(video.timing, i) for i in range(count)), last)]
     shown = [10 * max(1, b - a) for a, b in itertools.pairwise(times)]
+    if max(shown) > 10 * MAX_GIF_TIME:
+        longest = f"up to {MAX_GIF_TIME / 100} s, found {max(shown) / 1000} s"
+        raise UsageError(f"{name}: a GIF shows a frame for {longest}; write .mkv or .mp4 instead")
     pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], duration=shown, loop=0, disposal=1, optimize=False)
     return count

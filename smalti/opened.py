@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from smalti.codecs import films
 from smalti.codecs import notes as note_bits
 from smalti.codecs.bitstream import File, StreamInfo, check_applied
+from smalti.codecs.bitstream.chunked import Chunked
 from smalti.codecs.bitstream.salvage import Loss, Salvage, salvage
 from smalti.codecs.conceal import conceal as with_neighbours
 from smalti.film_parts import FilmPart, film_part, there
@@ -147,6 +148,11 @@ class Opened:
         if self.tokenizer is None:
             raise ModelError("raw tokens, made by no model, do not decode to a signal; smalti.open gives the tokens")
         return self.tokenizer
+
+
+def is_there(file: File, stream: int) -> bool:
+    """Whether a file holds anything of a stream; one that ends early may not."""
+    return not isinstance(file.content, Chunked) or any(part.stream == stream for part in file.content.parts)
 
 
 def the_stream(file: File) -> StreamInfo:

@@ -150,6 +150,41 @@ def test_a_file_that_ends_early_is_a_shorter_film(film_model: Path) -> None:
     assert back.aspect == 2
 
 
+@pytest.mark.parametrize("rate", [16000, 22050])
+def test_a_film_that_ends_early_has_the_sound_that_came(film_model: Path, sound_model: Path, tmp_path: Path, monkeypatch: Any, rate: int) -> None:
+    shutil.copytree(sound_model, tmp_path / "heard" / "1")
+    monkeypatch.setenv("SMALTI_MODELS", str(tmp_path))
+    codec = api.codec(film_model, audio_model=sound_model)
+    large = Video([np.tile(frame, (6, 8, 1)) for frame in clip()], Fraction(5))
+    noise = np.random.default_rng(0).uniform(-1, 1, (6, rate * 20)).astype(np.float32)
+    file = parse(codec.compress(replace(large, audio=Audio(noise, rate))))
+    streams = [part.stream for part in file.content.parts]  # type: ignore[union-attr]
+    assert streams.count(1) > 2
+    lengths = []
+    for count in range(max(streams.index(0), streams.index(1)) + 1, len(streams) + 1):
+        back = smalti.decompress(file.truncate(count), film_model)
+        assert isinstance(back, Video)
+        assert back.audio is not None
+        lengths.append(back.audio.samples.shape[1])
+        assert lengths[-1] == min(noise.shape[1], steps_of_sound(file.truncate(count), codec) * 160 * rate // 16000)
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1] == noise.shape[1]
+    file = parse(codec.compress(replace(large, audio=Audio(noise[:1], rate))))
+    streams = [part.stream for part in file.content.parts]  # type: ignore[union-attr]
+    with pytest.warns(DamageWarning, match="its sound is left out: nothing of it is in the file"):
+        silent = smalti.decompress(file.truncate(streams.index(1)), film_model)
+    assert isinstance(silent, Video)
+    assert silent.audio is None
+    assert len(frames_of(silent)) == 101
+
+
+def steps_of_sound(data: bytes, codec: Any) -> int:
+    """Steps of time of the sound in a file."""
+    file = parse(data)
+    layout = codec.sound.tokenizer.layout(file.streams[1].signal)
+    return int(file.tokens(layout, codec.sound.prior, 1).layout.stages[0].axes[1][1])
+
+
 def test_targets(film_model: Path) -> None:
     coarse = smalti.compress(film(), film_model, stages=1)
     fine = smalti.compress(film(), film_model)

@@ -11,7 +11,7 @@ from typing import Any
 
 from smalti.codecs import films
 from smalti.codecs.bitstream import File, StreamInfo
-from smalti.codecs.media.video_files.timing import seconds
+from smalti.codecs.media.video_files.timing import seconds, time_of
 from smalti.tokenizers.contracts import Prior, Tokenizer
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Audio, Video
@@ -85,6 +85,13 @@ def film_part(
     begin = step * group  # of frames: a step that begins a film is its first frame alone, the last of those it otherwise stands for
     count = min(total, (after - 1) * group + 1) - begin
     return FilmPart(_renamed(region, "frames", count), begin, first, stop, info)
+
+
+def shown_since(info: StreamInfo, start: float) -> float:
+    """When the frame that is shown at a time began, in seconds: a stretch of a film begins with all of that frame."""
+    timing = films.timing_of(info)
+    first, _ = _frames(timing, dict(info.signal)["frames"], start, None)
+    return float(time_of(timing, first))
 
 
 def there(tokens: Tokens, tokenizer: Tokenizer) -> Tokens:

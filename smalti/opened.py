@@ -12,7 +12,7 @@ from smalti.codecs.bitstream import File, StreamInfo, check_applied
 from smalti.codecs.bitstream.chunked import Chunked
 from smalti.codecs.bitstream.salvage import Loss, Salvage, salvage
 from smalti.codecs.conceal import conceal as with_neighbours
-from smalti.film_parts import FilmPart, film_part, there
+from smalti.film_parts import FilmPart, film_part, shown_since, there
 from smalti.priors import brings_masked, prior_named
 from smalti.tokenizers.audio.excerpt import Stretch, excerpt
 from smalti.tokenizers.audio.sounds import size_of
@@ -119,9 +119,11 @@ class Opened:
         return replace(decoded, notes=note_bits.from_bits(self.info.notes)) if isinstance(decoded, Image) else decoded
 
     def heard(self, start: float | None = None, end: float | None = None, conceal: bool = False) -> Audio | None:
-        """The sound beside a film's pictures, or a stretch of it; None where there is none, or it ends before."""
+        """The sound beside a film's pictures, or a stretch of it, from where the picture that is shown at its start begins; None where
+        there is none, or it ends before."""
         if self.sound is None:
             return None
+        start = None if start is None else shown_since(self.info, start)
         size = dict(self.sound.info.signal)
         if start is not None and round(start * size["rate"]) >= size["samples"]:
             return None

@@ -83,6 +83,15 @@ def test_a_film_and_its_sound_lie_in_one_file(film_model: Path, sound_model: Pat
     assert part.audio is not None
     assert part.audio.samples.shape == (1, 16000)
     assert np.abs(part.audio.samples - back.audio.samples[:, 16000:32000]).max() < 1e-4
+    between = smalti.decompress(data, film_model, start=1.03, end=2)  # while the frame of 1.00 s is shown, which comes whole
+    assert isinstance(between, Video)
+    assert between.audio is not None
+    assert np.array_equal(frames_of(between), frames_of(part))
+    assert np.array_equal(between.audio.samples, part.audio.samples)
+    late = smalti.decompress(smalti.compress(film(UNEVEN, audio=heard), film_model, audio_model=sound_model), film_model, start=1.05)
+    assert isinstance(late, Video)
+    assert late.audio is not None
+    assert late.audio.samples.shape[1] == heard.samples.shape[1] - round(16000 * UNEVEN[31])  # at 94/90 s, the next at 96/90
     codec = api.codec(film_model, audio_model=sound_model)
     again = codec.decompress(data)
     assert isinstance(again, Video)

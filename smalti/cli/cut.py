@@ -55,7 +55,7 @@ def command(
     if is_archive(data):
         return _cut_archive(job, data, limit_bytes, stages, model, prior, as_json, quiet)
     parsed = api.with_name(name_of(file), lambda: parse(data))
-    shorter = api.with_name(name_of(file), lambda: _shorter(parsed, limit_bytes, stages, model, prior))
+    shorter = api.with_name(name_of(file), lambda: shorter_file(parsed, limit_bytes, stages, model, prior))
     write(job.target, shorter)
     held, kept = parsed.streams[0].stages, parse(shorter).streams[0].stages
     result = {"source": job.source, "target": job.target, "bytes": len(shorter), "stages": kept, "source_bytes": len(data)}
@@ -67,7 +67,8 @@ def command(
     return 0
 
 
-def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str | None, prior: str) -> bytes:
+def shorter_file(file: File, limit_bytes: int | None, stages: int | None, model: str | None, prior: str) -> bytes:
+    """The file of the first stages of all streams, so many or as many as fit; UsageError where that does not decode, or nothing fits."""
     from smalti import api
     from smalti.codecs.neural import write_within
     from smalti.tokenizers.contracts import Target

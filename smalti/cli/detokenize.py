@@ -340,11 +340,25 @@ def _from_smt(found: Opened, stages: int | None, limit_bytes: int | None, times:
     if conceal:
         left = found.concealed(stages)
         return _whole(left.tokens, tokenizer, [*found.lost(left), *silent], dressed)
+    if limit_bytes and limit_bytes < found.file.size and len(found.file.streams) > 1:  # a film and its sound give way together
+        found = _within(found, limit_bytes)
     tokens = found.tokens(stages)
     if limit_bytes and limit_bytes < found.file.size:
         shorter = write_within(tokens, found.prior, found.info, Target(bytes=limit_bytes))
         tokens = tokens.prefix(parse(shorter).stages())
     return _whole(tokens, tokenizer, silent, dressed)
+
+
+def _within(found: Opened, limit_bytes: int) -> Opened:
+    """What `smalti cut --bytes` leaves of a film with sound."""
+    from dataclasses import replace
+
+    from smalti.cli.cut import shorter_file
+    from smalti.codecs.bitstream import parse
+
+    file = parse(shorter_file(found.file, limit_bytes, None, str(found.made_by.folder) if found.made_by else None, ""))
+    sound = replace(found.sound, file=file, info=file.streams[1]) if found.sound else None
+    return replace(found, file=file, info=file.streams[0], sound=sound)
 
 
 def _from_array(data: bytes, kind: str, model: str | None, device: str) -> tuple[Tokens, Tokenizer]:

@@ -116,6 +116,25 @@ def test_cut_keeps_times_and_sound(cli: Cli, source: Path, film_model: Path, hea
     assert back.audio is not None
 
 
+def test_bytes_count_the_sound_too(cli: Cli, source: Path, film_model: Path, heard: str) -> None:
+    smt, asked, same = source.with_suffix(".smt"), source.with_name("asked.mkv"), source.with_name("same.mkv")
+    cli("tokenize", source, "-m", film_model, "--audio-model", heard)
+    for stages in (1, 3):
+        short = source.with_name(f"{stages}.smt")
+        room = cli("cut", smt, "--stages", stages, "-o", short, "--json").json["bytes"]
+        (done,) = cli("detokenize", smt, "-m", film_model, "--bytes", room, "-o", asked, "--force", "--json").json
+        assert done["stages"] == min(stages, 2)
+        assert cli("detokenize", short, "-m", film_model, "-o", same, "--force").code == 0
+        assert np.array_equal(frames_of(asked), frames_of(same))
+        given, expected = read_video(asked).audio, read_video(same).audio
+        assert given is not None
+        assert expected is not None
+        assert np.array_equal(given.samples, expected.samples)
+    least = source.with_name("1.smt").stat().st_size
+    said = cli("detokenize", smt, "-m", film_model, "--bytes", least - 1, "-o", asked, "--force").refusal()
+    assert f"has {least} bytes, the target allows {least - 1}" in said
+
+
 def test_cut_leaves_what_decodes(cli: Cli, source: Path, film_model: Path, heard: str) -> None:
     from smalti.tokenizers import zoo
 

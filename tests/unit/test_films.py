@@ -159,8 +159,34 @@ def test_a_file_that_ends_early_is_a_shorter_film(film_model: Path) -> None:
     assert back.aspect == 2
 
 
+def test_what_is_wrong_with_a_film_and_its_sound_is_said_once(
+    film_model: Path, sound_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    shutil.copytree(sound_model, tmp_path / "heard" / "1")
+    monkeypatch.setenv("SMALTI_MODELS", str(tmp_path))
+    heard = Audio(np.tile(tone(20).samples, (6, 1)), 16000)
+    large = Video([np.tile(frame, (6, 8, 1)) for frame in clip()], Fraction(5), audio=heard)
+    data = bytearray(smalti.compress(large, film_model, audio_model=sound_model))
+    assert parse(bytes(data)).content.parts[-1].stream == 1  # type: ignore[union-attr]
+    for place in (len(data) // 2, len(data) - 40):
+        data[place] ^= 1
+    problems = parse(bytes(data), strict=False).problems
+    assert len(problems) >= 2
+    with pytest.warns(DamageWarning) as caught:
+        smalti.decompress(bytes(data), film_model, conceal=True)
+    said = "\n".join(str(warning.message) for warning in caught)
+    (tmp_path / "a.smt").write_bytes(data)
+    done = cli("detokenize", tmp_path / "a.smt", "-m", film_model, "--conceal", "-o", tmp_path / "a.mkv")
+    assert done.code == 1
+    for text in (said, done.err):
+        assert [text.count(problem) for problem in problems] == [1] * len(problems)
+        assert "sound: stage 1 of 4 concealed in times" in text
+
+
 @pytest.mark.parametrize("rate", [16000, 22050])
-def test_a_film_that_ends_early_has_the_sound_that_came(film_model: Path, sound_model: Path, tmp_path: Path, monkeypatch: Any, rate: int) -> None:
+def test_a_film_that_ends_early_has_the_sound_that_came(
+    film_model: Path, sound_model: Path, tmp_path: Path, monkeypatch: Any, rate: int
+) -> None:
     shutil.copytree(sound_model, tmp_path / "heard" / "1")
     monkeypatch.setenv("SMALTI_MODELS", str(tmp_path))
     codec = api.codec(film_model, audio_model=sound_model)

@@ -25,7 +25,7 @@ from smalti.codecs.bitstream import transcode as recoded
 from smalti.codecs.media.files import read_bytes, write_atomically
 from smalti.codecs.neural import NeuralCodec, fingerprint_bytes, modality_of
 from smalti.media import PathOrBytes
-from smalti.opened import Opened, the_stream
+from smalti.opened import Opened, is_there, the_stream
 from smalti.priors import prior_for, prior_of, wanted_prior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
@@ -112,11 +112,13 @@ def open(
 def opened(file: File, model: str | os.PathLike[str] | None = None, device: str = "cpu", prior: str | os.PathLike[str] = "") -> Opened:
     """The tokenizer and the prior of a parsed file, found by what it says. device: where the tokenizer is loaded to.
 
-    model, prior: of a film those of its pictures. Where the model of its sound is not at hand, `silent` says so.
+    model, prior: of a film those of its pictures. Where the model of its sound is not at hand, or nothing of it came, `silent` says so.
     """
     found = _opened(file, 0, the_stream(file), model, device, prior)
     if len(file.streams) == 1:
         return found
+    if not is_there(file, 1):
+        return replace(found, silent="its sound is left out: nothing of it is in the file")
     try:
         return replace(found, sound=_opened(file, 1, file.streams[1], None, device, ""))
     except ModelError as error:

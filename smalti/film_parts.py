@@ -11,7 +11,7 @@ from typing import Any
 
 from smalti.codecs import films
 from smalti.codecs.bitstream import File, StreamInfo
-from smalti.codecs.media.video_files.timing import seconds
+from smalti.codecs.media.video_files.timing import seconds, time_of
 from smalti.tokenizers.contracts import Prior, Tokenizer
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Audio, Video
@@ -84,17 +84,27 @@ def film_part(
     region = file.region(layout, prior, step, after, stream, wanted)
     begin = step * group  # of frames: a step that begins a film is its first frame alone, the last of those it otherwise stands for
     count = min(total, (after - 1) * group + 1) - begin
-    return FilmPart(_renamed(region, count), begin, first, stop, info)
+    return FilmPart(_renamed(region, "frames", count), begin, first, stop, info)
+
+
+def shown_since(info: StreamInfo, start: float) -> float:
+    """When the frame that is shown at a time began, in seconds: a stretch of a film begins with all of that frame."""
+    timing = films.timing_of(info)
+    first, _ = _frames(timing, dict(info.signal)["frames"], start, None)
+    return float(time_of(timing, first))
 
 
 def there(tokens: Tokens, tokenizer: Tokenizer) -> Tokens:
-    """The tokens with the number of frames that they hold: of a file that ends after some groups, fewer than it says."""
-    size = tokens.layout.size
-    if "frames" not in size:
+    """The tokens with the number of frames or samples that they hold: of a file that ends after some groups, fewer than it says."""
+    size, config = tokens.layout.size, tokenizer.config
+    steps = dict(tokens.layout.stages[0].axes).get("time", 0)
+    if "frames" in size and (group := getattr(config, "group", 0)):
+        name, held = "frames", max(steps - 1, 0) * group + min(steps, 1)
+    elif "samples" in size and steps:
+        name, held = "samples", steps * config.hop * size["rate"] // config.rate
+    else:
         return tokens
-    group, steps = getattr(tokenizer.config, "group", 0), dict(tokens.layout.stages[0].axes).get("time", 0)
-    held = min(size["frames"], max(steps - 1, 0) * group + min(steps, 1)) if group else size["frames"]
-    return _renamed(tokens, held) if held < size["frames"] else tokens
+    return _renamed(tokens, name, held) if held < size[name] else tokens
 
 
 def reach_of(tokenizer: Any) -> int:
@@ -103,8 +113,8 @@ def reach_of(tokenizer: Any) -> int:
     return int(reach if reach is not None else tokenizer.net.reach)
 
 
-def _renamed(tokens: Tokens, frames: int) -> Tokens:
-    signal = tuple((name, frames if name == "frames" else value) for name, value in tokens.layout.signal)
+def _renamed(tokens: Tokens, what: str, count: int) -> Tokens:
+    signal = tuple((name, count if name == what else value) for name, value in tokens.layout.signal)
     return Tokens(Layout(tokens.layout.stages, tokens.layout.cuts, signal), tokens.arrays, tokens.present)
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from smalti.codecs import films
 from smalti.codecs import notes as note_bits
 from smalti.codecs.bitstream import File, StreamInfo, check_applied
+from smalti.codecs.bitstream.chunked import Chunked
 from smalti.codecs.bitstream.salvage import Loss, Salvage, salvage
 from smalti.codecs.conceal import conceal as with_neighbours
-from smalti.film_parts import FilmPart, film_part, there
+from smalti.film_parts import FilmPart, film_part, shown_since, there
 from smalti.priors import brings_masked, prior_named
 from smalti.tokenizers.audio.excerpt import Stretch, excerpt
 from smalti.tokenizers.audio.sounds import size_of
@@ -79,8 +80,9 @@ class Opened:
         return replace(found, tokens=self._filled(found))
 
     def lost(self, found: Salvage) -> tuple[str, ...]:
-        """A line on each thing that is wrong with the file, and on what `concealed` did about it."""
-        return (*self.file.problems, *(_lost(loss, self.info.stages) for loss in found.losses))
+        """A line on each thing that is wrong with the file, and on what `concealed` did about it; of a film's sound on the latter only."""
+        losses = [_lost(loss, self.info.stages) for loss in found.losses]
+        return tuple(f"sound: {line}" for line in losses) if self.stream else (*self.file.problems, *losses)
 
     def film(self, start: float | None, end: float | None, stages: int | None = None) -> FilmPart:
         """What is needed of a film between two times in seconds: the groups of frames that hold it, and those before that its first frames
@@ -101,6 +103,13 @@ class Opened:
             (whole,) = self.decoder().decode([part.tokens])
             assert isinstance(whole, Audio)
             return part.of(whole)
+        decoded, lost = self.whole(stages, conceal)
+        if lost:
+            warnings.warn(DamageWarning(lost), stacklevel=5)  # where decompress was called
+        return decoded
+
+    def whole(self, stages: int | None = None, conceal: bool = False) -> tuple[Image | Audio | Video | Shape, tuple[str, ...]]:
+        """The whole signal, of a film with its sound, and a line on each thing that is wrong, left out or concealed."""
         tokenizer, lost = self.decoder(), tuple[str, ...]()
         if conceal:
             found = self.concealed(stages)
@@ -112,19 +121,28 @@ class Opened:
         if self.silent:
             lost = (*lost, self.silent)
         if isinstance(decoded, Video):
-            decoded = replace(films.dressed(decoded, self.info), audio=self.heard(conceal=conceal))
-        if lost:
-            warnings.warn(DamageWarning(lost), stacklevel=5)  # where decompress was called
-        return replace(decoded, notes=note_bits.from_bits(self.info.notes)) if isinstance(decoded, Image) else decoded
+            sound, wrong = self.all_heard(conceal)
+            decoded, lost = replace(films.dressed(decoded, self.info), audio=sound), (*lost, *wrong)
+        return (replace(decoded, notes=note_bits.from_bits(self.info.notes)) if isinstance(decoded, Image) else decoded), lost
 
-    def heard(self, start: float | None = None, end: float | None = None, conceal: bool = False) -> Audio | None:
-        """The sound beside a film's pictures, or a stretch of it; None where there is none, or it ends before."""
+    def all_heard(self, conceal: bool = False) -> tuple[Audio | None, tuple[str, ...]]:
+        """The sound beside a film's pictures, if there is one, and a line on each thing of it that is concealed."""
+        if self.sound is None:
+            return None, ()
+        found, lost = self.sound.whole(None, conceal)
+        assert isinstance(found, Audio)
+        return found, lost
+
+    def heard(self, start: float | None, end: float | None) -> Audio | None:
+        """A stretch of the sound beside a film's pictures, from where the picture that is shown at its start begins; None where
+        there is none, or it ends before."""
         if self.sound is None:
             return None
+        start = None if start is None else shown_since(self.info, start)
         size = dict(self.sound.info.signal)
         if start is not None and round(start * size["rate"]) >= size["samples"]:
             return None
-        found = self.sound.signal(None, start, end, conceal)
+        found = self.sound.signal(None, start, end)
         assert isinstance(found, Audio)
         return found
 
@@ -147,6 +165,11 @@ class Opened:
         if self.tokenizer is None:
             raise ModelError("raw tokens, made by no model, do not decode to a signal; smalti.open gives the tokens")
         return self.tokenizer
+
+
+def is_there(file: File, stream: int) -> bool:
+    """Whether a file holds anything of a stream; one that ends early may not."""
+    return not isinstance(file.content, Chunked) or any(part.stream == stream for part in file.content.parts)
 
 
 def the_stream(file: File) -> StreamInfo:

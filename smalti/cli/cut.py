@@ -55,7 +55,7 @@ def command(
     if is_archive(data):
         return _cut_archive(job, data, limit_bytes, stages, model, prior, as_json, quiet)
     parsed = api.with_name(name_of(file), lambda: parse(data))
-    shorter = api.with_name(name_of(file), lambda: _shorter(parsed, limit_bytes, stages, model, prior))
+    shorter = api.with_name(name_of(file), lambda: shorter_file(parsed, limit_bytes, stages, model, prior))
     write(job.target, shorter)
     held, kept = parsed.streams[0].stages, parse(shorter).streams[0].stages
     result = {"source": job.source, "target": job.target, "bytes": len(shorter), "stages": kept, "source_bytes": len(data)}
@@ -67,7 +67,8 @@ def command(
     return 0
 
 
-def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str | None, prior: str) -> bytes:
+def shorter_file(file: File, limit_bytes: int | None, stages: int | None, model: str | None, prior: str) -> bytes:
+    """The file of the first stages of all streams, so many or as many as fit; UsageError where that does not decode, or nothing fits."""
     from smalti import api
     from smalti.codecs.neural import write_within
     from smalti.tokenizers.contracts import Target
@@ -82,16 +83,41 @@ def _shorter(file: File, limit_bytes: int | None, stages: int | None, model: str
             raise UsageError(f"its {file.size} bytes are of one piece and cannot be cut; tokenize the original with --bytes {limit_bytes}")
         return write_within(found.tokens(), found.prior, found.info, Target(bytes=limit_bytes, stages=stages))
     if stages is not None:
-        return file.cut(stages)
+        return _cut(file, stages, model)
     assert limit_bytes is not None
     shorter = file.cut(held)
-    for k in range(held - 1, 0, -1):
+    for k in reversed(_decodable(file, model)):
         if len(shorter) <= limit_bytes:
             break
         shorter = file.cut(k)
     if len(shorter) > limit_bytes:
         raise UsageError(f"the smallest file of this signal has {len(shorter)} bytes, the target allows {limit_bytes}")
     return shorter
+
+
+def _cut(file: File, stages: int, model: str | None) -> bytes:
+    """A chunked file's first stages; UsageError where they do not decode."""
+    from smalti.tokenizers.errors import UsageError
+
+    cuts = _decodable(file, model)
+    if stages not in cuts:
+        raise UsageError(f"the first {stages} stages do not decode on their own; choose one of {', '.join(map(str, cuts))}")
+    return file.cut(stages)
+
+
+def _decodable(file: File, model: str | None) -> list[int]:
+    """How many first stages of all streams decode, ascending; of a stream whose model is not at hand, any number is taken to."""
+    from smalti import api
+    from smalti.tokenizers.errors import ModelError, UsageError
+
+    found = set(range(1, max(info.stages for info in file.streams) + 1))
+    for i, info in enumerate(file.streams):
+        try:
+            layout = info.layout or api.load_info(api.model_of(info.fingerprint, None if i else model), "cpu").layout(info.signal)
+        except (ModelError, UsageError):
+            continue
+        found = {k for k in found if k >= info.stages or k in layout.cuts}
+    return sorted(found)
 
 
 def _cut_archive(
@@ -102,7 +128,7 @@ def _cut_archive(
     from smalti.cli.files import name_of, write
 
     archive = api.with_name(name_of(job.source), lambda: SignalArchive(data, model, "cpu", prior))
-    shorter = api.with_name(name_of(job.source), lambda: _shorter_archive(archive, data, limit_bytes, stages))
+    shorter = api.with_name(name_of(job.source), lambda: _shorter_archive(archive, data, limit_bytes, stages, model))
     write(job.target, shorter)
     kept = [max(info.stages for info in item.streams) for item in SignalArchive(shorter).items]
     result = {"source": job.source, "target": job.target, "bytes": len(shorter), "stages": kept, "source_bytes": len(data)}
@@ -117,33 +143,34 @@ def _cut_archive(
     return 0
 
 
-def _shorter_archive(archive: SignalArchive, data: bytes, limit_bytes: int | None, stages: int | None) -> bytes:
+def _shorter_archive(archive: SignalArchive, data: bytes, limit_bytes: int | None, stages: int | None, model: str | None) -> bytes:
     from smalti.codecs.bitstream.shorten import cut_archive, fit_archive
 
     if stages is not None:
-        return cut_archive(data, stages, lambda number, file, count: _prefix(archive, number, file, count))
+        return cut_archive(data, stages, lambda number, file, count: _prefix(archive, number, file, count, model))
     assert limit_bytes is not None
 
     def sizes(number: int, file: File) -> list[int]:
-        return [len(shorter) for shorter in _prefixes(archive, number, file, _cuts(archive, number, file))]
+        return [len(shorter) for shorter in _prefixes(archive, number, file, _cuts(archive, number, file, model), model)]
 
     def prefix(number: int, file: File, place: int) -> bytes:
-        return _prefix(archive, number, file, _cuts(archive, number, file)[place])
+        return _prefix(archive, number, file, _cuts(archive, number, file, model)[place], model)
 
     return fit_archive(data, limit_bytes, sizes, prefix)
 
 
-def _cuts(archive: SignalArchive, number: int, file: File) -> list[int]:
+def _cuts(archive: SignalArchive, number: int, file: File, model: str | None) -> list[int]:
     """How many first stages of an item decode, ascending."""
     held = max(info.stages for info in file.streams)
-    return [cut for cut in archive.opened(number).cuts if cut <= held]
+    found = archive.opened(number)
+    return _decodable(file, model) if file.form == "chunked" else [cut for cut in found.cuts if cut <= held]
 
 
-def _prefix(archive: SignalArchive, number: int, file: File, stages: int) -> bytes:
-    return next(_prefixes(archive, number, file, [stages]))
+def _prefix(archive: SignalArchive, number: int, file: File, stages: int, model: str | None) -> bytes:
+    return next(_prefixes(archive, number, file, [stages], model))
 
 
-def _prefixes(archive: SignalArchive, number: int, file: File, cuts: Sequence[int]) -> Iterator[bytes]:
+def _prefixes(archive: SignalArchive, number: int, file: File, cuts: Sequence[int], model: str | None) -> Iterator[bytes]:
     """Files of prefixes of an item, one at a time. Of a chunked item no token is decoded, and no model is needed."""
     from functools import partial
 
@@ -153,7 +180,7 @@ def _prefixes(archive: SignalArchive, number: int, file: File, cuts: Sequence[in
 
     name = title(number, archive.name(number))
     if file.form == "chunked":
-        yield from (api.with_name(name, partial(file.cut, cut)) for cut in cuts)
+        yield from (api.with_name(name, partial(_cut, file, cut, model)) for cut in cuts)
         return
     found = api.with_name(name, lambda: archive.opened(number))
     tokens = api.with_name(name, found.tokens)

@@ -332,9 +332,9 @@ def _from_smt(found: Opened, stages: int | None, limit_bytes: int | None, times:
     from smalti.tokenizers.contracts import Target
 
     tokenizer = found.decoder()
-    silent = [found.silent] if found.silent else []
+    lost = [found.silent] if found.silent else []
     if times != (None, None):
-        lost = [*(f"damaged elsewhere: {problem}" for problem in found.file.problems), *silent]
+        lost[:0] = (f"damaged elsewhere: {problem}" for problem in found.file.problems)
         if found.info.modality == "video":
             film = found.film(*times, stages)
             return _Held(film.tokens, tokenizer, lambda: film.of(tokenizer, found.heard(*times)), [film.said()], lost)
@@ -344,16 +344,33 @@ def _from_smt(found: Opened, stages: int | None, limit_bytes: int | None, times:
     def dressed(signal: Any) -> Any:
         if found.info.modality != "video":
             return signal
-        return replace(films.dressed(signal, found.info), audio=found.heard(conceal=conceal))
+        sound, wrong = found.all_heard(conceal)
+        lost.extend(wrong)  # told once the film is written
+        return replace(films.dressed(signal, found.info), audio=sound)
 
     if conceal:
         left = found.concealed(stages)
-        return _whole(left.tokens, tokenizer, [*found.lost(left), *silent], dressed)
+        lost[:0] = found.lost(left)
+        return _whole(left.tokens, tokenizer, lost, dressed)
+    if limit_bytes and limit_bytes < found.file.size and len(found.file.streams) > 1:  # a film and its sound give way together
+        found = _within(found, limit_bytes)
     tokens = found.tokens(stages)
     if limit_bytes and limit_bytes < found.file.size:
         shorter = write_within(tokens, found.prior, found.info, Target(bytes=limit_bytes))
         tokens = tokens.prefix(parse(shorter).stages())
-    return _whole(tokens, tokenizer, silent, dressed)
+    return _whole(tokens, tokenizer, lost, dressed)
+
+
+def _within(found: Opened, limit_bytes: int) -> Opened:
+    """What `smalti cut --bytes` leaves of a film with sound."""
+    from dataclasses import replace
+
+    from smalti.cli.cut import shorter_file
+    from smalti.codecs.bitstream import parse
+
+    file = parse(shorter_file(found.file, limit_bytes, None, str(found.made_by.folder) if found.made_by else None, ""))
+    sound = replace(found.sound, file=file, info=file.streams[1]) if found.sound else None
+    return replace(found, file=file, info=file.streams[0], sound=sound)
 
 
 def _from_array(data: bytes, kind: str, model: str | None, device: str) -> tuple[Tokens, Tokenizer]:

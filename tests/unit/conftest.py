@@ -276,11 +276,12 @@ def film_model(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @dataclass(frozen=True)
 class TilesConfig:
-    """group: frames that a step of time stands for, after the first, which stands for one. side: of a tile."""
+    """group: frames that a step of time stands for, after the first, which stands for one. side: of a tile. least: stages that decode."""
 
     kind: ClassVar[str] = "video-tiles"
     group: int = 4
     side: int = 8
+    least: int = 1
 
 
 class Tiles:
@@ -319,7 +320,7 @@ class Tiles:
         size = dict(signal)
         steps = -(-(size["frames"] - 1) // self.config.group) + 1
         axes = (("time", steps), *((name, -(-size[side] // self.config.side)) for name, side in (("row", "height"), ("col", "width"))))
-        return Layout((Stage("coarse", axes, 16), Stage("fine", axes, 16)), (1, 2), signal)
+        return Layout((Stage("coarse", axes, 16), Stage("fine", axes, 16)), tuple(range(self.config.least, 3)), signal)
 
     def encode(self, signals: Sequence[Any]) -> list[Tokens]:
         return [self._encode(signal) for signal in signals]

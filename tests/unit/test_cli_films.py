@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,47 @@ def test_cut_keeps_times_and_sound(cli: Cli, source: Path, film_model: Path, hea
     back = read_video(source.with_name("short.mkv"))
     assert (len(list(back.frames)), back.timing) == (61, read_video(source).timing)
     assert back.audio is not None
+
+
+def test_bytes_count_the_sound_too(cli: Cli, source: Path, film_model: Path, heard: str) -> None:
+    smt, asked, same = source.with_suffix(".smt"), source.with_name("asked.mkv"), source.with_name("same.mkv")
+    cli("tokenize", source, "-m", film_model, "--audio-model", heard)
+    for stages in (1, 3):
+        short = source.with_name(f"{stages}.smt")
+        room = cli("cut", smt, "--stages", stages, "-o", short, "--json").json["bytes"]
+        (done,) = cli("detokenize", smt, "-m", film_model, "--bytes", room, "-o", asked, "--force", "--json").json
+        assert done["stages"] == min(stages, 2)
+        assert cli("detokenize", short, "-m", film_model, "-o", same, "--force").code == 0
+        assert np.array_equal(frames_of(asked), frames_of(same))
+        given, expected = read_video(asked).audio, read_video(same).audio
+        assert given is not None
+        assert expected is not None
+        assert np.array_equal(given.samples, expected.samples)
+    least = source.with_name("1.smt").stat().st_size
+    said = cli("detokenize", smt, "-m", film_model, "--bytes", least - 1, "-o", asked, "--force").refusal()
+    assert f"has {least} bytes, the target allows {least - 1}" in said
+
+
+def test_cut_leaves_what_decodes(cli: Cli, source: Path, film_model: Path, heard: str) -> None:
+    from smalti.tokenizers import zoo
+
+    tokenizer = zoo.load(str(film_model))
+    both = source.with_name("models") / "both" / "1"
+    zoo.save(type(tokenizer)(replace(tokenizer.config, least=2)), both)
+    smt, short, archive = source.with_suffix(".smt"), source.with_name("short.smt"), source.with_name("all.smt")
+    cli("tokenize", source, "-m", both, "--audio-model", heard, "-o", smt)
+    cli("tokenize", source, "-m", both, "--audio-model", heard, "--archive", archive)
+    for file in (smt, archive):
+        said = cli("cut", file, "--stages", 1, "-o", "-").refusal()
+        assert said.endswith("the first 1 stages do not decode on their own; choose one of 2, 3, 4")
+        least = cli("cut", file, "--stages", 2, "-o", "-").stdout
+        assert f"has {len(least)} bytes, the target allows {len(least) - 1}" in cli("cut", file, "--bytes", len(least) - 1).refusal()
+        assert cli("cut", file, "--bytes", len(least), "-o", "-").stdout == least
+        assert cli("cut", file, "--bytes", file.stat().st_size - 1, "--json", "-o", short, "--force").json["bytes"] > len(least)
+        assert cli("cut", file, "--stages", 3, "-o", short, "--force").code == 0
+        assert cli("detokenize", short, "-o", f"{source.parent}/{file.stem}.out/").code == 0
+    shutil.rmtree(both)
+    assert cli("cut", smt, "--stages", 1, "-o", short, "--force").code == 0  # of a model that nobody has, nothing more is known
 
 
 def test_what_is_broken_is_said_and_the_rest_written(cli: Cli, source: Path, film_model: Path) -> None:

@@ -120,6 +120,15 @@ def test_a_film_and_its_sound_lie_in_one_file(film_model: Path, sound_model: Pat
     assert part.audio is not None
     assert part.audio.samples.shape == (1, 16000)
     assert np.abs(part.audio.samples - back.audio.samples[:, 16000:32000]).max() < 1e-4
+    between = smalti.decompress(data, film_model, start=1.03, end=2)  # while the frame of 1.00 s is shown, which comes whole
+    assert isinstance(between, Video)
+    assert between.audio is not None
+    assert np.array_equal(frames_of(between), frames_of(part))
+    assert np.array_equal(between.audio.samples, part.audio.samples)
+    late = smalti.decompress(smalti.compress(film(UNEVEN, audio=heard), film_model, audio_model=sound_model), film_model, start=1.05)
+    assert isinstance(late, Video)
+    assert late.audio is not None
+    assert late.audio.samples.shape[1] == heard.samples.shape[1] - round(16000 * UNEVEN[31])  # at 94/90 s, the next at 96/90
     codec = api.codec(film_model, audio_model=sound_model)
     again = codec.decompress(data)
     assert isinstance(again, Video)
@@ -185,6 +194,67 @@ def test_a_file_that_ends_early_is_a_shorter_film(film_model: Path) -> None:
     assert np.array_equal(held, whole[: len(held)])
     assert isinstance(back, Video)
     assert back.aspect == 2
+
+
+def test_what_is_wrong_with_a_film_and_its_sound_is_said_once(
+    film_model: Path, sound_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    shutil.copytree(sound_model, tmp_path / "heard" / "1")
+    monkeypatch.setenv("SMALTI_MODELS", str(tmp_path))
+    heard = Audio(np.tile(tone(20).samples, (6, 1)), 16000)
+    large = Video([np.tile(frame, (6, 8, 1)) for frame in clip()], Fraction(5), audio=heard)
+    data = bytearray(smalti.compress(large, film_model, audio_model=sound_model))
+    assert parse(bytes(data)).content.parts[-1].stream == 1  # type: ignore[union-attr]
+    for place in (len(data) // 2, len(data) - 40):
+        data[place] ^= 1
+    problems = parse(bytes(data), strict=False).problems
+    assert len(problems) >= 2
+    with pytest.warns(DamageWarning) as caught:
+        smalti.decompress(bytes(data), film_model, conceal=True)
+    said = "\n".join(str(warning.message) for warning in caught)
+    (tmp_path / "a.smt").write_bytes(data)
+    done = cli("detokenize", tmp_path / "a.smt", "-m", film_model, "--conceal", "-o", tmp_path / "a.mkv")
+    assert done.code == 1
+    for text in (said, done.err):
+        assert [text.count(problem) for problem in problems] == [1] * len(problems)
+        assert "sound: stage 1 of 4 concealed in times" in text
+
+
+@pytest.mark.parametrize("rate", [16000, 22050])
+def test_a_film_that_ends_early_has_the_sound_that_came(
+    film_model: Path, sound_model: Path, tmp_path: Path, monkeypatch: Any, rate: int
+) -> None:
+    shutil.copytree(sound_model, tmp_path / "heard" / "1")
+    monkeypatch.setenv("SMALTI_MODELS", str(tmp_path))
+    codec = api.codec(film_model, audio_model=sound_model)
+    large = Video([np.tile(frame, (6, 8, 1)) for frame in clip()], Fraction(5))
+    noise = np.random.default_rng(0).uniform(-1, 1, (6, rate * 20)).astype(np.float32)
+    file = parse(codec.compress(replace(large, audio=Audio(noise, rate))))
+    streams = [part.stream for part in file.content.parts]  # type: ignore[union-attr]
+    assert streams.count(1) > 2
+    lengths = []
+    for count in range(max(streams.index(0), streams.index(1)) + 1, len(streams) + 1):
+        back = smalti.decompress(file.truncate(count), film_model)
+        assert isinstance(back, Video)
+        assert back.audio is not None
+        lengths.append(back.audio.samples.shape[1])
+        assert lengths[-1] == min(noise.shape[1], steps_of_sound(file.truncate(count), codec) * 160 * rate // 16000)
+    assert lengths == sorted(lengths)
+    assert lengths[0] < lengths[-1] == noise.shape[1]
+    file = parse(codec.compress(replace(large, audio=Audio(noise[:1], rate))))
+    streams = [part.stream for part in file.content.parts]  # type: ignore[union-attr]
+    with pytest.warns(DamageWarning, match="its sound is left out: nothing of it is in the file"):
+        silent = smalti.decompress(file.truncate(streams.index(1)), film_model)
+    assert isinstance(silent, Video)
+    assert silent.audio is None
+    assert len(frames_of(silent)) == 101
+
+
+def steps_of_sound(data: bytes, codec: Any) -> int:
+    """Steps of time of the sound in a file."""
+    file = parse(data)
+    layout = codec.sound.tokenizer.layout(file.streams[1].signal)
+    return int(file.tokens(layout, codec.sound.prior, 1).layout.stages[0].axes[1][1])
 
 
 def test_targets(film_model: Path) -> None:

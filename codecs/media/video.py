@@ -65,7 +65,8 @@ def read_noted(source: str | os.PathLike[str] | bytes | BinaryIO, name: str = ""
     timing = timing_of(track.places, track.tick, track.rates, slack=0 if film.form == "gif" else 1)
     audio, lost = _sound(film, track.places[0] * track.tick) if sound and track.sounds else (None, ())
     video = Video(FilmFrames(film, track.places, turn, (height, width)), timing, aspect, audio)
-    return Reading(video, (*_notes(frame, turn), *track.notes), (*track.lost, *lost))
+    silent = () if sound or not track.sounds else ("its sound is left out: no model of sound was named (--audio-model)",)
+    return Reading(video, (*_notes(frame, turn), *track.notes, *silent), (*track.lost, *lost))
 
 
 def problems_of(video: Video) -> tuple[str, ...]:

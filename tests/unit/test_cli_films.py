@@ -95,6 +95,14 @@ def test_there_and_back(cli: Cli, source: Path, film_model: Path, heard: str) ->
     assert np.array_equal(np.stack(list(read_video(piped.stdout).frames)), frames_of(back))
 
 
+def test_sound_that_is_left_out_is_told(cli: Cli, source: Path, film_model: Path, heard: str) -> None:
+    left, kept = cli("tokenize", source, "-m", film_model), cli("tokenize", source, "-m", film_model, "--audio-model", heard, "--force")
+    assert "its sound is left out" in left.err
+    assert "left out" not in kept.err
+    wrong = cli("tokenize", source, "-m", "shape", "--force").refusal()
+    assert "a film, and shape@1 takes shapes; leave -m out, or name a model of films" in wrong
+
+
 def test_a_stretch_says_what_it_decodes_before(cli: Cli, source: Path, film_model: Path) -> None:
     cli("tokenize", source, "-m", film_model)
     smt, whole, part = source.with_suffix(".smt"), source.with_name("whole.mkv"), source.with_name("part.mkv")

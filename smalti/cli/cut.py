@@ -34,7 +34,8 @@ def command(
     """Make a shorter file of FILE's first stages, without running the tokenizer's network.
 
     Give --stages K, or --bytes N for as many stages as fit into N bytes. FILE may be - for standard input. The short form of a file (most
-    pictures) is coded again, so its model must be there; the chunked form needs no model.
+    pictures) is coded again, so its model must be there; the chunked form needs no model. Where it is there, stages that
+    do not decode on their own are refused.
 
     Of an archive every item is cut: --stages K keeps K stages of those that have more, and the others as they are; --bytes N makes the
     whole archive fit, each item giving up about the same share of its bytes, and needs the models of all items.

@@ -84,6 +84,7 @@ def command(
 
     --start and --end decode a stretch of a sound or film: of long files, which are written in chunks, nothing else, so that damage
     elsewhere does not matter; it is told. Of a film the frames before that the first ones depend on are decoded too; their number is told.
+    It begins with the picture that is shown at --start, which comes whole, and with the sound from where that picture begins.
 
     --conceal goes on where chunks of a file are damaged or missing: what the model's masked prior expects, or the nearest tokens that are
     left where it brings none, takes the place of lost ones; stages of which too little is left, or nothing of a step, are dropped. The

@@ -50,10 +50,12 @@ def indexed(*places: tuple[int, int]) -> bytes:
     return DATA[: Archive(DATA).places[0].start + len(items(0, BODIES))] + end_chunk(places, SEED)
 
 
-def refused(data: bytes, number: int, match: str) -> None:
-    with pytest.raises(BitstreamError, match=match):
+def refusal(data: bytes, number: int) -> str:
+    """Why an item is refused."""
+    with pytest.raises(BitstreamError) as caught:
         Archive(data)[number]
     assert inspect(data).status != "whole"
+    return str(caught.value)
 
 
 def test_the_forger_writes_what_the_writer_does() -> None:
@@ -98,8 +100,8 @@ def test_places_out_of_order_or_out_of_the_file(places: list[tuple[int, int]]) -
 
 
 def test_a_head_unlike_the_index() -> None:
-    refused(indexed((len(START), 5)), 0, r"the index has items 0\.\.")
-    refused(archive((items(1, BODIES[1:]), 5)), 0, r"the index has items 0\.\.")
+    assert "the index has items 0.." in refusal(indexed((len(START), 5)), 0)
+    assert "the index has items 0.." in refusal(archive((items(1, BODIES[1:]), 5)), 0)
 
 
 def test_a_file_that_becomes_shorter_while_it_is_read() -> None:
@@ -111,8 +113,8 @@ def test_a_file_that_becomes_shorter_while_it_is_read() -> None:
 
 
 def test_a_place_of_another_kind_of_chunk() -> None:
-    refused(archive((chunk(9, bytes(60), SEED), 1), (items(1, BODIES[1:]), 5)), 0, "found a chunk of type 0x09")
-    refused(archive((chunk(0x89, bytes(60), SEED), 1), (items(1, BODIES[1:]), 5)), 0, "found a chunk of type 0x89")
+    for kind, told in ((9, "found a chunk of type 0x09"), (0x89, "found a chunk of type 0x89")):
+        assert told in refusal(archive((chunk(kind, bytes(60), SEED), 1), (items(1, BODIES[1:]), 5)), 0)
 
 
 def test_an_item_is_not_taken_for_another() -> None:
@@ -124,14 +126,14 @@ def test_an_item_is_not_taken_for_another() -> None:
     assert swapped != payload
     data = archive((chunk(ITEMS, swapped, SEED), 6))
     for number in (1, 2):
-        refused(data, number, f"item {number}: damaged")
+        assert f"item {number}: damaged" in refusal(data, number)
     assert Archive(data)[3].tokens(LAYOUT, UNIFORM) == SHARD[3]
 
 
 def test_a_file_is_not_taken_for_another() -> None:
     data = archive((file(1, SOLO[1]), 1), (file(0, SOLO[0]), 1))
     for number in (0, 1):
-        refused(data, number, f"item {number}: the index has it where it is not")
+        assert f"item {number}: the index has it where it is not" in refusal(data, number)
     assert "item 0 comes again" in recover(data)[0].problems[1]
     wrong = bytearray(archive((file(1, SOLO[1]), 1)))
     wrong[len(START) + len(file(1, SOLO[1])) - 1] ^= 1  # its CRC-32: now only what is left of it may be read

@@ -17,6 +17,7 @@ from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.shape.closeness import Closeness, places_on
 from smalti.tokenizers.shape.parts import part_of_faces
 from smalti.tokenizers.shape.pose import pose_of
+from smalti.tokenizers.shape.simplified import largest_parts
 from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
@@ -48,7 +49,9 @@ def draco(shape: Shape, largest: int) -> Iterator[Offer]:
     seen = set()
     middle, side = shape.vertices.mean(0), float(np.ptp(shape.vertices, axis=0).max()) or 1.0
     for kept in _KEPT:
-        vertices, faces = _largest_parts(shape.vertices, shape.faces, kept)
+        whole = largest_parts(shape.vertices, shape.faces, kept)
+        vertices, faces = whole.vertices, whole.faces
+        assert faces is not None
         # in the file's units and in its own size: decimation in float32 depends on them, for better or worse
         for shift, scale in ((np.zeros(3), 1.0), (middle, side)):
             points = ((vertices - shift) / scale).astype(np.float32)
@@ -137,18 +140,6 @@ def best_within(offers: Sequence[tuple[float, Offer]], bytes: int) -> Offer | No
 def _mesh(shape: tuple[Array, Array | None]) -> tuple[Array, Array]:
     vertices, faces = shape
     return vertices, np.zeros((0, 3), np.int64) if faces is None else faces
-
-
-def _largest_parts(vertices: Array, faces: Array, kept: float) -> tuple[Array, Array]:
-    _, welded = np.unique(vertices, axis=0, return_inverse=True)
-    unique = np.unique(vertices, axis=0)
-    faces = welded.reshape(-1)[faces]
-    part = part_of_faces(unique, faces)
-    corner = unique[faces]
-    area = np.bincount(part, np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1))
-    order = np.argsort(-area, kind="stable")
-    enough = int(np.searchsorted(np.cumsum(area[order]), kept * area.sum() * (1 - 1e-9))) + 1
-    return _used(unique, faces[np.isin(part, order[:enough])])
 
 
 def _used(vertices: Array, faces: Array) -> tuple[Array, Array]:

@@ -22,7 +22,7 @@ def simplified(shape: Shape, counts: Sequence[int]) -> Iterator[Shape]:
     start = coarser(shape, AT_ONCE)
     assert start.faces is not None
     for kept in KEPT:
-        whole = _largest_parts(start.vertices, start.faces, kept)
+        whole = largest_parts(start.vertices, start.faces, kept)
         for count in counts:
             found = coarser(whole, count)
             assert found.faces is not None
@@ -48,7 +48,8 @@ def coarser(mesh: Shape, count: int) -> Shape:
     return _used(np.asarray(vertices, np.float64) * side + middle, np.asarray(faces, np.int64))
 
 
-def _largest_parts(vertices: Array, faces: Array, kept: float) -> Shape:
+def largest_parts(vertices: Array, faces: Array, kept: float) -> Shape:
+    """The largest connected parts, vertices in one place made one, that hold at least the share `kept` of the surface."""
     unique, index = np.unique(vertices, axis=0, return_inverse=True)
     faces = index.reshape(-1)[faces]
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]

@@ -1,0 +1,1 @@
+"""Codec comparison reports: any codecs on any signals by real bytes, for people and for machines."""

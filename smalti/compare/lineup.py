@@ -229,7 +229,9 @@ def info_of(contender: Contender) -> results.CodecInfo:
     count = len(contender.settings)
     reason = "" if count >= LEAST_RATES else f"{count} rate{'' if count == 1 else 's'}, a BD rate needs {LEAST_RATES}"
     labels = tuple(setting.label for setting in contender.settings)
-    return results.CodecInfo(contender.name, contender.title, contender.kind, labels, count < LEAST_RATES, contender.version, not reason, reason)
+    return results.CodecInfo(
+        contender.name, contender.title, contender.kind, labels, count < LEAST_RATES, contender.version, not reason, reason
+    )
 
 
 _QUALITIES = {

@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,9 @@ def measure(job: Job) -> list[Outcome]:
             _warm_up(codec, signal, job.wants[0].setting.target)
             _warm.add(job.contender.codec)
     except Exception as error:  # whatever a codec of others raises: it is said, and the rest goes on
-        return [Outcome(want.setting.label, failures=(replace(failure, setting=want.setting.label, error=said(error)),)) for want in job.wants]
+        return [
+            Outcome(want.setting.label, failures=(replace(failure, setting=want.setting.label, error=said(error)),)) for want in job.wants
+        ]
     files = _Files(codec, signal)
     return [_one(job, want, files) for want in job.wants]
 
@@ -273,7 +274,10 @@ def _warm_up(codec: Codec, signal: Signal, target: Target) -> None:
     elif isinstance(signal, Audio):
         little = Audio(signal.samples[:, : WARM_UP_SECONDS * signal.rate], signal.rate)
     elif isinstance(signal, Video):
-        little = Video(tuple(itertools.islice(signal.frames, WARM_UP_FRAMES)), signal.timing if not isinstance(signal.timing, tuple) else signal.timing[:WARM_UP_FRAMES])
+        little = Video(
+            tuple(itertools.islice(signal.frames, WARM_UP_FRAMES)),
+            signal.timing if not isinstance(signal.timing, tuple) else signal.timing[:WARM_UP_FRAMES],
+        )
     elif isinstance(signal, Shape):
         little = judging.probe("shape")[0]
     for aim in dict.fromkeys((target, Target())):
@@ -290,5 +294,3 @@ def said(error: BaseException) -> str:
     """One line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, SmaltiError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
-
-

@@ -21,72 +21,83 @@ class Died:
     error: str = "the process died (a crash in a library, or no memory left); run it alone to see more"
 
 
-def each(function: Callable[[Any], Any], jobs: Sequence[Any], processes: int = 1) -> Iterator[tuple[int, Any]]:
-    """(number of the job, its result or `Died`) as they finish. function: a module's own, that raises nothing but what stops the run.
+class Pool:
+    """Processes that stay for several lists of jobs, for `with`. One process: this one, without protection against death.
 
-    One process: in this one, without protection against death. Networks have one thread in each.
+    Libraries that compute on several threads have one in each.
     """
-    if processes <= 1 or len(jobs) <= 1:
-        with _one_thread():
-            for number, job in enumerate(jobs):
-                yield number, function(job)
-        return
-    left = list(range(len(jobs)))
-    while left:
-        suspects = []
-        for number, result in _over_pool(function, jobs, left, min(processes, len(left))):
-            if isinstance(result, Died):
-                suspects.append(number)
-            else:
-                left.remove(number)
-                yield number, result
-        for number in suspects:  # a dead process breaks the pool for all that were at work: each of them alone shows whose fault it was
-            ((_, result),) = _over_pool(function, jobs, [number], 1)
-            left.remove(number)
-            yield number, result
 
+    def __init__(self, processes: int = 1) -> None:
+        self.processes = processes
+        self._executor: ProcessPoolExecutor | None = None
 
-def _over_pool(function: Callable[[Any], Any], jobs: Sequence[Any], numbers: Sequence[int], processes: int) -> Iterator[tuple[int, Any]]:
-    """Until all are done, or a process dies: then `Died` for what was under way."""
-    waiting = iter(numbers)
-    with _environment():
-        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _start)
-        running: dict[Future[Any], int] = {}
-        try:
-            for number in waiting:
-                running[pool.submit(function, jobs[number])] = number
-                if len(running) == processes:
-                    break
-            while running:
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    number = running.pop(future)
-                    try:
-                        result = future.result()
-                    except BrokenProcessPool:
-                        yield number, Died()
-                        yield from ((other, Died()) for other in running.values())
-                        return
-                    if (following := next(waiting, None)) is not None:
-                        try:
-                            running[pool.submit(function, jobs[following])] = following
-                        except BrokenProcessPool:  # told with the next future
-                            pass
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._close(wait_for=kind is None)
+
+    def each(self, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        """(number of the job, its result or `Died`) as they finish. function: a module's own, that raises nothing but what stops all."""
+        if self.processes <= 1:
+            with _one_thread():
+                for number, job in enumerate(jobs):
+                    yield number, function(job)
+            return
+        left = dict.fromkeys(range(len(jobs)))
+        while left:
+            suspects = []
+            for number, result in self._some(function, jobs, list(left), self.processes):
+                if isinstance(result, Died):
+                    suspects.append(number)
+                else:
+                    del left[number]
                     yield number, result
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for number in suspects:  # a death breaks the pool for all that were at work: each of them alone shows whose fault it was
+                ((_, result),) = self._some(function, jobs, [number], 1)
+                del left[number]
+                yield number, result
 
+    def _some(self, function: Callable[[Any], Any], jobs: Sequence[Any], numbers: Sequence[int], at_once: int) -> Iterator[tuple[int, Any]]:
+        """Until all are done, or a process dies: then `Died` for what was under way."""
+        waiting = iter(numbers)
+        running: dict[Future[Any], int] = {}
+        executor = self._open()
+        with contextlib.suppress(BrokenProcessPool):  # told by what is running
+            while len(running) < at_once and (number := next(waiting, None)) is not None:
+                running[executor.submit(function, jobs[number])] = number
+        while running:
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    result = future.result()
+                except BrokenProcessPool:
+                    self._close()
+                    yield from ((number, Died()) for number in running.values())
+                    return
+                number = running.pop(future)
+                with contextlib.suppress(BrokenProcessPool):
+                    if (following := next(waiting, None)) is not None:
+                        running[executor.submit(function, jobs[following])] = following
+                yield number, result
 
-def _start() -> None:
-    with contextlib.suppress(ImportError):
-        import torch
+    def _open(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            with _environment():
+                self._executor = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"))
+                # processes begin with the first jobs, and take the environment of that moment
+                wait([self._executor.submit(int) for _ in range(self.processes)])
+        return self._executor
 
-        torch.set_num_threads(1)
+    def _close(self, wait_for: bool = True) -> None:
+        if self._executor is not None:
+            executor, self._executor = self._executor, None
+            executor.shutdown(wait=wait_for, cancel_futures=True)
 
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Libraries of the processes that begin in here have one thread."""
+    """Processes that begin in here have one thread."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:

@@ -117,27 +117,22 @@ class Curves:
 
 
 def pchip_slopes(x: Array, y: Array) -> Array:
-    """Derivatives at the points of monotone curves (R, n), n >= 2, x strictly ascending."""
+    """Derivatives at the points of curves (R, n), n >= 2, whose x and y both ascend strictly."""
     steps = np.diff(x)
     secants = np.diff(y) / steps
     if x.shape[1] == 2:
         return np.repeat(secants, 2, 1)
     before, after = secants[:, :-1], secants[:, 1:]
     weight_before, weight_after = 2 * steps[:, 1:] + steps[:, :-1], steps[:, 1:] + 2 * steps[:, :-1]
-    same = before * after > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        harmonic = (weight_before + weight_after) / (weight_before / before + weight_after / after)
-    inner = np.where(same, harmonic, 0.0)
+    inner = (weight_before + weight_after) / (weight_before / before + weight_after / after)
     first = _edge(steps[:, 0], steps[:, 1], secants[:, 0], secants[:, 1])
     last = _edge(steps[:, -1], steps[:, -2], secants[:, -1], secants[:, -2])
     return np.concatenate([first[:, None], inner, last[:, None]], 1)
 
 
 def _edge(step: Array, next_step: Array, secant: Array, next_secant: Array) -> Array:
-    """One-sided three-point derivative, kept within what leaves the curve monotone."""
-    slope = ((2 * step + next_step) * secant - step * next_secant) / (step + next_step)
-    limited = np.where((np.sign(secant) != np.sign(next_secant)) & (np.abs(slope) > 3 * np.abs(secant)), 3 * secant, slope)
-    return np.where(np.sign(slope) != np.sign(secant), 0.0, limited)
+    """One-sided derivative by three points, level where it would descend."""
+    return np.maximum(0, ((2 * step + next_step) * secant - step * next_secant) / (step + next_step))
 
 
 def _antiderivative(x: Array, y: Array, slopes: Array, at: Array) -> Array:

@@ -301,6 +301,28 @@ def test_few_items_settle_nothing() -> None:
     assert (found.verdict, found.reason) == ("no verdict", "5 items, a verdict needs 6")
 
 
+def test_interpolation_is_no_ground_for_a_verdict() -> None:
+    """Two samplings of one curve, all items alike: what difference there is, interpolation made."""
+    rng = np.random.default_rng(1)
+    sides = [np.sort(rng.uniform(20, 40, 4))[:, None] * np.ones(8) for _ in range(2)]
+    found = bootstrap_bd(*(Rows(np.exp((values - 30) / 6) + 0.3, values) for values in sides))
+    assert (found.verdict, found.reason) == ("no verdict", "pchip and akima disagree on the sign")
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low > 0 or found.high < 0
+
+
+def test_intervals_where_lower_is_better() -> None:
+    a, b = made(0), made(1, gain=1)
+    turned = bootstrap_bd(Rows(a.rates, -a.values), Rows(b.rates, -b.values), "lower")
+    expected = bootstrap_bd(a, b)
+    # the order of items, hence the draws, are by their numbers
+    assert turned.percent == pytest.approx(expected.percent)
+    assert [turned.low, turned.high] == pytest.approx([expected.low, expected.high], abs=3)
+    assert turned.verdict == "better"
+    assert paired_ratios(Rows(a.rates, -a.values), Rows(b.rates, -b.values), "lower") == paired_ratios(a, b)
+
+
 def test_a_mean_curve_has_the_interval_of_its_means() -> None:
     rows = made(0, settings=1, items=400)
     (point,) = mean_curve(rows)

@@ -99,7 +99,9 @@ def resolve_task(name: str, device: str = "cpu", labels: Sequence[int] | None = 
 
 
 def _factory(kind: str, name: str, table: dict[str, str]) -> tuple[Callable[..., Any], frozenset[str]]:
-    """What makes the thing of that name, and the names of its parameters."""
+    """What makes the thing of that name, or of "package.module:factory", which nobody need have registered; and its parameters' names."""
+    if ":" in name:
+        table = {name: name}
     if name not in table:
         near = difflib.get_close_matches(name, table, 1)
         raise UsageError(f"no {kind} {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(table)}"))

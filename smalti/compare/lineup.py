@@ -27,7 +27,7 @@ DEFAULTS = {
     "image": ("jpeg", "webp", "avif", "jxl", "image-line", "image-grid-16"),
     "audio": ("opus", "lyra", "audio-residual-16k", "audio-single-16k"),
     "video": ("x264", "svt-av1", "video-causal-16"),
-    "shape": ("draco", "decimate-draco", "shape", "mesh"),
+    "shape": ("draco", "shape", "mesh"),
 }
 LEAST_RATES = 4  # below it a curve through the points says more than they do
 _TABLES = {"image": registry.CODECS, "audio": registry.SOUND_CODECS, "video": registry.VIDEO_CODECS, "shape": registry.SHAPE_CODECS}
@@ -212,7 +212,7 @@ def _ours(kind: str, name: str, settings: tuple[Setting, ...], rates: int | None
     try:
         info = zoo.find(name)
     except ModelError as error:
-        raise _unknown(name, error) from None
+        raise _unknown(kind, name, error) from None
     modality = modality_of_kind(info.kind)
     if modality != kind:
         raise UsageError(f"{name} is a model of {NAMES[modality]}, and the data are {NAMES[kind]}; name one of `smalti models` that fits")
@@ -223,12 +223,16 @@ def _ours(kind: str, name: str, settings: tuple[Setting, ...], rates: int | None
     return Contender(name, name, name, "ours", tuple(ladder), version, ((info.name, fingerprint),), ours.short(name) or "")
 
 
-def _unknown(name: str, error: SmaltiError) -> SmaltiError:
+def _unknown(kind: str, name: str, error: SmaltiError) -> SmaltiError:
+    from smalti.media import modality_of_kind
+
     if "/" in name or "\\" in name:
         return UsageError(str(error))
-    names = [*registry.known(), *_models()]
+    others = {base for taken, table in _TABLES.items() if taken != kind for base in table}
+    names = [base for base in registry.known() if base not in others]
+    names += [base for base, info in _models().items() if modality_of_kind(info.kind) == kind]
     near = difflib.get_close_matches(name, names, 1)
-    return UsageError(f"no codec {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"))
+    return UsageError(f"no codec {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"of {NAMES[kind]} known: {', '.join(names)}"))
 
 
 def _thinned(ladder: Sequence[Setting], rates: int | None) -> tuple[Setting, ...]:

@@ -111,7 +111,8 @@ class ProbeTask:
         self._from_decoded = from_decoded
         scored = (self.split.part >= 0).sum()
         by = "items" if groups is None else "groups of items"
-        self._meaning = f"logistic regression on {about or 'features'}, {self.protocol}, {FOLDS} parts by {by}, {self.split.classes} classes, {scored} items"
+        told = f"{FOLDS} parts by {by}, {self.split.classes} classes, {scored} items"
+        self._meaning = f"logistic regression on {about or 'features'}, {self.protocol}, {told}"
 
     def __call__(self, references: Sequence[Signal], decoded: Sequence[Signal]) -> Score:
         return Score(float(np.nanmean(self.per_item(references, decoded))), "", "higher", self._meaning)

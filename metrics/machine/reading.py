@@ -73,7 +73,7 @@ def normalised(text: str) -> str:
 def character_error_rate(texts: Sequence[str] | None = None) -> CharacterErrorRate:
     """With RapidOCR; ModelError where it is not at hand."""
     reader = load()
-    return CharacterErrorRate(reader, texts, f"{PACKAGE} {importlib.metadata.version(PACKAGE)}")
+    return CharacterErrorRate(reader, texts, f"{PACKAGE} {_version()}")
 
 
 @functools.cache
@@ -94,6 +94,10 @@ def load() -> Reader:
         return "\n".join(found.txts or ())
 
     return read
+
+
+def _version() -> str:
+    return importlib.metadata.version(PACKAGE)
 
 
 def _network(folder: Path, pattern: str) -> Path:

@@ -1,7 +1,7 @@
 """What tokens say without being decoded: a linear probe on how often each is used.
 
-A classifier that reads tokens needs no decoder, no pixels and no samples; how much of a class is in their histogram is the least that such a
-reader can do, since it sees no order. Features of an item are, for each stage, the roots of the shares of its entries (so that distances
+A classifier that reads tokens needs no decoder, no pixels and no samples; how much of a class is in their histogram is the least that such
+a reader can do, since it sees no order. Features of an item are, for each stage, the roots of the shares of its entries (so that distances
 are Hellinger's), the stages one behind the other; entries that no item learned from uses are left out. Tokens that stages lack (a prefix,
 absent regions) count for nothing. The probe, its parts and its protocols are those of `probes`.
 """
@@ -32,7 +32,7 @@ class TokenProbe:
         self.split = split(labels, groups, seed)
 
     def __call__(self, tokens: Sequence[Tokens], learned: Sequence[Tokens] | None = None) -> Score:
-        """tokens: of each item. learned: those that the probe learns from, the same ones by default; all stages, say, of tokens cut short."""
+        """tokens: of each item. learned: those that the probe learns from, by default the same; all stages, say, of tokens cut short."""
         scored = (self.split.part >= 0).sum()
         meaning = f"logistic regression on token histograms, {self.split.classes} classes, {scored} items"
         return Score(float(np.nanmean(self.per_item(tokens, learned))), "", "higher", meaning)

@@ -28,7 +28,7 @@ EVERY_SECONDS = 60.0  # between lines of progress and checkpoints
 class Budget:
     """steps to train for. batch: crops a step. rate: of learning at its height."""
 
-    steps: int
+    steps: int = 2500
     batch: int = 8
     rate: float = 2e-3
 

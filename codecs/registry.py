@@ -15,23 +15,31 @@ from smalti.tokenizers.contracts import Codec
 from smalti.tokenizers.errors import ModelError, UsageError
 
 CODECS = {
+    "jpeg": "smalti.codecs.classical.still:jpeg",
     "jpeg-420": "smalti.codecs.classical.still:jpeg_420",
     "jpeg-444": "smalti.codecs.classical.still:jpeg_444",
     "webp": "smalti.codecs.classical.still:webp",
+    "avif": "smalti.codecs.classical.still:avif",
     "avif-420": "smalti.codecs.classical.still:avif_420",
     "avif-444": "smalti.codecs.classical.still:avif_444",
+    "jpeg2000": "smalti.codecs.classical.still:jpeg2000",
+    "jxl": "smalti.codecs.classical.jxl:Jxl",
 }
 
 SOUND_CODECS = {
     "opus": "smalti.codecs.classical.opus:Opus",
     "opus-audio": "smalti.codecs.classical.opus:opus_audio",
+    "mp3": "smalti.codecs.classical.packets:mp3",
+    "aac": "smalti.codecs.classical.packets:aac",
     "lyra": "smalti.codecs.classical.lyra:Lyra",
+    "flac": "smalti.codecs.classical.flac:Flac",
 }
 
 SHAPE_CODECS = {"draco": "smalti.codecs.classical.draco:Draco"}
 VIDEO_CODECS = {
     "x264": "smalti.codecs.classical.video:x264",
     "x265": "smalti.codecs.classical.video:x265",
+    "vp9": "smalti.codecs.classical.video:vp9",
     "svt-av1": "smalti.codecs.classical.video:svt_av1",
 }
 

@@ -56,7 +56,9 @@ METRICS = {
 
 TASKS = {
     "classification-agreement": "smalti.metrics.machine.classification:agreement",
+    "classification-agreement-top-5": "smalti.metrics.machine.classification:agreement_of_five",
     "classification-accuracy": "smalti.metrics.machine.classification:accuracy",
+    "classification-accuracy-top-5": "smalti.metrics.machine.classification:accuracy_of_five",
     "word-error-rate": "smalti.metrics.machine.recognition:word_error_rate",
     "word-error-rate-4k": "smalti.metrics.machine.recognition:word_error_rate_4k",
     "frechet-distance": "smalti.metrics.distributions:frechet",

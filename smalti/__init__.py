@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smalti.api import compress, decompress, load, models, open, read, save
     from smalti.archives import SignalArchive, compress_archive, open_archive
+    from smalti.compare.api import compare
     from smalti.tokenizers.contracts import Target
     from smalti.tokenizers.errors import BitstreamError, DamageWarning, ModelError, SignalError, SmaltiError, UsageError
     from smalti.tokenizers.signals import Audio, Image, Shape, Video
@@ -36,6 +37,7 @@ __all__ = [
     "UsageError",
     "Video",
     "__version__",
+    "compare",
     "compress",
     "compress_archive",
     "decompress",
@@ -69,6 +71,8 @@ def __getattr__(name: str) -> Any:
         value: Any = _version()
     elif name in _HOME_OF:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    elif name == "compare":  # a package that can be called
+        value = importlib.import_module("smalti.compare")
     else:
         raise AttributeError(f"module 'smalti' has no attribute {name!r}")
     globals()[name] = value

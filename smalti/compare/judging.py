@@ -1,0 +1,143 @@
+"""By what it is judged: metrics and tasks by name, what each means, and the key under which its scores are kept.
+
+A metric's key comes of what it makes of one small pair of signals that are always the same: where its code, its network or its convention
+changes, so does what it says of them, and scores that were kept are taken again.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from smalti.compare import results
+from smalti.compare.cache import key_of
+from smalti.compare.lineup import absence
+from smalti.metrics import registry
+from smalti.tokenizers.contracts import Metric, Score, Task
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
+from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
+
+METRICS = {
+    "image": ("psnr", "ms-ssim", "lpips-alex"),
+    "audio": ("mel-distance", "stoi", "pesq-wb", "si-sdr"),
+    "video": ("video-psnr", "video-ssim", "temporal-difference"),
+    "shape": ("f-score-1", "chamfer", "normal-consistency"),
+}
+TASKS = {"image": ("classification-agreement",), "audio": (), "video": (), "shape": ()}
+ALIASES = {"lpips": "lpips-alex", "classification": "classification-agreement", "wer": "word-error-rate"}
+_VIDEO_ALIASES = {name.removeprefix("video-"): name for name in registry.METRICS if name.startswith("video-")}
+SATURATING = ("ssim", "ms-ssim", "video-ssim", "video-ms-ssim")  # near 1 a mean says nothing: curves are in dB
+
+
+@dataclass(frozen=True)
+class Judges:
+    """metrics: name to key. means: what is known of each beforehand, by its score of the small pair."""
+
+    metrics: dict[str, str]
+    means: dict[str, Score]
+    tasks: tuple[str, ...]
+    absent: tuple[results.Absent, ...]
+
+
+def of(kind: str, metrics: Sequence[str] | None, tasks: Sequence[str] | None) -> Judges:
+    """Of these names, or the usual ones of a kind; a task may be named among metrics. UsageError for a name that nobody knows."""
+    wanted = [_full_name(kind, name) for name in (METRICS[kind] if metrics is None else metrics)]
+    judged = [_full_name(kind, name) for name in tasks] if tasks is not None else []
+    judged += [name for name in wanted if name in registry.known_tasks()]
+    if tasks is None and metrics is None:
+        judged += TASKS[kind]
+    keys, means, absent = {}, {}, []
+    for name in dict.fromkeys(name for name in wanted if name not in registry.known_tasks()):
+        try:
+            score, keys[name] = _probed(kind, name)
+        except ModelError as error:
+            absent.append(absence(name, error))
+            continue
+        if score is not None:
+            means[name] = score
+    for name in dict.fromkeys(judged):
+        if ":" not in name and name not in registry.known_tasks():
+            registry.resolve_task(name)  # says which is near
+    return Judges(keys, means, tuple(dict.fromkeys(judged)), tuple(absent))
+
+
+def _full_name(kind: str, name: str) -> str:
+    name = ALIASES.get(name, name)
+    return _VIDEO_ALIASES.get(name, name) if kind == "video" else name
+
+
+@functools.cache
+def metric(name: str) -> Metric:
+    """The metric of a name, or of "package.module:factory"; one for each process. UsageError, ModelError."""
+    return registry.resolve(name) if ":" not in name else _from_module("metric", name)()
+
+
+def task(name: str, labels: Sequence[int] | None, texts: Sequence[str] | None, seed: int = 0) -> Task:
+    """The task of a name, or of "package.module:factory"; UsageError, ModelError."""
+    return registry.resolve_task(name, labels=labels, texts=texts) if ":" not in name else _from_module("task", name)()
+
+
+def _from_module(kind: str, name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{kind} {name!r} cannot be imported ({error}); expected package.module:factory") from None
+
+
+def _probed(kind: str, name: str) -> tuple[Score | None, str]:
+    """(what a metric says of the small pair, None where it cannot score it; its key)."""
+    judge = metric(name)
+    try:
+        score = judge(*probe(kind))
+    except SignalError as error:
+        return None, key_of(metric=name, said=str(error))
+    value = f"{score.value:.5g}" if math.isfinite(score.value) else "none"  # a sum in another order is no other metric
+    return score, key_of(metric=name, convention=score.convention, value=value)
+
+
+def probe(kind: str) -> tuple[Signal, Signal]:
+    """A small pair of a kind, always the same."""
+    rng = np.random.default_rng(0)
+    if kind == "image":
+        return Image(_picture(rng, 0)), Image(_picture(rng, 6))
+    if kind == "video":
+        sides = [tuple(_picture(rng, noise) for _ in range(2)) for noise in (0, 6)]
+        return Video(sides[0], Fraction(25)), Video(sides[1], Fraction(25))
+    if kind == "audio":
+        time = np.arange(16000) / 16000
+        wave = 0.3 * np.sin(2 * np.pi * 220 * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time))
+        return tuple(Audio((wave + s * rng.normal(0, 1, 16000))[None].astype(np.float32), 16000) for s in (0.001, 0.01))  # type: ignore
+    faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]], np.int64)
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float64)
+    return Shape(corners, faces), Shape(corners * 1.02, faces)
+
+
+def _picture(rng: np.random.Generator, noise: float) -> np.ndarray:
+    """uint8 (176, 176, 3): slopes and waves, with noise."""
+    y, x = np.mgrid[:176, :176]
+    waves = 128 + 60 * np.sin(x / 9.0) * np.cos(y / 13.0)
+    planes = np.stack([waves, 255 * x / 175, 255 * y / 175], -1)
+    return np.clip(np.rint(planes + rng.normal(0, 1, planes.shape) * noise), 0, 255).astype(np.uint8)
+
+
+def metric_infos(judges: Judges, scores: Mapping[str, Mapping[str, str]]) -> tuple[results.MetricInfo, ...]:
+    """What each metric means, by what it said of items, or else of the small pair. scores: unit, better, convention by name."""
+    infos = []
+    for name in judges.metrics:
+        said = scores.get(name)
+        if said is None:
+            if (mean := judges.means.get(name)) is None:
+                said = {"unit": "", "better": "higher", "convention": "scored nothing"}
+            else:
+                said = {"unit": mean.unit, "better": mean.better, "convention": mean.convention}
+        transform = "db" if name in SATURATING else None
+        infos.append(results.MetricInfo(name, said["unit"], said["better"], said["convention"], transform))
+    return tuple(infos)

@@ -36,7 +36,7 @@ def render(report: Report, folder: Path, limit: int = previews.LIMIT) -> str:
     sections = [
         ("verdict", "Who wins", verdict(facts, won)),
         ("curves", "Quality over rate", tag("div", plots.plots(facts), class_="plots")),
-        ("bytes", "Bytes for equal quality", join(rates.forests(facts), rates.matrices(facts))),
+        ("bytes", "Bytes for equal quality", join(rates.forests(facts), rates.pairs(facts), rates.matrices(facts))),
         ("gallery", "Gallery", gallery.section(facts, shown, store)),
         ("parts", "What bytes are for", costs.bits(facts)),
         ("speed", "Time", costs.speeds(facts)),

@@ -115,12 +115,9 @@ class Facts:
 
     @cached_property
     def anchor(self) -> str | None:
-        """The one that was asked for, or the first classical codec of several rates."""
+        """The one that was asked for, or the first that can be one."""
         asked = self.report.manifest.arguments.get("anchor")
-        if asked in self.with_bd:
-            return str(asked)
-        classical = [codec.name for codec in self.report.codecs if codec.kind == "classical" and codec.name in self.with_bd]
-        return next(iter((*classical, *self.with_bd)), None)
+        return str(asked) if asked in self.with_bd else next(iter(self.with_bd), None)
 
     @cached_property
     def things(self) -> str:

@@ -9,8 +9,10 @@ from smalti.compare.page.facts import Facts
 from smalti.compare.page.markup import Html, join, tag
 from smalti.compare.page.numbers import interval, listed, percent, significant
 from smalti.compare.page.winners import Stretch
+from smalti.compare.results import BD
 
 WIDTH, HEIGHT = 420, 18
+ENOUGH = 0.25  # overlap from which on a comparison counts for who leads
 
 
 def leaders(facts: Facts) -> dict[str, str]:
@@ -18,11 +20,10 @@ def leaders(facts: Facts) -> dict[str, str]:
     found = {}
     for judge in facts.judges:
         for name in facts.with_bd:
-            verdicts = [
-                bd.verdict for other in facts.with_bd if other != name and (bd := facts.bd_of.get((judge.name, other, name))) is not None
-            ]
-            told = [verdict for verdict in verdicts if verdict != "undefined"]
-            if told and all(verdict == "better" for verdict in told) and 2 * len(told) >= len(verdicts):
+            others = [facts.bd_of.get((judge.name, other, name)) for other in facts.with_bd if other != name]
+            beside = [bd for bd in others if bd is not None]
+            told = [bd for bd in beside if bd.verdict != "undefined"]
+            if told and all(bd.verdict == "better" and bd.overlap >= ENOUGH for bd in told) and 2 * len(told) >= len(beside):
                 found[judge.name] = name
     return found
 
@@ -52,11 +53,12 @@ def _titles(facts: Facts) -> list[str]:
 
 
 def lead_text(facts: Facts) -> str:
-    """How far the leaders are ahead of the anchor; who is left out."""
+    """How far the leaders are ahead of the anchor, or the next one behind an anchor that leads; by what nobody leads."""
     found, anchor = leaders(facts), facts.anchor
     ahead: dict[str, list[str]] = {}
     for judge in facts.judges:
-        bd = facts.bd_of.get((judge.name, anchor, found[judge.name])) if anchor and judge.name in found else None
+        name = found.get(judge.name)
+        bd = _next_to(facts, judge.name, anchor) if name == anchor else facts.bd_of.get((judge.name, anchor or "", name or ""))
         if bd is not None and bd.percent is not None:
             ahead.setdefault(bd.codec, []).append(f"{percent(bd.percent)} {interval(bd.low, bd.high)} by {judge.title}")
     lines = [
@@ -68,6 +70,13 @@ def lead_text(facts: Facts) -> str:
     if found and missing:
         lines.append(f"No codec leads all others by {listed(missing, 'or')}.")
     return " ".join(lines)
+
+
+def _next_to(facts: Facts, judge: str, leader: str | None) -> BD | None:
+    """The codec that takes the fewest bytes more than a leader."""
+    others = [facts.bd_of.get((judge, leader or "", name)) for name in facts.with_bd if name != leader]
+    told = [bd for bd in others if bd is not None and bd.percent is not None and bd.verdict != "undefined"]
+    return min(told, key=lambda bd: bd.percent or 0.0, default=None)
 
 
 def ribbons(facts: Facts, found: dict[str, list[Stretch]]) -> Html:

@@ -64,7 +64,8 @@ def report_of(folder: Path, gains: dict[str, float], names: Sequence[str], rates
     )
     curves = [curve(rows, items, codec, metric, settings) for codec in gains for metric in metrics]
     for codec in gains:
-        points = tuple(results.Point(s.setting, 0.1 * 2**k, s.value, s.value, s.value) for k, s in enumerate(scores) if s.codec == codec)
+        own = [score for score in scores if score.codec == codec]
+        points = tuple(results.Point(score.setting, 0.1 * 2**k, score.value, score.value, score.value) for k, score in enumerate(own))
         curves.append(results.Curve(codec, task.name, points))
     report = results.Report(
         results.SCHEMA,

@@ -83,9 +83,9 @@ def test_versions_and_differences(opened: Any) -> None:
 
 def test_another_anchor(opened: Any) -> None:
     caption = "[...document.querySelectorAll('.summary caption')].find(e => e.getClientRects().length).textContent"
-    assert HOSTILE in opened.js(caption), "the first classical codec"
-    opened.choose("#anchor", 2)
-    assert "CLASSIC/2" in opened.js(caption)
+    assert "OURS" in opened.js(caption), "the first"
+    opened.choose("#anchor", 1)
+    assert HOSTILE in opened.js(caption)
     assert opened.js(shown("#verdict .summary")) == 1
     assert opened.js(shown("#bytes .forest")) == 3
     opened.choose("#matrix-judge", 2)

@@ -103,17 +103,25 @@ def test_outcomes_of_tasks_are_drawn_like_values(make: Any) -> None:
 
 
 def test_who_leads(make: Any) -> None:
-    report = make({"good": 6.0, "plain": 0.0, "bad": -6.0})
+    report = make({"plain": 0.0, "good": 6.0, "bad": -6.0})
     facts = Facts(report)
     assert leaders(facts) == {"psnr": "good", "ms-ssim": "good", "lpips-alex": "good"}
     assert headline(facts) == "GOOD takes the fewest bytes by PSNR, MS-SSIM and LPIPS AlexNet"
-    assert lead_text(facts).startswith(
-        "Beside PLAIN, at equal quality, GOOD takes \N{MINUS SIGN}50\u202f% [\N{MINUS SIGN}53, \N{MINUS SIGN}47] by PSNR,"
-    )
+    lead = "Beside PLAIN, at equal quality, GOOD takes \N{MINUS SIGN}50\u202f% [\N{MINUS SIGN}53, \N{MINUS SIGN}47] by PSNR,"
+    assert lead_text(facts).startswith(lead)
     assert lead_text(facts).endswith("No codec leads all others by Classification agreement.")
+    first = Facts(make({"good": 6.0, "bad": -6.0, "plain": 0.0}))
+    assert lead_text(first).startswith("Beside GOOD, at equal quality, PLAIN takes +100\u202f% [+97, +103] by PSNR,"), "the next one"
     near = Facts(make({"good": 0.1, "plain": 0.0}))
     assert leaders(near) == {}
     assert headline(near) == "No codec leads beyond what intervals allow"
+
+
+def test_a_sliver_of_common_quality_makes_no_leader(make: Any) -> None:
+    report = make({"good": 6.0, "plain": 0.0})
+    for overlap, expected in ((0.25, {"psnr", "ms-ssim", "lpips-alex"}), (0.24, set())):
+        bds = tuple(dataclasses.replace(bd, overlap=overlap) for bd in report.bd)
+        assert set(leaders(Facts(dataclasses.replace(report, bd=bds)))) == expected
 
 
 def test_a_leader_is_better_than_all_not_than_some(make: Any) -> None:

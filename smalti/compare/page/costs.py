@@ -76,7 +76,7 @@ def bits(facts: Facts) -> Html:
 
 _NAMES = {
     "header": "headers and container",
-    "payload": "coded tokens, as many bytes as their probabilities ask for (of formats that do not tell those, all)",
+    "payload": "coded tokens, as many bytes as their probabilities ask for",
     "gap": "what coding took beyond that",
 }
 

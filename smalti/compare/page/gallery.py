@@ -284,7 +284,7 @@ def _film(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
             muted=True,
             loop=True,
             playsinline=True,
-            preload="none",
+            preload="metadata",
             class_=f"film {side}",
             hidden=shown.played is None,
         )

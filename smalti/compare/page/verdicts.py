@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from smalti.compare.page.axes import Axis, axis, tick_text
 from smalti.compare.page.facts import Facts
@@ -12,6 +13,7 @@ from smalti.compare.page.winners import Stretch
 from smalti.compare.results import BD
 
 WIDTH, HEIGHT = 420, 18
+Stretches = Mapping[str, Sequence[Stretch]]  # by judge
 ENOUGH = 0.25  # overlap from which on a comparison counts for who leads
 
 
@@ -28,23 +30,37 @@ def leaders(facts: Facts) -> dict[str, str]:
     return found
 
 
-def headline(facts: Facts) -> str:
-    """One sentence."""
-    found = leaders(facts)
-    by_codec: dict[str, list[str]] = {}
+def mostly(facts: Facts, found: Stretches) -> dict[str, str]:
+    """By judge the codec that wins on more than half of the rates (on a logarithmic scale) that two codecs reach."""
+    most = {}
     for judge in facts.judges:
-        if judge.name in found:
-            by_codec.setdefault(found[judge.name], []).append(judge.title)
+        compared = [s for s in found.get(judge.name, ()) if s.reached > 1]
+        whole = sum(math.log(s.high / s.low) for s in compared)
+        for name in {s.winner for s in compared} - {None}:
+            if 2 * sum(math.log(s.high / s.low) for s in compared if s.winner == name) > whole:
+                most[judge.name] = str(name)
+    return most
+
+
+def headline(facts: Facts, found: Stretches) -> str:
+    """One sentence: who leads, else who wins at most rates, else that nobody does."""
     if not facts.report.rows:
         return "Nothing could be compared"
-    if not by_codec:
-        return "No codec leads beyond what intervals allow" if len(facts.with_bd) > 1 else f"{listed(_titles(facts))} on {facts.things}"
-    if len(by_codec) == 1:
-        ((name, titles),) = by_codec.items()
-        by = "by every measure" if len(titles) == len(facts.judges) > 1 else f"by {listed(titles)}"
-        return f"{facts.title_of[name]} takes the fewest bytes {by}"
-    parts = [f"{facts.title_of[name]} by {listed(titles)}" for name, titles in by_codec.items()]
-    return f"Fewest bytes: {'; '.join(parts)}"
+    for by_judge, verb, several in (
+        (leaders(facts), "takes the fewest bytes", "Fewest bytes"),
+        (mostly(facts, found), "wins at most rates", "Most rates"),
+    ):
+        by_codec: dict[str, list[str]] = {}
+        for judge in facts.judges:
+            if judge.name in by_judge:
+                by_codec.setdefault(by_judge[judge.name], []).append(judge.title)
+        if len(by_codec) == 1:
+            ((name, titles),) = by_codec.items()
+            by = "every measure" if len(titles) == len(facts.judges) > 1 else listed(titles)
+            return f"{facts.title_of[name]} {verb} by {by}"
+        if by_codec:
+            return f"{several}: {'; '.join(f'{facts.title_of[name]} by {listed(titles)}' for name, titles in by_codec.items())}"
+    return "No codec leads beyond what intervals allow" if len(facts.with_bd) > 1 else f"{listed(_titles(facts))} on {facts.things}"
 
 
 def _titles(facts: Facts) -> list[str]:
@@ -79,7 +95,7 @@ def _next_to(facts: Facts, judge: str, leader: str | None) -> BD | None:
     return min(told, key=lambda bd: bd.percent or 0.0, default=None)
 
 
-def ribbons(facts: Facts, found: dict[str, list[Stretch]]) -> Html:
+def ribbons(facts: Facts, found: Stretches) -> Html:
     """For each judge a strip over the rate, coloured where one codec wins, hatched where intervals do not decide, and the same in words."""
     shown = [(judge, found[judge.name]) for judge in facts.judges if found.get(judge.name)]
     if not shown:

@@ -10,7 +10,7 @@ import pytest
 
 from smalti.compare import results
 from smalti.compare.page.facts import Facts
-from smalti.compare.page.verdicts import headline, lead_text, leaders, words
+from smalti.compare.page.verdicts import headline, lead_text, leaders, mostly, words
 from smalti.compare.page.winners import stretches
 
 
@@ -106,7 +106,7 @@ def test_who_leads(make: Any) -> None:
     report = make({"plain": 0.0, "good": 6.0, "bad": -6.0})
     facts = Facts(report)
     assert leaders(facts) == {"psnr": "good", "ms-ssim": "good", "lpips-alex": "good"}
-    assert headline(facts) == "GOOD takes the fewest bytes by PSNR, MS-SSIM and LPIPS AlexNet"
+    assert headline(facts, {}) == "GOOD takes the fewest bytes by PSNR, MS-SSIM and LPIPS AlexNet"
     lead = "Beside PLAIN, at equal quality, GOOD takes \N{MINUS SIGN}50\u202f% [\N{MINUS SIGN}53, \N{MINUS SIGN}47] by PSNR,"
     assert lead_text(facts).startswith(lead)
     assert lead_text(facts).endswith("No codec leads all others by Classification agreement.")
@@ -114,7 +114,18 @@ def test_who_leads(make: Any) -> None:
     assert lead_text(first).startswith("Beside GOOD, at equal quality, PLAIN takes +100\u202f% [+97, +103] by PSNR,"), "the next one"
     near = Facts(make({"good": 0.1, "plain": 0.0}))
     assert leaders(near) == {}
-    assert headline(near) == "No codec leads beyond what intervals allow"
+    assert headline(near, {}) == "No codec leads beyond what intervals allow"
+
+
+def test_who_wins_at_most_rates(make: Any) -> None:
+    # better from the second of five settings on, and no BD rate tells it
+    report = shifted(make({"low": 0.0, "high": 0.0}), "high", lambda s, k: 2.0 * (s - 1.5))
+    facts = Facts(dataclasses.replace(report, bd=()))
+    won = {judge.name: stretches(facts, judge) for judge in facts.judges[:1]}
+    assert mostly(facts, won) == {"psnr": "high"}
+    assert headline(facts, won) == "HIGH wins at most rates by PSNR"
+    even = Facts(shifted(report, "high", lambda s, k: -1.0))
+    assert mostly(even, {"psnr": stretches(even, even.judges[0])}) == {}
 
 
 def test_a_sliver_of_common_quality_makes_no_leader(make: Any) -> None:

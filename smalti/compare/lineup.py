@@ -1,9 +1,11 @@
 """Who is compared: codecs by name, at which settings.
 
-A name is one of the registry (`jpeg`, `x264/2`), a model's (`image-line`, `image-grid-16@1`, a folder of one), or `package.module:factory`
-of a codec that nobody registered. Settings are the codec's own ladder, or those behind a colon (or, of a registered codec, an @):
-`jpeg:10,30,50`, `audio-residual-16k:1,4,8`, `image-line:0.02bpp,0.05bpp`. A number alone is a classical codec's quality and a model's
-number of stages; units: `bpp`, `kbps`, `b` (bytes), `q` before a quality, `k` before a number of stages.
+A name is one of the registry (`jpeg`, `x264/2`), a model's (`image-line`, `image-grid-16@1`, a folder of one), `MODEL+zlib` and so on for
+its tokens packed by an ordinary compressor, or `package.module:factory` of a codec that nobody registered.
+
+Settings are the codec's own ladder, or those behind a colon (or, of a registered codec, an @): `jpeg:10,30,50`, `audio-residual-16k:1,4,8`,
+`image-line:0.02bpp,0.05bpp`. A number alone is a classical codec's quality and a model's number of stages; units: `bpp`, `kbps`, `b`
+(bytes), `q` before a quality, `k` before a number of stages.
 """
 
 from __future__ import annotations
@@ -27,10 +29,15 @@ DEFAULTS = {
     "image": ("jpeg", "webp", "avif", "jxl", "image-line", "image-grid-16"),
     "audio": ("opus", "lyra", "audio-residual-16k", "audio-single-16k"),
     "video": ("x264", "svt-av1", "video-causal-16"),
-    "shape": ("draco", "shape", "mesh"),
+    "shape": ("draco", "decimate-draco", "shape", "mesh"),
 }
 LEAST_RATES = 4  # below it a curve through the points says more than they do
-_TABLES = {"image": registry.CODECS, "audio": registry.SOUND_CODECS, "video": registry.VIDEO_CODECS, "shape": registry.SHAPE_CODECS}
+_TABLES = {
+    "image": registry.CODECS,
+    "audio": registry.SOUND_CODECS,
+    "video": registry.VIDEO_CODECS,
+    "shape": {**registry.SHAPE_CODECS, "decimate-draco": ""},
+}
 _SETTING = re.compile(r"([qk]?)(\d+(?:\.\d+)?|\.\d+)(bpp|kbps|b)?")
 
 
@@ -181,7 +188,7 @@ def _contender(kind: str, name: str, settings: tuple[Setting, ...], rates: int |
 def _of_module(name: str, settings: tuple[Setting, ...], rates: int | None) -> Contender:
     """ladder, title, version, family: what such a codec may say of itself."""
     codec: Any = open_codec(name)
-    ladder = settings or _thinned(tuple(getattr(codec, "ladder", ())), rates)
+    ladder = settings or _thinned(_own_ladder(codec), rates)
     if not ladder:
         raise UsageError(f"codec {name!r} has no ladder of settings of its own; name some, as in {name}:10,30,50")
     short = codec.name
@@ -194,10 +201,15 @@ def _registered(kind: str, name: str, settings: tuple[Setting, ...], rates: int 
     if takes != kind:
         raise UsageError(f"codec {name} is for {NAMES[takes]}, and the data are {NAMES[kind]}; name one that takes them")
     codec = open_codec(name)
-    ladder = settings or _thinned(tuple(getattr(codec, "ladder", ())) or ladders.ladder(name), rates)
+    ladder = settings or _thinned(_own_ladder(codec) or ladders.ladder(name), rates)
     family = "lossless" if base in ladders.LOSSLESS else _family(codec)
     version = ladders.version(codec) or f"smalti {smalti.__version__}"
     return Contender(name, name, str(getattr(codec, "title", name)), family, tuple(ladder), version, (), ladders.short(name) or "")
+
+
+def _own_ladder(codec: Any) -> list[Setting]:
+    """Of a codec that brings one, of settings or of (label, target)."""
+    return [entry if isinstance(entry, Setting) else Setting(*entry) for entry in getattr(codec, "ladder", ())]
 
 
 def _family(codec: Any) -> str:
@@ -205,22 +217,26 @@ def _family(codec: Any) -> str:
 
 
 def _ours(kind: str, name: str, settings: tuple[Setting, ...], rates: int | None) -> Contender:
-    from smalti.compare import ours
+    from smalti.compare import ours, packed
     from smalti.media import modality_of_kind
     from smalti.tokenizers import zoo
 
+    model, plus, method = name.partition("+")
     try:
-        info = zoo.find(name)
+        info = zoo.find(model)
     except ModelError as error:
         raise _unknown(kind, name, error) from None
     modality = modality_of_kind(info.kind)
     if modality != kind:
-        raise UsageError(f"{name} is a model of {NAMES[modality]}, and the data are {NAMES[kind]}; name one of `smalti models` that fits")
+        raise UsageError(f"{model} is a model of {NAMES[modality]}, and the data are {NAMES[kind]}; name one of `smalti models` that fits")
     fingerprint = zoo.fingerprint_of(info)
     ladder = settings or _thinned(ours.ladder(name), rates)
     # what files of a model depend on beside it: tone passes, allocation, clustering
     version = f"{info.name} {fingerprint[:12]}, smalti {smalti.__version__}"
-    return Contender(name, name, name, "ours", tuple(ladder), version, ((info.name, fingerprint),), ours.short(name) or "")
+    if plus:
+        version += f", {packed.version(method)}"
+    family = "lossless" if plus else "ours"
+    return Contender(name, name, name, family, tuple(ladder), version, ((info.name, fingerprint),), ours.short(name) or "")
 
 
 def _unknown(kind: str, name: str, error: SmaltiError) -> SmaltiError:

@@ -51,14 +51,16 @@ SHORT = {
 
 
 def ladder(name: str) -> list[Setting]:
-    """The settings of a codec of the registry, ascending in rate; NAME/2 and NAME/4 have NAME's. UsageError for a name that nobody knows,
-    and for another distribution's codec, whose scale is not known here."""
+    """The settings of a codec of the registry, ascending in rate; NAME/2 and NAME/4 have NAME's. Another distribution's codec may have a
+    `ladder` of its own: pairs of label and target. UsageError for a name that nobody knows, and for codecs without."""
     base = name.partition("/")[0]
     if base in LOSSLESS:
         return [Setting("lossless", Target())]
     if base in QUALITIES:
         return [Setting(f"q{round(quality, 2):g}", Target(quality=quality)) for quality in QUALITIES[base]]
-    resolve(name)  # says what is wrong with the name, if anything
+    own = getattr(resolve(name), "ladder", None)  # which says what is wrong with the name, if anything is
+    if own:
+        return [Setting(label, target) for label, target in own]
     raise UsageError(f"no ladder is known for codec {name!r}; name its settings yourself, say {name}@20,40,60,80")
 
 

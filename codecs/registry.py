@@ -35,6 +35,11 @@ SOUND_CODECS = {
     "flac": "smalti.codecs.classical.flac:Flac",
 }
 
+# put together outside of this folder, since they join codecs with tokenizers
+JOINED_CODECS = {
+    "decimate-draco": "smalti.compare.decimated:DecimateDraco",
+    **{f"tokens-{method}": f"smalti.compare.packed:tokens_{method}" for method in ("raw", "zlib", "bz2", "lzma", "zstd", "brotli")},
+}
 SHAPE_CODECS = {"draco": "smalti.codecs.classical.draco:Draco"}
 VIDEO_CODECS = {
     "x264": "smalti.codecs.classical.video:x264",
@@ -46,7 +51,7 @@ VIDEO_CODECS = {
 
 def known() -> dict[str, str]:
     """Ours and those of other distributions; a name of ours stays ours."""
-    ours = CODECS | SOUND_CODECS | SHAPE_CODECS | VIDEO_CODECS
+    ours = CODECS | SOUND_CODECS | SHAPE_CODECS | VIDEO_CODECS | JOINED_CODECS
     return {point.name: point.value for point in entry_points(group="smalti.codecs")} | ours
 
 
@@ -57,8 +62,8 @@ def resolve(name: str) -> Codec:
     if base not in codecs:
         near = difflib.get_close_matches(base, codecs, 1)
         raise UsageError(f"no codec {base!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(codecs)}"))
-    if slash and base in SOUND_CODECS | SHAPE_CODECS:
-        kind = "sounds" if base in SOUND_CODECS else "shapes"
+    if slash and base in SOUND_CODECS | SHAPE_CODECS | JOINED_CODECS:
+        kind = "sounds" if base in SOUND_CODECS else "tokens" if base.startswith("tokens-") else "shapes"
         raise UsageError(f"no codec {name!r}; pictures are shrunk, {kind} are not: {base!r}")
     if slash and factor not in map(str, FACTORS):
         raise UsageError(f"no codec {name!r}; pictures and films are shrunk by {' or '.join(f'{base}/{f}' for f in FACTORS)}")

@@ -17,7 +17,7 @@ from smalti.recipes.training import checkpoint
 Array = np.ndarray
 SEED = 0
 CROPS = (192, 256)  # pixels of a side, before and from `WIDER` of all steps on
-WIDER = 0.75
+WIDER = 0.85
 ROUNDED = 0.7  # share of the steps after which rates are of rounded latents, as files have them, in place of noisy ones
 WARM_UP = 50
 CLIP = 20.0
@@ -28,7 +28,7 @@ EVERY_SECONDS = 60.0  # between lines of progress and checkpoints
 class Budget:
     """steps to train for. batch: crops a step. rate: of learning at its height."""
 
-    steps: int
+    steps: int = 2500
     batch: int = 8
     rate: float = 2e-3
 

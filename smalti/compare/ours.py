@@ -15,6 +15,7 @@ from smalti.codecs.bitstream import parse
 from smalti.codecs.ladders import Setting
 from smalti.codecs.neural import NeuralCodec
 from smalti.codecs.priors.static import StaticPrior
+from smalti.compare import packed
 from smalti.media import modality_of_kind
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Codec, Target
@@ -24,7 +25,7 @@ from smalti.tokenizers.signals import Shape, Signal
 MOST = 8  # settings of models with more prefixes than that
 LEAST = 4  # for a BD rate
 RUNGS = (8, 20, 48, 112)  # entries of clustered tables: with 256 a file was longer than the whole table's, whose prior knows more
-SHAPE_BYTES = (24, 48, 96, 192, 384, 768)
+SHAPE_BYTES = (48, 72, 96, 192, 384, 768)
 _SIZES = {
     "image": (("height", 512), ("width", 512)),
     "audio": (("samples", 16000), ("rate", 16000), ("channels", 1)),
@@ -102,7 +103,9 @@ class MeshBits:
 
 
 def codec(name: str, device: str = "cpu") -> Codec:
-    """A model as a codec that takes the targets of its ladder; ModelError where it is not known."""
+    """A model as a codec that takes the targets of its ladder; MODEL+zlib and so on as `packed`. ModelError where it is not known."""
+    if "+" in name:
+        return packed.codec(name)
     whole = api.codec(name, device)
     kind = zoo.find(name).kind
     if kind == "mesh":
@@ -111,7 +114,9 @@ def codec(name: str, device: str = "cpu") -> Codec:
 
 
 def ladder(name: str) -> list[Setting]:
-    """The settings of a model, ascending in rate; ModelError where it is not known."""
+    """The settings of a model, or of MODEL+zlib and so on, ascending in rate; ModelError where it is not known."""
+    if "+" in name:
+        return [setting for setting in ladder(name.rpartition("+")[0]) if setting.target.stages is not None]
     info = zoo.find(name)
     if info.kind == "mesh":
         return [Setting(f"{bits} bits", Target(quality=bits)) for bits in range(7, 11)]

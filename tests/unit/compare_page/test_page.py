@@ -186,6 +186,7 @@ def test_any_number_of_codecs(make: Any, tmp_path: Path, count: int) -> None:
     assert len(page.all("button")) >= count
     drawn = {(look["colour"], look["dash"], look["marker"]) for look in page.data["codecs"]}
     assert len(drawn) == count, "all can be told apart"
+    assert len({(colour, marker) for colour, _, marker in drawn}) == count, "where a single point has no line too"
     if count == 30:
         assert page.all("section")[0]["id"] == "verdict"
         assert "CODEC-29 takes the fewest bytes" in page.words

@@ -227,7 +227,7 @@ class _Run:
         """Of all codecs and settings; kept under all that a score depends on, with what the task says of the originals."""
         jobs, keys, found = [], {}, {}
         for contender in self.lineup.contenders:
-            if name == tasks.TOKEN_PROBE and contender.kind != "ours":
+            if name == judging.TOKEN_PROBE and contender.kind != "ours":
                 continue
             for setting in contender.settings:
                 ids = [item for item in self.items if (contender.name, setting.label, item) in self.records]

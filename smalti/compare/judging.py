@@ -17,7 +17,6 @@ import numpy as np
 from smalti.compare import results
 from smalti.compare.cache import key_of
 from smalti.compare.lineup import absence
-from smalti.compare.tasks import TOKEN_PROBE
 from smalti.metrics import registry
 from smalti.tokenizers.contracts import Metric, Score
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
@@ -33,6 +32,7 @@ TASKS = {"image": ("classification-agreement",), "audio": (), "video": (), "shap
 READ = {"image": ("character-error-rate",), "audio": ("word-error-rate",), "video": (), "shape": ()}
 ALIASES = {"lpips": "lpips-alex", "classification": "classification-agreement", "wer": "word-error-rate"}
 _VIDEO_ALIASES = {name.removeprefix("video-"): name for name in registry.METRICS if name.startswith("video-")}
+TOKEN_PROBE = "token-probe"  # of our codecs alone: it reads tokens, and no decoded signal
 SATURATING = ("ssim", "ms-ssim", "video-ssim", "video-ms-ssim")  # near 1 a mean says nothing: curves are in dB
 
 

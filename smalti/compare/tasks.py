@@ -14,6 +14,7 @@ import numpy as np
 
 from smalti.compare.cache import kept_file
 from smalti.compare.items import Source
+from smalti.compare.judging import TOKEN_PROBE
 from smalti.compare.lineup import Contender
 from smalti.compare.measuring import codec_of, said
 from smalti.compare.results import finite
@@ -23,7 +24,6 @@ from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal
 
 MOST_KEPT_BYTES = 2**28
-TOKEN_PROBE = "token-probe"  # of our codecs alone: it reads tokens, and no decoded signal
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,10 @@ def test_matches_are_one_to_one() -> None:
     assert matches(truth, found([1, 0, 11, 10], [21, 0, 31, 10]), 0.5) == 2
     assert matches(truth, found([0, 0, 10, 10], classes=[1]), 0.5) == 0
     assert matches(truth, found([5, 0, 15, 10]), 0.5) == 0, "a third of the union"
-    # the surer one takes the thing, though the other lies closer
-    assert matches(found([0, 0, 10, 10]), found([0, 0, 10, 10], [2, 0, 12, 10], scores=[0.5, 0.9]), 0.5) == 1
+    # the surer one chooses first: it takes the left of two that both reach, which the other needs
+    both = found([0, 0, 10, 10], [4, 0, 14, 10])
+    assert matches(both, found([1, 0, 11, 10], [0, 0, 10, 10], scores=[0.5, 0.9]), 0.5) == 2
+    assert matches(both, found([-1, 0, 9, 10], [1, 0, 11, 10], scores=[0.5, 0.9]), 0.5) == 1
 
 
 def test_f1_by_hand() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import pytest
 from smalti.metrics.machine import probes, shapes, token_probe
 from smalti.metrics.machine.probes import KINDS, ProbeTask, kind_table, split
 from smalti.metrics.machine.token_probe import TokenProbe, entries, histograms
+from smalti.recipes import token_probe as recipe
 from smalti.tokenizers.errors import SignalError, UsageError
-from smalti.tokenizers.signals import Image, Shape, Signal
+from smalti.tokenizers.signals import Audio, Image, Shape, Signal
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
 
@@ -168,3 +171,56 @@ def test_kinds_are_all_classes_once() -> None:
     assert {number: names[table[number]] for number in told} == told
     with pytest.raises(UsageError, match=r"ImageNet's classes 0\.\.999, found 3\.\.1000"):
         probes.of_kinds([3, 1000])
+
+
+# --- the recipe ---------------------------------------------------------------------------------------------------------------------
+
+
+class Pitch:
+    """A tokenizer of tones: two stages of the same four tokens, each the number of half waves in a quarter; decodes to nothing like it."""
+
+    name = "pitch"
+
+    def encode(self, sounds: Sequence[Signal]) -> list[Tokens]:
+        made = []
+        for sound in sounds:
+            assert isinstance(sound, Audio)
+            counts = [int((np.diff(np.sign(part)) != 0).sum() // 32) for part in np.split(sound.samples[0], 4)]
+            made.append(tokens(counts, counts))
+        return made
+
+    def decode(self, items: Sequence[Tokens]) -> list[Signal]:
+        return [Audio(np.full((1, 4000), 0.1, np.float32), 8000) for _ in items]
+
+
+def test_tokens_are_set_beside_decoded_sounds() -> None:
+    sounds = [Audio(np.sin(np.arange(4000) * (0.2 + 0.4 * (i % 2) + 0.002 * i)).astype(np.float32)[None], 8000) for i in range(12)]
+    ceiling, rows = recipe.measure(Pitch(), sounds, [i % 2 for i in range(12)], [f"s{i // 4}" for i in range(12)], "spoken-digits")  # type: ignore[arg-type]
+    assert ceiling.mean == 1
+    assert [row.stages for row in rows] == [1, 2]
+    assert [row.rate for row in rows] == [12 * 4 * 3 / 6, 12 * 8 * 3 / 6]
+    for row in rows:
+        assert row.tokens_from_same.mean == row.tokens_from_whole.mean == 1
+        assert row.decoded_from_originals.mean == row.originals_from_decoded.mean == 0.5
+
+
+def test_labels_are_found_by_the_end_of_a_path(tmp_path: Path) -> None:
+    table = {"a/x.flac": 1, "x.flac": 2}
+    assert [recipe.labels_of(Path(name), table) for name in ("b/a/x.flac", "c/x.flac")] == [1, 2]
+    with pytest.raises(UsageError, match=r"y\.flac: no label"):
+        recipe.labels_of(Path("y.flac"), table)
+    file = tmp_path / "labels.json"
+    for content, said in (("[1]", "no labels"), ('{"a": -1}', "no labels"), ('{"a": true}', "no labels"), ("{", "not readable as JSON")):
+        file.write_text(content, encoding="utf-8")
+        with pytest.raises(UsageError, match=said):
+            recipe.read_table(file)
+    file.write_text('{"a": 3}', encoding="utf-8")
+    assert recipe.read_table(file) == {"a": 3}
+
+
+def test_the_recipe_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "labels.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("smalti.tokenizers.zoo.load", lambda name: Pitch())
+    monkeypatch.setattr(sys, "argv", ["token_probe", "pitch", str(tmp_path), "--labels", str(tmp_path / "labels.json")])
+    assert recipe.main() == 2
+    assert "no pictures and no sounds in there" in capsys.readouterr().err

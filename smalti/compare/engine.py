@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from smalti.codecs.media.files import reason
-from smalti.compare import gallery, judging, lineup, measuring, pool, results, summary, tables, tasks
+from smalti.compare import gallery, judging, labels, lineup, measuring, pool, results, summary, tables, tasks
 from smalti.compare.cache import Cache, file_place, key_of
 from smalti.compare.items import RATES, Source, find
 from smalti.compare.judging import Judges
@@ -59,25 +59,37 @@ def run(plan: Plan, step: Step = lambda what, done, total: None) -> Report:
         raise UsageError(f"anchor {plan.anchor!r} is none of the codecs ({', '.join(names)}); name one of them with --anchor")
     if plan.anchor is not None:
         field_ = replace(field_, contenders=tuple(sorted(field_.contenders, key=lambda contender: contender.name != plan.anchor)))
-    labels = tasks.read_labels(plan.labels) if plan.labels else None
-    texts = tasks.read_texts(plan.texts) if plan.texts else None
+    known = _Known(
+        labels.read_labels(plan.labels) if plan.labels else None,
+        labels.read_groups(plan.labels) if plan.labels else None,
+        labels.read_texts(plan.texts) if plan.texts else None,
+    )
     judges = judging.of(kind, plan.metrics, plan.tasks)
     out = Path(plan.out)
     cache = Cache(out / CACHE, fresh=not plan.resume)
     with pool.Pool(plan.processes) as workers:
-        return _Run(plan, kind, sources, field_, judges, labels, texts, out, cache, step, workers).report()
+        return _Run(plan, kind, sources, field_, judges, known, out, cache, step, workers).report()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Of items, by name: class numbers, groups, texts."""
+
+    labels: dict[str, int] | None
+    groups: dict[str, str] | None
+    texts: dict[str, str] | None
 
 
 class _Run:
     """One run; rows and failures gather here."""
 
     def __init__(
-        self, plan: Plan, kind: str, sources: Sequence[Source], field_: Lineup, judges: Judges, labels: dict[str, int] | None,
-        texts: dict[str, str] | None, out: Path, cache: Cache, step: Step, workers: pool.Pool,
+        self, plan: Plan, kind: str, sources: Sequence[Source], field_: Lineup, judges: Judges, known: _Known, out: Path, cache: Cache,
+        step: Step, workers: pool.Pool,
     ) -> None:  # fmt: skip
         self.plan, self.kind, self.out, self.cache, self.step = plan, kind, out, cache, step
         self.lineup, self.judges, self.workers = field_, judges, workers
-        self.labels, self.texts = labels, texts
+        self.known = known
         self.failures: list[Failure] = []
         self.absent = [*field_.absent, *judges.absent]
         self.items: dict[str, Item] = {}
@@ -202,9 +214,10 @@ class _Run:
 
     def _task_job(self, name: str, ids: Sequence[str], **of: Any) -> tasks.TaskJob:
         sources = tuple(self.sources[item] for item in ids)
-        labels = tasks.complete(self.labels, sources, "label")
-        texts = tasks.complete(self.texts, sources, "text")
-        return tasks.TaskJob(name, sources, labels, texts, self.plan.seed, str(self.cache.folder), **of)
+        numbers = labels.of_all(self.known.labels, sources, "label")
+        groups = labels.of_all(self.known.groups, sources, "group")
+        texts = labels.of_all(self.known.texts, sources, "text")
+        return tasks.TaskJob(name, sources, numbers, texts, groups, str(self.cache.folder), **of)
 
     def _task_scores(self, name: str, ceiling: dict[str, Any]) -> list[TaskScore]:
         """Of all codecs and settings; kept under all that a score depends on, with what the task says of the originals."""
@@ -220,7 +233,7 @@ class _Run:
                 hashes = [self.items[item].sha256 for item in ids]
                 keys[place] = key_of(
                     task=name, ceiling=ceiling, items=hashes, digests=digests, codec=[contender.name, contender.version],
-                    labels=job.labels, texts=job.texts, seed=job.seed,
+                    labels=job.labels, texts=job.texts, groups=job.groups,
                 )  # fmt: skip
                 if (record := self.cache.get(keys[place])) is not None:
                     found[place] = record

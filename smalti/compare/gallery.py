@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from smalti.codecs.media.files import write_atomically
-from smalti.codecs.media.shapes import write_shape
+from smalti.codecs.media.shapes import encode_shape
 from smalti.codecs.media.video import take, write_video
 from smalti.compare.cache import kept_file
 from smalti.compare.items import Source
@@ -157,8 +156,11 @@ def _write(signal: Signal, original: Signal, job: PreviewJob) -> str:
     if isinstance(signal, Audio):
         return _keep(_flac(signal, original), ".flac", job.media)
     if isinstance(signal, Shape):
-        return _keep(_file(lambda path: write_shape(signal, path), "shape.ply", job.media), ".ply", job.media)
-    return _keep(_file(lambda path: write_video(take(signal, FRAMES), path), "film.mp4", job.media), ".mp4", job.media)
+        return _keep(encode_shape(signal, ".ply"), ".ply", job.media)
+    with tempfile.TemporaryDirectory(dir=job.media) as folder:
+        path = Path(folder) / "film.mp4"
+        write_video(take(signal, FRAMES), path)
+        return _keep(path.read_bytes(), ".mp4", job.media)
 
 
 def _webp(pixels: Array) -> bytes:
@@ -181,14 +183,6 @@ def _flac(sound: Audio, original: Signal) -> bytes:
     return encode_audio(Audio(np.ascontiguousarray(sound.samples[:, start : start + length]), sound.rate), ".flac")
 
 
-def _file(write: Callable[[Path], object], name: str, media: str) -> bytes:
-    """The bytes of what is written to a path."""
-    with tempfile.TemporaryDirectory(dir=media) as folder:
-        path = Path(folder) / name
-        write(path)
-        return path.read_bytes()
-
-
 def _keep(data: bytes, suffix: str, media: str) -> str:
     """Its path below the report."""
     name = hashlib.sha256(data).hexdigest()[:24] + suffix
@@ -199,19 +193,20 @@ def _keep(data: bytes, suffix: str, media: str) -> str:
 
 
 def jobs(
-    shown: Sequence[Crop], parts: dict[str, Box], sources: dict[str, Source], contenders: Sequence[Contender], digests: dict[tuple[str, str, str], str],
-    folder: Path, out: Path,
-) -> list[Any]:  # fmt: skip
-    """One for each original and for each codec on each item that is shown. parts: of large pictures. digests: by codec, setting and item."""
+    shown: Sequence[Crop], parts: dict[str, Box], sources: dict[str, Source], contenders: Sequence[Contender],
+    digests: dict[tuple[str, str, str], str], folder: Path, out: Path,
+) -> list[PreviewJob]:  # fmt: skip
+    """One for each original and for each codec on each item that is shown.
+
+    parts: of large pictures. digests: of compressed files, by codec, setting and item. folder: of the cache. out: of the report.
+    """
     found = []
     for crop in shown:
-        source, media = sources[crop.item], str(out / MEDIA)
-        found.append(PreviewJob(source, parts.get(crop.item), str(folder), media))
+        source, part = sources[crop.item], parts.get(crop.item)
+        found.append(PreviewJob(source, part, str(folder), str(out / MEDIA)))
         for contender in contenders:
-            labels = [setting.label for setting in contender.settings]
-            files = tuple(
-                (label, digests[contender.name, label, crop.item]) for label in labels if (contender.name, label, crop.item) in digests
-            )
+            places = [(setting.label, (contender.name, setting.label, crop.item)) for setting in contender.settings]
+            files = tuple((label, digests[place]) for label, place in places if place in digests)
             if files:
-                found.append(PreviewJob(source, parts.get(crop.item), str(folder), media, contender, files))
+                found.append(PreviewJob(source, part, str(folder), str(out / MEDIA), contender, files))
     return found

@@ -142,7 +142,7 @@ def describe(source: Source) -> Item:
     digest = source.sha256()
     signal = source.read()
     if isinstance(signal, Image):
-        return Item(source.id, digest, {"height": signal.height, "width": signal.width}, float(signal.height * signal.width))
+        return Item(source.id, digest, {"height": float(signal.height), "width": float(signal.width)}, float(signal.height * signal.width))
     if isinstance(signal, Audio):
         size = {"seconds": signal.seconds, "rate": float(signal.rate), "channels": float(signal.samples.shape[0])}
         return Item(source.id, digest, size, signal.seconds)

@@ -7,12 +7,10 @@ changes, so does what it says of them, and scores that were kept are taken again
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -20,8 +18,8 @@ from smalti.compare import results
 from smalti.compare.cache import key_of
 from smalti.compare.lineup import absence
 from smalti.metrics import registry
-from smalti.tokenizers.contracts import Metric, Score, Task
-from smalti.tokenizers.errors import ModelError, SignalError, UsageError
+from smalti.tokenizers.contracts import Metric, Score
+from smalti.tokenizers.errors import ModelError, SignalError
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
 
 METRICS = {
@@ -76,20 +74,7 @@ def _full_name(kind: str, name: str) -> str:
 @functools.cache
 def metric(name: str) -> Metric:
     """The metric of a name, or of "package.module:factory"; one for each process. UsageError, ModelError."""
-    return registry.resolve(name) if ":" not in name else _from_module("metric", name)()
-
-
-def task(name: str, labels: Sequence[int] | None, texts: Sequence[str] | None, seed: int = 0) -> Task:
-    """The task of a name, or of "package.module:factory"; UsageError, ModelError."""
-    return registry.resolve_task(name, labels=labels, texts=texts) if ":" not in name else _from_module("task", name)()
-
-
-def _from_module(kind: str, name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{kind} {name!r} cannot be imported ({error}); expected package.module:factory") from None
+    return registry.resolve(name)
 
 
 def _probed(kind: str, name: str) -> tuple[Score | None, str]:

@@ -1,9 +1,11 @@
 """Who is compared: codecs by name, at which settings.
 
-A name is one of the registry (`jpeg`, `x264/2`), a model's (`image-line`, `image-grid-16@1`, a folder of one), or `package.module:factory`
-of a codec that nobody registered. Settings are the codec's own ladder, or those behind a colon (or, of a registered codec, an @):
-`jpeg:10,30,50`, `audio-residual-16k:1,4,8`, `image-line:0.02bpp,0.05bpp`. A number alone is a classical codec's quality and a model's
-number of stages; units: `bpp`, `kbps`, `b` (bytes), `q` before a quality, `k` before a number of stages.
+A name is one of the registry (`jpeg`, `x264/2`), a model's (`image-line`, `image-grid-16@1`, a folder of one), `MODEL+zlib` and so on for
+its tokens packed by an ordinary compressor, or `package.module:factory` of a codec that nobody registered.
+
+Settings are the codec's own ladder, or those behind a colon (or, of a registered codec, an @): `jpeg:10,30,50`, `audio-residual-16k:1,4,8`,
+`image-line:0.02bpp,0.05bpp`. A number alone is a classical codec's quality and a model's number of stages; units: `bpp`, `kbps`, `b`
+(bytes), `q` before a quality, `k` before a number of stages.
 """
 
 from __future__ import annotations
@@ -15,7 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import smalti
+from smalti.codecs import ladders, registry
+from smalti.codecs.ladders import Setting
 from smalti.compare import results
+from smalti.compare.items import NAMES
 from smalti.tokenizers.contracts import Codec, Target
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 
@@ -26,15 +32,13 @@ DEFAULTS = {
     "shape": ("draco", "decimate-draco", "shape", "mesh"),
 }
 LEAST_RATES = 4  # below it a curve through the points says more than they do
+_TABLES = {
+    "image": registry.CODECS,
+    "audio": registry.SOUND_CODECS,
+    "video": registry.VIDEO_CODECS,
+    "shape": {**registry.SHAPE_CODECS, "decimate-draco": ""},
+}
 _SETTING = re.compile(r"([qk]?)(\d+(?:\.\d+)?|\.\d+)(bpp|kbps|b)?")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """label: what reports call it."""
-
-    label: str
-    target: Target
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Contender:
     settings: tuple[Setting, ...]
     version: str
     models: tuple[tuple[str, str], ...] = ()
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,9 +96,7 @@ def _is_setting(word: str) -> bool:
 
 
 def _is_registered(name: str) -> bool:
-    from smalti.codecs.registry import known
-
-    return name.partition("/")[0] in known()
+    return name.partition("/")[0] in registry.known()
 
 
 def _is_codec(name: str) -> bool:
@@ -159,15 +162,13 @@ def absence(name: str, error: Exception) -> results.Absent:
 
 def open_codec(name: str) -> Codec:
     """The codec of a contender; ModelError where it is not at hand, UsageError where nobody knows it."""
-    from smalti.codecs import registry
-
     if ":" in name:
         return _from_module(name)
     if _is_registered(name):
         return registry.resolve(name)
-    from smalti import api
+    from smalti.compare import ours
 
-    return api.codec(name, "cpu")
+    return ours.codec(name)
 
 
 def _from_module(name: str) -> Codec:
@@ -179,39 +180,75 @@ def _from_module(name: str) -> Codec:
 
 
 def _contender(kind: str, name: str, settings: tuple[Setting, ...], rates: int | None) -> Contender:
-    if ":" in name or _is_registered(name):
-        codec = open_codec(name)
-        ladder = settings or _thinned(_ladder(name, codec), rates)
-        version = str(getattr(codec, "version", "") or versions_of(name))
-        title = str(getattr(codec, "title", "") or name.rpartition(":")[2])
-        return Contender(title if ":" in name else name, name, title, _kind_of(name, codec), ladder, version)
-    return _ours(kind, name, settings, rates)
+    if ":" in name:
+        return _of_module(name, settings, rates)
+    return _registered(kind, name, settings, rates) if _is_registered(name) else _ours(kind, name, settings, rates)
+
+
+def _of_module(name: str, settings: tuple[Setting, ...], rates: int | None) -> Contender:
+    """ladder, title, version, family: what such a codec may say of itself."""
+    codec: Any = open_codec(name)
+    ladder = settings or _thinned(_own_ladder(codec), rates)
+    if not ladder:
+        raise UsageError(f"codec {name!r} has no ladder of settings of its own; name some, as in {name}:10,30,50")
+    short = codec.name
+    return Contender(short, name, str(getattr(codec, "title", short)), _family(codec), ladder, ladders.version(codec) or "unknown")
+
+
+def _registered(kind: str, name: str, settings: tuple[Setting, ...], rates: int | None) -> Contender:
+    base = name.partition("/")[0]
+    takes = next((taken for taken, table in _TABLES.items() if base in table), kind)
+    if takes != kind:
+        raise UsageError(f"codec {name} is for {NAMES[takes]}, and the data are {NAMES[kind]}; name one that takes them")
+    codec = open_codec(name)
+    ladder = settings or _thinned(_own_ladder(codec) or ladders.ladder(name), rates)
+    family = "lossless" if base in ladders.LOSSLESS else _family(codec)
+    version = ladders.version(codec) or f"smalti {smalti.__version__}"
+    return Contender(name, name, str(getattr(codec, "title", name)), family, tuple(ladder), version, (), ladders.short(name) or "")
+
+
+def _own_ladder(codec: Any) -> list[Setting]:
+    """Of a codec that brings one, of settings or of (label, target)."""
+    return [entry if isinstance(entry, Setting) else Setting(*entry) for entry in getattr(codec, "ladder", ())]
+
+
+def _family(codec: Any) -> str:
+    return str(getattr(codec, "family", "classical"))
 
 
 def _ours(kind: str, name: str, settings: tuple[Setting, ...], rates: int | None) -> Contender:
+    from smalti.compare import ours, packed
     from smalti.media import modality_of_kind
     from smalti.tokenizers import zoo
 
+    model, plus, method = name.partition("+")
     try:
-        info = zoo.find(name)
+        info = zoo.find(model)
     except ModelError as error:
-        raise _unknown(name, error) from None
+        raise _unknown(kind, name, error) from None
     modality = modality_of_kind(info.kind)
     if modality != kind:
-        raise UsageError(f"{name} is a model of {modality}s, and the data are of kind {kind}; name one of `smalti models` that fits")
+        raise UsageError(f"{model} is a model of {NAMES[modality]}, and the data are {NAMES[kind]}; name one of `smalti models` that fits")
     fingerprint = zoo.fingerprint_of(info)
-    ladder = settings or _thinned(model_ladder(name, kind), rates)
-    return Contender(name, name, name, "ours", ladder, f"{info.name} {fingerprint[:12]}", ((info.name, fingerprint),))
+    ladder = settings or _thinned(ours.ladder(name), rates)
+    # what files of a model depend on beside it: tone passes, allocation, clustering
+    version = f"{info.name} {fingerprint[:12]}, smalti {smalti.__version__}"
+    if plus:
+        version += f", {packed.version(method)}"
+    family = "lossless" if plus else "ours"
+    return Contender(name, name, name, family, tuple(ladder), version, ((info.name, fingerprint),), ours.short(name) or "")
 
 
-def _unknown(name: str, error: SmaltiError) -> SmaltiError:
-    from smalti.codecs.registry import known
+def _unknown(kind: str, name: str, error: SmaltiError) -> SmaltiError:
+    from smalti.media import modality_of_kind
 
     if "/" in name or "\\" in name:
         return UsageError(str(error))
-    names = [*known(), *_models()]
+    others = {base for taken, table in _TABLES.items() if taken != kind for base in table}
+    names = [base for base in registry.known() if base not in others]
+    names += [base for base, info in _models().items() if modality_of_kind(info.kind) == kind]
     near = difflib.get_close_matches(name, names, 1)
-    return UsageError(f"no codec {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"))
+    return UsageError(f"no codec {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"of {NAMES[kind]} known: {', '.join(names)}"))
 
 
 def _thinned(ladder: Sequence[Setting], rates: int | None) -> tuple[Setting, ...]:
@@ -227,59 +264,11 @@ def _thinned(ladder: Sequence[Setting], rates: int | None) -> tuple[Setting, ...
 def info_of(contender: Contender) -> results.CodecInfo:
     """The codec as reports list it; its settings are put into order of rate once that is known."""
     count = len(contender.settings)
-    reason = "" if count >= LEAST_RATES else f"{count} rate{'' if count == 1 else 's'}, a BD rate needs {LEAST_RATES}"
+    reason = ""
+    if count < LEAST_RATES:
+        reason = contender.short or f"{count} rate{'' if count == 1 else 's'} measured"
+        reason = f"{reason}; a BD rate needs {LEAST_RATES}"
     labels = tuple(setting.label for setting in contender.settings)
     return results.CodecInfo(
         contender.name, contender.title, contender.kind, labels, count < LEAST_RATES, contender.version, not reason, reason
     )
-
-
-_QUALITIES = {
-    "jpeg": (5, 15, 30, 50, 75),
-    "webp": (1, 15, 35, 55, 80),
-    "avif": (10, 25, 40, 55, 70),
-    "opus": (6, 9, 12, 16, 24),
-    "opus-audio": (6, 9, 12, 16, 24),
-    "lyra": (1, 2, 3),
-    "x264": (13, 19, 25, 31, 37),
-    "x265": (13, 19, 25, 31, 37),
-    "svt-av1": (4, 12, 20, 28, 36),
-    "draco": (5, 6, 8, 10, 12),
-}
-
-
-def _ladder(name: str, codec: Any) -> Sequence[Setting]:
-    own = getattr(codec, "ladder", None)
-    if own:
-        return [Setting(label, target) for label, target in own]
-    base = name.partition("/")[0].partition("-4")[0]
-    if base in _QUALITIES:
-        return [Setting(f"q{q}", Target(quality=q)) for q in _QUALITIES[base]]
-    raise UsageError(f"codec {name!r} has no ladder of settings of its own; name some, as in {name}:10,30,50")
-
-
-def model_ladder(name: str, kind: str) -> list[Setting]:
-    from smalti import api
-
-    sizes = {
-        "image": (("height", 512), ("width", 512)),
-        "audio": (("samples", 16000), ("rate", 16000), ("channels", 1)),
-        "video": (("frames", 8), ("height", 256), ("width", 256), ("rate_num", 25), ("rate_den", 1)),
-    }
-    if kind == "shape":
-        return [Setting(f"{size} bytes", Target(bytes=size)) for size in (64, 96, 128, 192, 256)]
-    cuts = api.load(name, "cpu").layout(sizes[kind]).cuts
-    return [Setting(f"{k} stage{'' if k == 1 else 's'}", Target(stages=k)) for k in cuts]
-
-
-def _kind_of(name: str, codec: Any) -> str:
-    return str(getattr(codec, "family", "classical"))
-
-
-def versions_of(name: str) -> str:
-    from importlib import metadata
-
-    try:
-        return f"smalti {metadata.version('smalti')}, pillow {metadata.version('pillow')}"
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from smalti.codecs.bitstream import parse
+from smalti.codecs.bitstream.report import inspect
+from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.compare import judging
 from smalti.compare.cache import keep_file, kept_file
 from smalti.compare.items import Source, describe
@@ -147,8 +150,8 @@ class _Files:
             film = replace(self.signal, frames=frames)
             made = timed(lambda: self.codec.compress(film, target), repeat=False)
             return replace(made, seconds=max(0.0, made.seconds - frames.seconds))
-        if isinstance(self.signal, Audio) and target.stages is not None and hasattr(self.codec, "pack") and hasattr(self.codec, "encode"):
-            codec: Any = self.codec
+        if isinstance(self.signal, Audio) and target.stages is not None and isinstance(self.codec, NeuralCodec):
+            codec = self.codec
             if self._tokens is None:
                 self._tokens = timed(lambda: codec.encode([self.signal])[0])
             packed = timed(lambda: codec.pack(self._tokens.value, (), target))
@@ -225,26 +228,25 @@ def split(codec: Any, data: bytes) -> dict[str, Any]:
     """Where the bytes of a file go, as far as its format tells."""
     payload: int | None = None
     gap: float | None = None
-    if data[:3] == b"SMT" or hasattr(codec, "tokenizer"):
-        payload, gap = _own_split(codec, data)
+    whole = getattr(codec, "whole", codec)
+    if isinstance(whole, NeuralCodec):
+        payload, gap = _own_split(whole, data)
     elif hasattr(codec, "payload_bytes"):
         payload = int(codec.payload_bytes(data))
     header = None if payload is None else len(data) - payload
     return {"header_bytes": header, "payload_bytes": payload, "entropy_gap_bytes": gap}
 
 
-def _own_split(codec: Any, data: bytes) -> tuple[int | None, float | None]:
-    from smalti.codecs.bitstream import parse
-    from smalti.codecs.bitstream.report import inspect
-
+def _own_split(codec: NeuralCodec, data: bytes) -> tuple[int | None, float | None]:
     found = inspect(data)
     if found.status != "whole":
         return None, None
     payload = sum(count for name, count in found.bytes if name == "payload")
     file = parse(data)
-    if len(file.streams) != 1:
-        return payload, None
-    tokens = file.tokens(codec.tokenizer.layout(file.streams[0].signal), codec.prior)
+    info = file.streams[0]
+    if len(file.streams) != 1 or info.fingerprint != fingerprint_bytes(codec.tokenizer):
+        return payload, None  # a film with its sound, or tables clustered out of the model's, whose prior is not at hand
+    tokens = file.tokens(codec.tokenizer.layout(info.signal), codec.prior)
     return payload, payload - math.fsum(codec.prior.price(tokens)) / 8
 
 

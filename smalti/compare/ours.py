@@ -25,7 +25,7 @@ from smalti.tokenizers.signals import Shape, Signal
 MOST = 8  # settings of models with more prefixes than that
 LEAST = 4  # for a BD rate
 RUNGS = (8, 20, 48, 112)  # entries of clustered tables: with 256 a file was longer than the whole table's, whose prior knows more
-SHAPE_BYTES = (24, 48, 96, 192, 384, 768)
+SHAPE_BYTES = (48, 72, 96, 192, 384, 768)
 _SIZES = {
     "image": (("height", 512), ("width", 512)),
     "audio": (("samples", 16000), ("rate", 16000), ("channels", 1)),

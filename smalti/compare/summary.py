@@ -139,19 +139,25 @@ def _or_none(value: float | None) -> float | None:
 
 
 def _bd(judge: _Judge, anchor: str, codec: str, a: _Table, b: _Table, seed: int) -> results.BD:
-    assert a.values is not None
-    assert b.values is not None
-    found = bootstrap_bd(Rows(a.rates, a.values), Rows(b.rates, b.values), judge.better, judge.transform, seed=seed)
+    found = bootstrap_bd(_usable(a), _usable(b), judge.better, judge.transform, seed=seed)
     return results.BD(
         judge.name, anchor, codec, _or_none(found.percent), _or_none(found.low), _or_none(found.high), _or_none(found.akima_percent),
         found.overlap, found.points, found.dropped, found.undefined_share, found.verdict, found.reason,
     )  # fmt: skip
 
 
+def _usable(table: _Table) -> Rows:
+    """Without settings that fewer than half as many items have numbers at as at the best one: an item counts where it has all of them, so
+    a size that most items do not fit into would leave none."""
+    assert table.values is not None
+    numbers = np.isfinite(table.rates) & np.isfinite(table.values)
+    counts = numbers.sum(1)
+    kept = 2 * counts >= max(1, counts.max(initial=0))
+    return Rows(table.rates[kept], np.where(numbers, table.values, np.nan)[kept])
+
+
 def _paired(judge: _Judge, anchor: str, codec: str, a: _Table, b: _Table, seed: int) -> results.Paired:
-    assert a.values is not None
-    assert b.values is not None
-    found = paired_ratios(Rows(a.rates, a.values), Rows(b.rates, b.values), judge.better, judge.transform, seed=seed)
+    found = paired_ratios(_usable(a), _usable(b), judge.better, judge.transform, seed=seed)
     items = sum(ratio is not None for ratio in found.ratios)
     return results.Paired(judge.name, anchor, codec, _or_none(found.median), _or_none(found.low), _or_none(found.high), items)
 

@@ -22,25 +22,33 @@ PER = {"image": (1e6, "megapixel"), "audio": (1.0, "second of sound"), "video": 
 
 @dataclass(frozen=True)
 class Split:
-    """Mean bytes of files in one setting: of headers, of what the tokens' probabilities ask for, and what coding took beyond that."""
+    """Mean bytes of files in one setting: of headers, of what the tokens' probabilities ask for, and what coding took beyond that.
+
+    gap: None where no file tells it; entropy is the whole payload then.
+    """
 
     header: float
     entropy: float
-    gap: float
+    gap: float | None
+
+    @property
+    def beyond(self) -> float:
+        return max(self.gap or 0.0, 0.0)
 
     @property
     def total(self) -> float:
-        return self.header + self.entropy + max(self.gap, 0.0)
+        return self.header + self.entropy + self.beyond
 
 
 def split_of(rows: Sequence[Row]) -> Split | None:
-    """Means over the files that tell; None where none does. Files that tell no gap have it in the middle part."""
+    """Means over the files that tell; None where none does."""
     told = [row for row in rows if row.header_bytes is not None and row.payload_bytes is not None]
     if not told:
         return None
-    gap = statistics.fmean(row.entropy_gap_bytes or 0.0 for row in told)
+    gaps = [row.entropy_gap_bytes for row in told if row.entropy_gap_bytes is not None]
+    gap = statistics.fmean(gaps) if gaps else None
     payload = statistics.fmean(row.payload_bytes or 0 for row in told)
-    return Split(statistics.fmean(row.header_bytes or 0 for row in told), payload - max(gap, 0.0), gap)
+    return Split(statistics.fmean(row.header_bytes or 0 for row in told), payload - max(gap or 0.0, 0.0), gap)
 
 
 def bits(facts: Facts) -> Html:
@@ -76,16 +84,17 @@ _NAMES = {
 def _bar(setting: str, split: Split) -> Html:
     total = split.total or 1.0
     x, parts = 0.0, []
-    for name, value in (("header", split.header), ("payload", split.entropy), ("gap", max(split.gap, 0.0))):
+    for name, value in (("header", split.header), ("payload", split.entropy), ("gap", split.beyond)):
         width = 100 * max(value, 0.0) / total
         said = f"{_NAMES[name]}: {significant(value)} bytes, {share(value / total)}"
         parts.append(tag("rect", tag("title", said), x=f"{x:.2f}", y=0, width=f"{width:.2f}", height=10, class_=f"b-{name}"))
         x += width
-    label = f"{share(split.header / total)} header, {share(max(split.gap, 0) / total)} gap"
+    label = f"{share(split.header / total)} header, {share(split.beyond / total)} gap"
     bar = tag(
         "svg", *parts, viewBox="0 0 100 10", preserveAspectRatio="none", role="img", aria_label=f"{setting}: {label} of {size(total)}"
     )
-    shares = [tag("span", share(part / total), class_="num soft") for part in (split.header, max(split.gap, 0.0))]
+    told = split.beyond / total if split.gap is not None else None
+    shares = [tag("span", share(part), class_="num soft") for part in (split.header / total, told)]
     return tag("div", tag("span", setting), bar, tag("span", size(total), class_="num"), *shares, class_="bar-row")
 
 

@@ -19,6 +19,8 @@ from smalti.compare.results import Report
 
 SCRIPTS = ("base.js", "plots.js", "gallery.js", "table.js", "filters.js")
 STYLE = "page.css"
+SWITCH = "Show or hide; click twice for this one alone"
+NO_SCRIPT = "Scripts are off: everything stands here but the table of files, and nothing can be switched, enlarged or slid."
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
     "base-uri 'none'; form-action 'none'"
@@ -36,7 +38,7 @@ def render(report: Report, folder: Path, limit: int = previews.LIMIT) -> str:
     sections = [
         ("verdict", "Who wins", verdict(facts, won)),
         ("curves", "Quality over rate", tag("div", plots.plots(facts), class_="plots")),
-        ("bytes", "Bytes for equal quality", join(rates.forests(facts), rates.matrices(facts))),
+        ("bytes", "Bytes for equal quality", join(rates.forests(facts), rates.pairs(facts), rates.matrices(facts))),
         ("gallery", "Gallery", gallery.section(facts, shown, store)),
         ("parts", "What bytes are for", costs.bits(facts)),
         ("speed", "Time", costs.speeds(facts)),
@@ -49,13 +51,14 @@ def render(report: Report, folder: Path, limit: int = previews.LIMIT) -> str:
     sections = [(name, title, body) for name, title, body in sections if body]
     links = [tag("a", title, href=f"#{name}") for name, title, _ in sections]
     before = join(
-        header(facts),
+        header(facts, won),
         tag("nav", *links, aria_label="Sections", class_="contents"),
         controls(facts),
+        tag("noscript", tag("p", NO_SCRIPT, class_="soft")),
         tag("main", *(tag("section", tag("h2", title), body, id=name) for name, title, body in sections)),
     )
     after = data(payload(facts, shown, store), "report-data")
-    title = verdicts.headline(facts)
+    title = verdicts.headline(facts, won)
     page = _document(join(before, footer(0), after), title)
     return _document(join(before, footer(len(page.encode())), after), title)
 
@@ -66,7 +69,7 @@ def footer(count: int) -> Html:
     return tag("footer", tag("p", *made))
 
 
-def header(facts: Facts) -> Html:
+def header(facts: Facts, won: verdicts.Stretches) -> Html:
     """What was compared, and the outcome in a sentence."""
     report = facts.report
     made = report.created.replace("T", " ").split("+")[0].removesuffix("Z")
@@ -76,25 +79,25 @@ def header(facts: Facts) -> Html:
     return tag(
         "header",
         tag("p", tag("b", "Smalti"), f" compared {about}", class_="about"),
-        tag("h1", verdicts.headline(facts)),
+        tag("h1", verdicts.headline(facts, won)),
         tag("p", lead, class_="lead") if lead else "",
         tag("p", tag("a", f"{counted(lost, 'failure')}", href="#missing"), class_="warn") if lost else "",
         class_="top",
     )
 
 
-def verdict(facts: Facts, won: dict[str, list[winners.Stretch]]) -> Html:
+def verdict(facts: Facts, won: verdicts.Stretches) -> Html:
     return join(verdicts.ribbons(facts, won), rates.summary(facts))
 
 
 def controls(facts: Facts) -> Html:
     """Codecs as switches (the legend of all plots), the anchor, measures and items."""
     chips = [
-        tag("button", rates.named(facts, name), type="button", class_="chip", data_chip=k, aria_pressed="true")
+        tag("button", rates.named(facts, name), type="button", class_="chip", data_chip=k, aria_pressed="true", title=SWITCH)
         for k, name in enumerate(facts.names)
     ]
     measures = [
-        tag("button", judge.title, type="button", class_="chip", data_measure=k, aria_pressed="true")
+        tag("button", judge.title, type="button", class_="chip", data_measure=k, aria_pressed="true", title=SWITCH)
         for k, judge in enumerate(facts.judges)
     ]
     anchors = [tag("option", facts.title_of[name], value=facts.index[name], selected=name == facts.anchor) for name in facts.with_bd]

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from smalti.compare.page.looks import Look, looks
 from smalti.compare.page.numbers import counted
-from smalti.compare.results import BD, Curve, Point, Report, Row
+from smalti.compare.results import BD, Curve, Point, Report, Row, finite
 
 TITLES = {
     "psnr": "PSNR", "psnr-y": "PSNR of luma", "ssim": "SSIM", "ms-ssim": "MS-SSIM", "ms-ssim-db": "MS-SSIM", "lpips-alex": "LPIPS AlexNet",
@@ -115,12 +115,9 @@ class Facts:
 
     @cached_property
     def anchor(self) -> str | None:
-        """The one that was asked for, or the first classical codec of several rates."""
+        """The one that was asked for, or the first that can be one."""
         asked = self.report.manifest.arguments.get("anchor")
-        if asked in self.with_bd:
-            return str(asked)
-        classical = [codec.name for codec in self.report.codecs if codec.kind == "classical" and codec.name in self.with_bd]
-        return next(iter((*classical, *self.with_bd)), None)
+        return str(asked) if asked in self.with_bd else next(iter(self.with_bd), None)
 
     @cached_property
     def things(self) -> str:
@@ -128,10 +125,10 @@ class Facts:
         return counted(len(self.report.items), *THINGS[self.report.kind])
 
     def points(self, codec: str, judge: str) -> list[Point]:
-        """Of a curve, those with a value, ascending in rate."""
+        """Of a curve, those with a value, ascending in rate; no number of them is infinite or none at all."""
         curve = self.curve_of.get((codec, judge))
-        found = [p for p in curve.points if p.value is not None and p.rate > 0] if curve else []
-        return sorted(found, key=lambda point: point.rate)
+        found = [Point(p.setting, p.rate, finite(p.value), finite(p.low), finite(p.high)) for p in curve.points] if curve else []
+        return sorted((p for p in found if p.value is not None and p.rate > 0), key=lambda point: point.rate)
 
     def rate(self, row: Row) -> float:
         """In the report's unit."""

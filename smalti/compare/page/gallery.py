@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,17 +41,16 @@ class Exhibit:
 
 def exhibits(facts: Facts, folder: Path, limit: int = previews.LIMIT) -> tuple[list[Exhibit], Store]:
     """Those whose original and at least one version can be shown, and the media that they need."""
-    store = Store(folder, limit)
+    store = Store(folder, 0)
     found = []
     items = {item.id: item for item in facts.report.items}
-    for crop in facts.report.crops[:MOST]:
-        item = items.get(crop.item)
-        if item is None or item.media is None:
-            continue
+    crops = [crop for crop in facts.report.crops[:MOST] if crop.item in items and items[crop.item].media is not None]
+    for k, crop in enumerate(crops):
+        store.limit = store.spent + (limit - store.spent) // (len(crops) - k)  # an equal share of what is left
         try:
-            exhibit = _exhibit(facts, store, crop, item)
+            exhibit = _exhibit(facts, store, crop, items[crop.item])
         except SmaltiError as error:
-            store.left_out.append(f"{item.id}: {error}")
+            store.left_out.append(f"{crop.item}: {error}")
             continue
         if exhibit is not None:
             found.append(exhibit)
@@ -70,11 +70,8 @@ def _exhibit(facts: Facts, store: Store, crop: Crop, item: Item) -> Exhibit | No
     if crop.box is not None and facts.report.kind == "image":
         context = previews.thumbnail(store, item.media)
     versions = [Version(None, original)]
-    # the version that the choice speaks of comes first, in case that there is no room for all
-    rows = [row for row in facts.report.rows if row.item == item.id and row.decoded is not None]
-    rows.sort(key=lambda row: (row.codec, row.setting) != (crop.codec, crop.setting))
     full = 0
-    for row in rows:
+    for row in _by_need(facts, crop):
         try:
             preview = show(row.decoded or "")
         except SmaltiError as error:
@@ -93,6 +90,22 @@ def _exhibit(facts: Facts, store: Store, crop: Crop, item: Item) -> Exhibit | No
     return Exhibit(crop, item, (versions[0], *order), 1 + order.index(start), context)
 
 
+def _by_need(facts: Facts, crop: Crop) -> list[Row]:
+    """Rows with a preview: the one that the choice speaks of, then each codec's nearest to it in rate, then its next, and so on."""
+    rows = [row for row in facts.report.rows if row.item == crop.item and row.decoded is not None and facts.rate(row) > 0]
+    chosen = next((row for row in rows if (row.codec, row.setting) == (crop.codec, crop.setting)), rows[0] if rows else None)
+    if chosen is None:
+        return []
+    aim = math.log(facts.rate(chosen))
+    rows.sort(key=lambda row: abs(math.log(facts.rate(row)) - aim))
+    ranks = dict.fromkeys(facts.names, 0)
+    ranked = []
+    for row in rows:
+        ranked.append((ranks[row.codec], facts.index[row.codec] if row is not chosen else -1, row))
+        ranks[row.codec] += 1
+    return [row for _, _, row in sorted(ranked, key=lambda entry: entry[:2])]
+
+
 def _shower(facts: Facts, store: Store, crop: Crop, item: Item) -> Callable[[str], Preview | None]:
     """How a file of this kind becomes a preview."""
     kind, size = facts.report.kind, item.size
@@ -101,7 +114,7 @@ def _shower(facts: Facts, store: Store, crop: Crop, item: Item) -> Callable[[str
     if kind == "image":
         return lambda name: previews.cropped(store, name, crop.box, whole)
     if kind == "video":
-        return lambda name: previews.filmed(store, name, crop.box, whole, int(size.get("frames", 1)))
+        return lambda name: previews.filmed(store, name, crop.box, whole)
     if kind == "audio":
         from smalti.recipes.listening.spectrogram import loudest_of
 
@@ -271,7 +284,7 @@ def _film(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
             muted=True,
             loop=True,
             playsinline=True,
-            preload="none",
+            preload="metadata",
             class_=f"film {side}",
             hidden=shown.played is None,
         )

@@ -117,7 +117,8 @@ def _notes(facts: Facts) -> tuple[tuple[str, str], ...]:
             "Bytes for equal quality",
             "BD rate: the mean difference of the logarithms of the rates over the qualities that both curves reach, between points by "
             "pchip, with akima as a check. Points at which more bytes gave less quality are dropped first (monotone envelope). Overlap is "
-            "the share of both curves' qualities that they have in common: below half, the number speaks of a small part of both.",
+            "the share of both curves' qualities that they have in common: below half, the number speaks of a small part of both, and "
+            "below a quarter it makes no leader.",
         ),
         (
             "Intervals and verdicts",

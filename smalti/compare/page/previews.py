@@ -24,7 +24,7 @@ MAX_PREVIEW_BYTES = 2**27
 MAX_SIDE = 960  # of pictures that are shown whole
 MOMENTS = 5
 CELL = 240  # pixels across a frame of a contact sheet
-VIEWS, VIEW_SIZE = 16, 220
+VIEWS, VIEW_SIZE = 12, 200
 PLAYED = {".webm": "video/webm", ".mp4": "video/mp4", ".m4v": "video/mp4"}
 HEARD = {".wav": "audio/wav", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg", ".flac": "audio/flac", ".mp3": "audio/mpeg"}
 HEARD |= {".m4a": "audio/mp4"}
@@ -50,7 +50,7 @@ class Store:
     """
 
     folder: Path
-    limit: int = LIMIT
+    limit: int
     media: list[str] = field(default_factory=list)
     spent: int = 0
     shown: set[int] = field(default_factory=set)
@@ -117,11 +117,11 @@ def heard(store: Store, name: str, loudest: float | None) -> Preview | None:
 
     pixels = spectrogram(sound_of(store, name), loudest).pixels
     kind = HEARD.get(Path(name).suffix.lower())
-    picture = store.put(_webp(pixels), "image/webp")
-    if picture is None or kind is None:
-        return None
-    played = store.put(store.read(name), kind)
-    return Preview(picture, pixels.shape[1], pixels.shape[0], None, played) if played is not None else None
+    if kind is None:
+        raise SignalError(f"{name}: no sound that browsers play, expected one of {' '.join(HEARD)}")
+    played = store.put(store.read(name), kind)  # first, since it is large: where it has no room, no picture of it is kept
+    picture = store.put(_webp(pixels), "image/webp") if played is not None else None
+    return Preview(picture, pixels.shape[1], pixels.shape[0], None, played) if picture is not None else None
 
 
 def sound_of(store: Store, name: str) -> Audio:
@@ -132,9 +132,9 @@ def sound_of(store: Store, name: str) -> Audio:
     return read_audio(store.path(name), name)
 
 
-def filmed(store: Store, name: str, box: Box | None, whole: tuple[int, int], frames: int) -> Preview | None:
-    """The middle frame (or a piece of it), a contact sheet, and the film where browsers play it. frames: that the original has."""
-    found = _moments(store, name, frames)
+def filmed(store: Store, name: str, box: Box | None, whole: tuple[int, int]) -> Preview | None:
+    """The middle frame (or a piece of it), a contact sheet, and the film where browsers play it."""
+    found = _moments(store, name)
     middle = _piece(store, found[len(found) // 2], box, whole)
     if middle is None:
         return None
@@ -147,17 +147,18 @@ def filmed(store: Store, name: str, box: Box | None, whole: tuple[int, int], fra
     return Preview(middle.picture, middle.width, middle.height, sheet, played)
 
 
-def _moments(store: Store, name: str, frames: int) -> list[Array]:
+def _moments(store: Store, name: str) -> list[Array]:
     """Frames spread evenly from the first to the last; one of a still preview."""
     if Path(name).suffix.lower() in IMAGE_SUFFIXES:
         return [_pixels(store, name)]
     from smalti.codecs.media.video import read_video
 
-    wanted = sorted({round(k * (max(frames, 1) - 1) / (MOMENTS - 1)) for k in range(MOMENTS)})
-    found = [np.asarray(frame) for k, frame in enumerate(read_video(store.path(name), sound=False).frames) if k in wanted]
-    if not found:
-        raise SignalError(f"{name}: a film without frames")
-    return found
+    # twice, since a container may tell another number of frames than it has
+    count = sum(1 for _ in read_video(store.path(name), sound=False).frames)
+    if not count:
+        raise SignalError(f"{name}: a film without frames, expected some")
+    wanted = {round(k * (count - 1) / (MOMENTS - 1)) for k in range(MOMENTS)}
+    return [np.asarray(frame) for k, frame in enumerate(read_video(store.path(name), sound=False).frames) if k in wanted]
 
 
 def turned(store: Store, name: str, ball: tuple[Array, float] | None) -> Preview | None:

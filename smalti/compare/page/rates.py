@@ -10,10 +10,10 @@ import math
 from smalti.compare.page.axes import Axis
 from smalti.compare.page.facts import Facts, Judge
 from smalti.compare.page.looks import marker
-from smalti.compare.page.markup import Html, join, tag
-from smalti.compare.page.numbers import NONE, SPACE, interval, percent, share, significant
+from smalti.compare.page.markup import Html, join, tag, text
+from smalti.compare.page.numbers import NONE, SPACE, counted, interval, percent, share, significant
 from smalti.compare.page.plots import swatch
-from smalti.compare.results import BD
+from smalti.compare.results import BD, Paired
 
 SIGNS = {
     "better": "\N{BLACK DOWN-POINTING SMALL TRIANGLE}",
@@ -107,6 +107,33 @@ def forests(facts: Facts) -> Html:
     return join(*parts)
 
 
+def pairs(facts: Facts) -> Html:
+    """For each anchor: bytes beside it at equal quality, item by item, the median and its interval."""
+    found = {(p.metric, p.anchor, p.codec): p for p in facts.report.paired if p.median is not None and p.anchor != p.codec}
+    judges = [(k, judge) for k, judge in enumerate(facts.judges) if any(metric == judge.name for metric, _, _ in found)]
+    parts = []
+    for anchor in facts.with_bd if found else ():
+        rows = []
+        for name in facts.names:
+            own = [found.get((judge.name, anchor, name)) for _, judge in judges]
+            if any(own):
+                cells = [tag("td", _ratio(pair), class_="num", data_judge=k) for (k, _), pair in zip(judges, own, strict=True)]
+                rows.append(tag("tr", tag("th", named(facts, name), scope="row"), *cells, data_codec=facts.index[name]))
+        heads = [tag("th", judge.title, scope="col", class_="num", data_judge=k) for k, judge in judges]
+        caption = tag("caption", f"Item by item: bytes over those of {facts.title_of[anchor]} at equal quality, the median over items")
+        table = tag("table", caption, tag("thead", tag("tr", tag("th", "Codec", scope="col"), *heads)), tag("tbody", *rows))
+        parts.append(tag("div", table, class_="wide", data_anchor=facts.index[anchor], hidden=not chosen(facts, anchor)))
+    return join(*parts)
+
+
+def _ratio(pair: Paired | None) -> Html:
+    if pair is None:
+        return text(NONE)
+    sign = "\N{MULTIPLICATION SIGN}"
+    span = f"[{significant(pair.low)}, {significant(pair.high)}]" if pair.low is not None and pair.high is not None else "no interval"
+    return join(tag("b", f"{sign}{significant(pair.median)}"), tag("small", f"{span}, {counted(pair.items, 'item')}"))
+
+
 def _forest(facts: Facts, judge: Judge, index: int, anchor: str) -> Html:
     found = [
         bd
@@ -121,8 +148,8 @@ def _forest(facts: Facts, judge: Judge, index: int, anchor: str) -> Html:
     rows = [_line(facts, bd, places) for bd in sorted(found, key=lambda bd: bd.percent or 0.0)]
     head = tag("figcaption", tag("b", judge.title), " ", tag("span", f"beside {facts.title_of[anchor]}", class_="soft"))
     spots = [(v, places.at(_log(v))) for v in TICKS if abs(_log(v)) <= places.high]
-    if len(spots) > 5:
-        spots = [(v, x) for v, x in spots if abs(_log(v)) % 2 < 1e-6]
+    step = next(step for step in (1, 2, 4) if places.high <= 1.7 * step or step == 4)
+    spots = [(v, x) for v, x in spots if round(_log(v)) % step == 0]
     scale = tag(
         "div",
         tag("span"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from smalti.compare.page.axes import Axis, axis, tick_text
 from smalti.compare.page.facts import Facts
 from smalti.compare.page.markup import Html, join, tag
 from smalti.compare.page.numbers import interval, listed, percent, significant
 from smalti.compare.page.winners import Stretch
+from smalti.compare.results import BD
 
 WIDTH, HEIGHT = 420, 18
+Stretches = Mapping[str, Sequence[Stretch]]  # by judge
+ENOUGH = 0.25  # overlap from which on a comparison counts for who leads
 
 
 def leaders(facts: Facts) -> dict[str, str]:
@@ -18,32 +22,45 @@ def leaders(facts: Facts) -> dict[str, str]:
     found = {}
     for judge in facts.judges:
         for name in facts.with_bd:
-            verdicts = [
-                bd.verdict for other in facts.with_bd if other != name and (bd := facts.bd_of.get((judge.name, other, name))) is not None
-            ]
-            told = [verdict for verdict in verdicts if verdict != "undefined"]
-            if told and all(verdict == "better" for verdict in told) and 2 * len(told) >= len(verdicts):
+            others = [facts.bd_of.get((judge.name, other, name)) for other in facts.with_bd if other != name]
+            beside = [bd for bd in others if bd is not None]
+            told = [bd for bd in beside if bd.verdict != "undefined"]
+            if told and all(bd.verdict == "better" and bd.overlap >= ENOUGH for bd in told) and 2 * len(told) >= len(beside):
                 found[judge.name] = name
     return found
 
 
-def headline(facts: Facts) -> str:
-    """One sentence."""
-    found = leaders(facts)
-    by_codec: dict[str, list[str]] = {}
+def mostly(facts: Facts, found: Stretches) -> dict[str, str]:
+    """By judge the codec that wins on more than half of the rates (on a logarithmic scale) that two codecs reach."""
+    most = {}
     for judge in facts.judges:
-        if judge.name in found:
-            by_codec.setdefault(found[judge.name], []).append(judge.title)
+        compared = [s for s in found.get(judge.name, ()) if s.reached > 1]
+        whole = sum(math.log(s.high / s.low) for s in compared)
+        for name in {s.winner for s in compared} - {None}:
+            if 2 * sum(math.log(s.high / s.low) for s in compared if s.winner == name) > whole:
+                most[judge.name] = str(name)
+    return most
+
+
+def headline(facts: Facts, found: Stretches) -> str:
+    """One sentence: who leads, else who wins at most rates, else that nobody does."""
     if not facts.report.rows:
         return "Nothing could be compared"
-    if not by_codec:
-        return "No codec leads beyond what intervals allow" if len(facts.with_bd) > 1 else f"{listed(_titles(facts))} on {facts.things}"
-    if len(by_codec) == 1:
-        ((name, titles),) = by_codec.items()
-        by = "by every measure" if len(titles) == len(facts.judges) > 1 else f"by {listed(titles)}"
-        return f"{facts.title_of[name]} takes the fewest bytes {by}"
-    parts = [f"{facts.title_of[name]} by {listed(titles)}" for name, titles in by_codec.items()]
-    return f"Fewest bytes: {'; '.join(parts)}"
+    for by_judge, verb, several in (
+        (leaders(facts), "takes the fewest bytes", "Fewest bytes"),
+        (mostly(facts, found), "wins at most rates", "Most rates"),
+    ):
+        by_codec: dict[str, list[str]] = {}
+        for judge in facts.judges:
+            if judge.name in by_judge:
+                by_codec.setdefault(by_judge[judge.name], []).append(judge.title)
+        if len(by_codec) == 1:
+            ((name, titles),) = by_codec.items()
+            by = "every measure" if len(titles) == len(facts.judges) > 1 else listed(titles)
+            return f"{facts.title_of[name]} {verb} by {by}"
+        if by_codec:
+            return f"{several}: {'; '.join(f'{facts.title_of[name]} by {listed(titles)}' for name, titles in by_codec.items())}"
+    return "No codec leads beyond what intervals allow" if len(facts.with_bd) > 1 else f"{listed(_titles(facts))} on {facts.things}"
 
 
 def _titles(facts: Facts) -> list[str]:
@@ -52,11 +69,12 @@ def _titles(facts: Facts) -> list[str]:
 
 
 def lead_text(facts: Facts) -> str:
-    """How far the leaders are ahead of the anchor; who is left out."""
+    """How far the leaders are ahead of the anchor, or the next one behind an anchor that leads; by what nobody leads."""
     found, anchor = leaders(facts), facts.anchor
     ahead: dict[str, list[str]] = {}
     for judge in facts.judges:
-        bd = facts.bd_of.get((judge.name, anchor, found[judge.name])) if anchor and judge.name in found else None
+        name = found.get(judge.name)
+        bd = _next_to(facts, judge.name, anchor) if name == anchor else facts.bd_of.get((judge.name, anchor or "", name or ""))
         if bd is not None and bd.percent is not None:
             ahead.setdefault(bd.codec, []).append(f"{percent(bd.percent)} {interval(bd.low, bd.high)} by {judge.title}")
     lines = [
@@ -70,7 +88,14 @@ def lead_text(facts: Facts) -> str:
     return " ".join(lines)
 
 
-def ribbons(facts: Facts, found: dict[str, list[Stretch]]) -> Html:
+def _next_to(facts: Facts, judge: str, leader: str | None) -> BD | None:
+    """The codec that takes the fewest bytes more than a leader."""
+    others = [facts.bd_of.get((judge, leader or "", name)) for name in facts.with_bd if name != leader]
+    told = [bd for bd in others if bd is not None and bd.percent is not None and bd.verdict != "undefined"]
+    return min(told, key=lambda bd: bd.percent or 0.0, default=None)
+
+
+def ribbons(facts: Facts, found: Stretches) -> Html:
     """For each judge a strip over the rate, coloured where one codec wins, hatched where intervals do not decide, and the same in words."""
     shown = [(judge, found[judge.name]) for judge in facts.judges if found.get(judge.name)]
     if not shown:

@@ -105,10 +105,11 @@ class Exhibit {
   }
 
   async difference(gain) {
+    const turn = this.turns = (this.turns ?? 0) + 1; // a later one overtakes it
     const pictures = ["left", "right"].map(side => $(`img.${side}:not(.sheet)`, this.stage));
     await Promise.all(pictures.map(picture => picture.decode().catch(() => {})));
     const canvas = $("canvas", this.stage), width = pictures[0].naturalWidth, height = pictures[0].naturalHeight;
-    if (!width) return;
+    if (!width || turn !== this.turns) return;
     const [a, b] = pictures.map(picture => {
       const sheet = make("canvas");
       Object.assign(sheet, { width, height });
@@ -119,7 +120,7 @@ class Exhibit {
     for (let k = 0; k < a.data.length; k += 4)
       for (let c = k; c < k + 3; c++) a.data[c] = Math.min(255, gain * Math.abs(a.data[c] - b.data[c]));
     Object.assign(canvas, { width, height });
-    canvas.getContext("2d").putImageData(a, 0, 0);
+    canvas.getContext("2d", { willReadFrequently: true }).putImageData(a, 0, 0);
     canvas.setAttribute("aria-label", `difference of ${this.versions[this.left].badge} and ${this.versions[this.right].badge}, times ${gain}`);
   }
 

@@ -11,6 +11,7 @@ from smalti.compare.page.markup import Html, join, tag
 from smalti.compare.page.numbers import NONE, SPACE, counted, signed, significant
 from smalti.compare.page.rates import named
 from smalti.compare.page.winners import DRAWS
+from smalti.metrics.rate_distortion.bootstrap import LEAST_ITEMS
 
 MOST = 200  # failures that are listed
 
@@ -128,8 +129,9 @@ def _notes(facts: Facts) -> tuple[tuple[str, str], ...]:
         ),
         (
             "Who wins at which rate",
-            "Curves are read between their points along straight lines over the logarithm of the rate. A codec wins where its difference "
-            f"from every other that reaches the rate keeps its sign in 95{SPACE}% of {DRAWS} draws over the items that all of them have.",
+            "Curves are read between their points along straight lines over the logarithm of the rate. A codec wins where its "
+            f"difference from every other that reaches the rate keeps its sign in 95{SPACE}% of {DRAWS} draws over the items that all of "
+            f"them have; with fewer than {LEAST_ITEMS} of those nobody does.",
         ),
         ("Times", "Processor seconds after a warm-up, on the machine below; the median where it was cheap to repeat."),
     )

@@ -75,16 +75,18 @@ def _cell(facts: Facts, judge: Judge, anchor: str, name: str) -> Html:
         codec = facts.report.codecs[facts.index[name]]
         why = (bd.reason if bd is not None else "") or codec.reason or "no BD rate"
         return tag("span", NONE, tag("small", "one rate" if codec.fixed_rate else why, title=why), class_="soft")
-    told = tag(
-        "b", SIGNS.get(bd.verdict, ""), " ", percent(bd.percent), class_=f"v-{bd.verdict.replace(' ', '-')}", title=WORDS.get(bd.verdict)
-    )
+    # an interval without zero that is no verdict all the same: for too few items, say
+    undecided = bd.verdict == "no verdict" and bd.low is not None and bd.high is not None and not bd.low <= 0 <= bd.high
+    sign = "" if undecided else SIGNS.get(bd.verdict, "")
+    told = tag("b", sign, " ", percent(bd.percent), class_=f"v-{bd.verdict.replace(' ', '-')}", title=WORDS.get(bd.verdict))
     points = tag(
         "small",
         tag("span", f"overlap {share(bd.overlap)}", class_="little" if bd.overlap < LITTLE else None),
         f", {bd.points[1]} points",
         title=_details(bd),
     )
-    return join(told, tag("small", interval(bd.low, bd.high) or "no interval"), points)
+    why = tag("small", bd.reason, class_="little") if undecided and bd.reason else ""
+    return join(told, tag("small", interval(bd.low, bd.high) or "no interval"), points, why)
 
 
 def _details(bd: BD) -> str:
@@ -148,7 +150,7 @@ def _forest(facts: Facts, judge: Judge, index: int, anchor: str) -> Html:
     rows = [_line(facts, bd, places) for bd in sorted(found, key=lambda bd: bd.percent or 0.0)]
     head = tag("figcaption", tag("b", judge.title), " ", tag("span", f"beside {facts.title_of[anchor]}", class_="soft"))
     spots = [(v, places.at(_log(v))) for v in TICKS if abs(_log(v)) <= places.high]
-    step = next(step for step in (1, 2, 4) if places.high <= 1.7 * step or step == 4)
+    step = next(step for step in (1, 2, 4) if places.high < 2.05 * step or step == 4)
     spots = [(v, x) for v, x in spots if round(_log(v)) % step == 0]
     scale = tag(
         "div",

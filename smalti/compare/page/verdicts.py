@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from smalti.compare.page.axes import Axis, axis, tick_text
-from smalti.compare.page.facts import Facts
+from smalti.compare.page.facts import THINGS, Facts
 from smalti.compare.page.markup import Html, join, tag
 from smalti.compare.page.numbers import interval, listed, percent, significant
 from smalti.compare.page.winners import Stretch
 from smalti.compare.results import BD
+from smalti.metrics.rate_distortion.bootstrap import LEAST_ITEMS
 
 WIDTH, HEIGHT = 420, 18
 Stretches = Mapping[str, Sequence[Stretch]]  # by judge
@@ -99,7 +100,8 @@ def ribbons(facts: Facts, found: Stretches) -> Html:
     """For each judge a strip over the rate, coloured where one codec wins, hatched where intervals do not decide, and the same in words."""
     shown = [(judge, found[judge.name]) for judge in facts.judges if found.get(judge.name)]
     if not shown:
-        why = "Items or settings are too few: at least two codecs with two rates each, on two items that all of them have, are needed."
+        things = THINGS[facts.report.kind][1]
+        why = f"Too few for verdicts: they need two codecs of two rates each, and {LEAST_ITEMS} {things} that all codecs have."
         return tag("p", why, class_="soft")
     ends = [rate for _, stretches in shown for stretch in stretches for rate in (stretch.low, stretch.high)]
     rates = axis(ends, 0, WIDTH, True, 0)

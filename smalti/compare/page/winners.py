@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smalti.compare.page.facts import Facts, Judge
+from smalti.metrics.rate_distortion.bootstrap import LEAST_ITEMS
 
 Array = np.ndarray
 RATES = 72
@@ -88,12 +89,12 @@ def _best(values: Array) -> tuple[list[int], int]:
 
 
 def ladders_of(facts: Facts, judge: Judge) -> dict[str, Ladder]:
-    """By codec with two or more settings."""
+    """By codec with two or more settings; none where fewer items are whole than verdicts need."""
     scores = _scores(facts, judge)
     several = {codec for codec, _ in scores if sum(other == codec for other, _ in scores) > 1}
     scores = {key: table for key, table in scores.items() if key[0] in several}
     whole = [k for k in range(len(facts.report.items)) if all(np.isfinite(t[k]).all() for t in scores.values())]
-    if len(whole) < 2:
+    if len(whole) < LEAST_ITEMS:
         return {}
     draws = np.random.default_rng(facts.report.seed).multinomial(len(whole), np.full(len(whole), 1 / len(whole)), DRAWS) / len(whole)
     weights = np.concatenate([np.full((1, len(whole)), 1 / len(whole)), draws])

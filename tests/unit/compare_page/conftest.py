@@ -29,7 +29,10 @@ def make(tmp_path: Path) -> Make:
     """A report whose media lie in `tmp_path`: psnr = 30 + 6 log2(rate) + gain of the codec + ease of the item, and so on."""
 
     def report(
-        gains: dict[str, float], items: Sequence[str] = ("a.png", "b.png", "c.png", "d.png"), rates: int = 5, pictures: bool = True
+        gains: dict[str, float],
+        items: Sequence[str] = tuple(f"{letter}.png" for letter in "abcdefgh"),
+        rates: int = 5,
+        pictures: bool = True,
     ) -> results.Report:
         return report_of(tmp_path, gains, items, rates, pictures)
 

@@ -172,6 +172,14 @@ def test_the_summary_beside_each_anchor(make: Any, tmp_path: Path) -> None:
     assert "\N{ALMOST EQUAL TO} \N{MINUS SIGN}1.1\u202f%" in page.words, "no verdict where the interval holds zero"
 
 
+def test_why_there_is_no_verdict(make: Any, tmp_path: Path) -> None:
+    report = make({"ours": 3.0, "classic": 0.0})
+    bds = tuple(dataclasses.replace(bd, verdict="no verdict", reason="5 items, a verdict needs 6") for bd in report.bd)
+    page = page_of(dataclasses.replace(report, bd=bds), tmp_path)
+    assert " +41\u202f%[+38, +44]overlap 80\u202f%, 5 points5 items, a verdict needs 6" in page.words
+    assert "\N{ALMOST EQUAL TO}" not in page.words, "the interval holds no zero"
+
+
 def test_the_anchor_that_was_asked_for(make: Any) -> None:
     report = make({"ours": 3.0, "classic": 0.0})
     manifest = dataclasses.replace(report.manifest, arguments={"anchor": "classic"})
@@ -233,7 +241,7 @@ def test_nothing_came_out(make: Any, tmp_path: Path) -> None:
 def test_what_failed_and_what_is_absent(make: Any, tmp_path: Path) -> None:
     page = page_of(make({"ours": 3.0, "classic": 0.0}), tmp_path)
     missing = page.words.partition("What is missing")[2].partition("Conventions")[0]
-    for word in ("jxl", "imagecodecs is not installed", "pip install imagecodecs", "d.png", "compress", "no bytes came"):
+    for word in ("jxl", "imagecodecs is not installed", "pip install imagecodecs", "h.png", "compress", "no bytes came"):
         assert word in page.words
         assert word in missing or word in page.words.rpartition("What is missing")[2]
     assert "1 failure" in page.words

@@ -134,7 +134,8 @@ class _Run:
 
     def _key(self, contender: Contender, setting: Setting, item: Item) -> str:
         target = {name: value for name, value in vars(setting.target).items() if value is not None}
-        return key_of(item=item.sha256, codec=contender.name, version=contender.version, setting=target)
+        codec = [contender.name, contender.version, contender.sample]
+        return key_of(item=item.sha256, codec=codec, setting=target)
 
     def _measure(self) -> None:
         jobs = []

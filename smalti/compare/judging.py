@@ -10,17 +10,14 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-
-import numpy as np
 
 from smalti.compare import results
 from smalti.compare.cache import key_of
 from smalti.compare.lineup import absence
+from smalti.compare.small import pair
 from smalti.metrics import registry
 from smalti.tokenizers.contracts import Metric, Score
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
-from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
 
 METRICS = {
     "image": ("psnr", "ms-ssim", "lpips-alex"),
@@ -96,36 +93,11 @@ def _probed(kind: str, name: str) -> tuple[Score | None, str]:
     """(what a metric says of the small pair, None where it cannot score it; its key)."""
     judge = metric(name)
     try:
-        score = judge(*probe(kind))
+        score = judge(*pair(kind))
     except SignalError as error:
         return None, key_of(metric=name, said=str(error))
     value = f"{score.value:.5g}" if math.isfinite(score.value) else "none"  # a sum in another order is no other metric
     return score, key_of(metric=name, convention=score.convention, value=value)
-
-
-def probe(kind: str) -> tuple[Signal, Signal]:
-    """A small pair of a kind, always the same."""
-    rng = np.random.default_rng(0)
-    if kind == "image":
-        return Image(_picture(rng, 0)), Image(_picture(rng, 6))
-    if kind == "video":
-        sides = [tuple(_picture(rng, noise) for _ in range(2)) for noise in (0, 6)]
-        return Video(sides[0], Fraction(25)), Video(sides[1], Fraction(25))
-    if kind == "audio":
-        time = np.arange(16000) / 16000
-        wave = 0.3 * np.sin(2 * np.pi * 220 * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time))
-        return tuple(Audio((wave + s * rng.normal(0, 1, 16000))[None].astype(np.float32), 16000) for s in (0.001, 0.01))  # type: ignore
-    faces = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]], np.int64)
-    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float64)
-    return Shape(corners, faces), Shape(corners * 1.02, faces)
-
-
-def _picture(rng: np.random.Generator, noise: float) -> np.ndarray:
-    """uint8 (176, 176, 3): slopes and waves, with noise."""
-    y, x = np.mgrid[:176, :176]
-    waves = 128 + 60 * np.sin(x / 9.0) * np.cos(y / 13.0)
-    planes = np.stack([waves, 255 * x / 175, 255 * y / 175], -1)
-    return np.clip(np.rint(planes + rng.normal(0, 1, planes.shape) * noise), 0, 255).astype(np.uint8)
 
 
 def metric_infos(judges: Judges, scores: Mapping[str, Mapping[str, str]]) -> tuple[results.MetricInfo, ...]:

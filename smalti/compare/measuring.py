@@ -22,6 +22,7 @@ from smalti.compare.cache import keep_file, kept_file
 from smalti.compare.items import Source, describe
 from smalti.compare.lineup import Contender, Setting, open_codec
 from smalti.compare.results import Failure, Item, finite
+from smalti.compare.small import pair
 from smalti.compare.timing import TimedFrames, timed
 from smalti.tokenizers.contracts import Codec, Score, Target
 from smalti.tokenizers.errors import SignalError, SmaltiError
@@ -282,7 +283,7 @@ def _warm_up(codec: Codec, signal: Signal, target: Target) -> None:
             signal.timing if not isinstance(signal.timing, tuple) else signal.timing[:WARM_UP_FRAMES],
         )
     elif isinstance(signal, Shape):
-        little = judging.probe("shape")[0]
+        little = pair("shape")[0]
     for aim in dict.fromkeys((target, Target())):
         try:
             back = codec.decompress(codec.compress(little, aim))

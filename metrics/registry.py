@@ -25,6 +25,7 @@ METRICS = {
     "ms-ssim-db": "smalti.metrics.structural:MultiScaleSSIMDecibels",
     "lpips-alex": "smalti.metrics.image:lpips_alex",
     "lpips-vgg": "smalti.metrics.image:lpips_vgg",
+    "dists": "smalti.metrics.dists:DISTS",
     "mel-distance": "smalti.metrics.audio:MelDistance",
     "mel-distance-4k": "smalti.metrics.audio:mel_distance_4k",
     "stft-distance": "smalti.metrics.audio:STFTDistance",

@@ -31,7 +31,7 @@ from smalti.recipes.training.sheet import shown_cuts
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Tokenizer
 from smalti.tokenizers.errors import SmaltiError, UsageError
-from smalti.tokenizers.signals import Image, Signal
+from smalti.tokenizers.signals import Audio, Image, Signal
 
 BATCH = 8
 PROBES = {"image": "linear-probe", "audio": "spoken-digits"}
@@ -59,7 +59,7 @@ def measure(
     assert isinstance(back, ProbeTask)
     reader = TokenProbe(labels, groups)
     encoded = [tokens for start in range(0, len(signals), BATCH) for tokens in tokenizer.encode(signals[start : start + BATCH])]
-    units = sum(signal.height * signal.width if isinstance(signal, Image) else signal.seconds for signal in signals)  # type: ignore[union-attr]
+    units = sum(_units(signal) for signal in signals)
     rows = []
     for cut in shown_cuts(encoded[0].layout.cuts):
         prefixes = [tokens.prefix(cut) for tokens in encoded]
@@ -74,6 +74,15 @@ def measure(
         )
         rows.append(Row(cut, sum(tokens.uniform_bits for tokens in prefixes) / units, *map(_interval, outcomes)))
     return _interval(task.per_item(signals, signals)), rows
+
+
+def _units(signal: Signal) -> float:
+    """Pixels of a picture, seconds of a sound."""
+    if isinstance(signal, Image):
+        return signal.height * signal.width
+    if isinstance(signal, Audio):
+        return signal.seconds
+    raise UsageError(f"tokens of pictures and sounds are read, found {type(signal).__name__}")
 
 
 def _interval(outcomes: np.ndarray) -> Interval:

@@ -70,7 +70,7 @@ def command(
     Bits per pixel and kbps are those of whole files, headers included; kbps are all bits over all seconds. Codebook use is counted over
     all tokens: entries used, perplexity, entropy, and the bits that tokens share with neighbours and levels, less what chance shares.
 
-    Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed
+    Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg, dists and those of installed
     extensions; means over films, video-psnr, video-ssim, temporal-difference (always), video-psnr-y, video-ms-ssim, video-lpips-alex,
     temporal-lpips; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance,
     zimtohrli, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and

@@ -112,7 +112,7 @@ def test_of_several_the_others_are_brought(cli: Any, place: Path, offer: Callabl
     ran = cli("fetch-judges", "--json")
     assert (ran.code, [item["name"] for item in ran.json]) == (2, ["vgg"])
     assert [line.split(":")[1].strip() for line in ran.err.splitlines()] == [
-        str(place / f"{n}.safetensors") for n in ("alex", "classifier", "speaker")
+        str(place / f"{n}.safetensors") for n in ("alex", "classifier", "speaker", "dists")
     ] + [str(place / f"{n}.net") for n in FILES]
     assert cli("fetch-judges", "vgg", "vgg").out.count("there already") == 1
 
@@ -126,7 +126,7 @@ def test_a_place_that_cannot_be_written(cli: Any, place: Path, offer: Callable[.
 def test_only_judges_are_brought(cli: Any, place: Path) -> None:
     assert "'alex', 'vgg', 'classifier', 'speaker'" in cli("fetch-judges", "squeeze").refusal()
     assert list(command.params[0].type.choices) == [*JUDGES, *FILES] == fetching.known()  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="no judge 'squeeze'; known: alex, vgg, classifier, speaker, objects, faces, sound-events"):
+    with pytest.raises(UsageError, match="no judge 'squeeze'; known: alex, vgg, classifier, speaker, dists, objects, faces, sound-events"):
         fetching.fetch("squeeze")
 
 

@@ -118,6 +118,11 @@ def resolve_task(
     return factory(**arguments)
 
 
+def parameters_of_task(name: str) -> frozenset[str]:
+    """What a task is made with: of `device`, `labels`, `texts`, `groups`; UsageError, ModelError."""
+    return _factory("task", name, known_tasks())[1]
+
+
 def _factory(kind: str, name: str, table: dict[str, str]) -> tuple[Callable[..., Any], frozenset[str]]:
     """What makes the thing of that name, or of "package.module:factory", which nobody need have registered; and its parameters' names."""
     if ":" in name:

@@ -7,7 +7,7 @@
   .2 and .5 dB for 5 and 4 % more bytes. `tune=ssim`: libavif's own choice, `iq`, was worse on Kodak photos at .04 to .16 bits per pixel
   (LPIPS AlexNet by .01 to .05, PSNR by .1 to 1 dB), and `psnr` about equal. Chroma 4:2:0 or 4:4:4; one thread, so that bytes repeat.
   `avif` is the same at speed 6, Pillow's and most tools' own choice, in a third of the time.
-- JPEG 2000: OpenJPEG, the irreversible wavelet, a bare codestream. Quality q, 1..100, asks for a PSNR of 15 + .4 q dB, fractions count.
+- JPEG 2000: OpenJPEG, irreversible wavelet and colour transform, a bare codestream. Quality q, 1..100, asks for a PSNR of 15 + .4 q dB, fractions count.
 
 No EXIF, no colour profile, no comments. Quality is Pillow's, 1..100, and 0..100 for WebP, where fractions count too (`Target` wants it
 above 0: .001 gives 0's file).
@@ -157,7 +157,8 @@ def avif_444() -> StillCodec:
 
 def jpeg2000() -> StillCodec:
     """JPEG 2000."""
-    options = {"quality_mode": "dB", "irreversible": True, "no_jp2": True}
+    # without `mct` colours are coded as red, green and blue, which takes twice the bytes
+    options = {"quality_mode": "dB", "irreversible": True, "mct": 1, "no_jp2": True}
     return StillCodec("jpeg2000", "JPEG2000", range(1, 101), options, lambda quality: {"quality_layers": [15 + 0.4 * quality]})
 
 

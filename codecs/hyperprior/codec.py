@@ -188,7 +188,7 @@ def parts_of(folder: Path) -> Parts:
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder}: no weights of a hyperprior ({error}); make them: python -m smalti.recipes.train_hyperprior") from None
     try:
-        pairs = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        pairs: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
         return made(HyperpriorConfig(**pairs), tensors)
     except (TypeError, KeyError, UsageError) as error:
         raise ModelError(f"{folder}: not the weights of a hyperprior ({error}); restore the folder") from None

@@ -21,6 +21,7 @@ from smalti.tokenizers.shape.simplified import largest_parts
 from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
+FileBytes = bytes
 POSE = 8  # bytes that say where a shape lies and how large it is, as our own files of these shapes mostly do
 CONTAINER = 26  # of our files of shapes, beside pose and payload: paid by rivals that have no file of their own
 _TARGETS = (12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 200, 250, 320, 400, 500)
@@ -36,7 +37,7 @@ class Offer:
     name: str
     bytes: int
     shape: Shape
-    data: bytes = b""
+    data: FileBytes = b""
 
 
 def draco(

@@ -17,7 +17,7 @@ from smalti.recipes.training import checkpoint
 Array = np.ndarray
 SEED = 0
 CROPS = (192, 256)  # pixels of a side, before and from `WIDER` of all steps on
-WIDER = 0.85
+WIDER = 0.95
 ROUNDED = 0.7  # share of the steps after which rates are of rounded latents, as files have them, in place of noisy ones
 WARM_UP = 50
 CLIP = 20.0

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         help="Measure files of shapes of at most N bytes; may be given again.",
     ),
     options.allocate,
-    click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
+    click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for accuracy and probes."),
     click.option("--transcripts", metavar="FILE", help="JSON object of texts by file name, for word-error-rate."),
     click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
     options.prior,
@@ -76,9 +76,10 @@ def command(
     zimtohrli, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and
     d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
 
-    Tasks, of the whole set at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance of pictures,
-    and word-error-rate of sounds (of those in --transcripts; else against what is heard in the originals); beside their scores stands the
-    ceiling, that of the signals as they are. Their networks come by smalti fetch-judges.
+    Tasks, of the whole set at once, are classification-agreement, classification-accuracy (both also with -top-5), linear-probe,
+    linear-probe-kinds, object-detection-agreement, face-detection-agreement, character-error-rate, frechet-distance, kernel-distance of
+    pictures, and word-error-rate (of those in --transcripts; else against what is heard in the originals) and sound-event-agreement of
+    sounds; beside their scores stands the ceiling, that of the signals as they are. Their networks come by smalti fetch-judges.
 
     Exit code 1: some files could not be read; stderr says which.
     """

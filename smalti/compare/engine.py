@@ -64,7 +64,9 @@ def run(plan: Plan, step: Step = lambda what, done, total: None) -> Report:
         labels.read_groups(plan.labels) if plan.labels else None,
         labels.read_texts(plan.texts) if plan.texts else None,
     )
-    judges = judging.of(kind, plan.metrics, plan.tasks)
+    judges = judging.of(kind, plan.metrics, plan.tasks, known.texts is not None)
+    judging.check_tasks(judges.tasks, known.labels is not None, known.texts is not None)
+    known.of(sources)  # says which is missing
     out = Path(plan.out)
     cache = Cache(out / CACHE, fresh=not plan.resume)
     with pool.Pool(plan.processes) as workers:
@@ -78,6 +80,11 @@ class _Known:
     labels: dict[str, int] | None
     groups: dict[str, str] | None
     texts: dict[str, str] | None
+
+    def of(self, sources: Sequence[Source]) -> dict[str, Any]:
+        """Those of some items in order; UsageError where one is missing."""
+        tables = {"labels": self.labels, "groups": self.groups, "texts": self.texts}
+        return {name: labels.of_all(table, sources, name.removesuffix("s")) for name, table in tables.items()}
 
 
 class _Run:
@@ -214,15 +221,14 @@ class _Run:
 
     def _task_job(self, name: str, ids: Sequence[str], **of: Any) -> tasks.TaskJob:
         sources = tuple(self.sources[item] for item in ids)
-        numbers = labels.of_all(self.known.labels, sources, "label")
-        groups = labels.of_all(self.known.groups, sources, "group")
-        texts = labels.of_all(self.known.texts, sources, "text")
-        return tasks.TaskJob(name, sources, numbers, texts, groups, str(self.cache.folder), **of)
+        return tasks.TaskJob(name, sources, folder=str(self.cache.folder), **self.known.of(sources), **of)
 
     def _task_scores(self, name: str, ceiling: dict[str, Any]) -> list[TaskScore]:
         """Of all codecs and settings; kept under all that a score depends on, with what the task says of the originals."""
         jobs, keys, found = [], {}, {}
         for contender in self.lineup.contenders:
+            if name == judging.TOKEN_PROBE and contender.kind != "ours":
+                continue
             for setting in contender.settings:
                 ids = [item for item in self.items if (contender.name, setting.label, item) in self.records]
                 if not ids:

@@ -19,7 +19,7 @@ from smalti.compare.cache import key_of
 from smalti.compare.lineup import absence
 from smalti.metrics import registry
 from smalti.tokenizers.contracts import Metric, Score
-from smalti.tokenizers.errors import ModelError, SignalError
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
 
 METRICS = {
@@ -29,8 +29,10 @@ METRICS = {
     "shape": ("f-score-1", "chamfer", "normal-consistency"),
 }
 TASKS = {"image": ("classification-agreement",), "audio": (), "video": (), "shape": ()}
+READ = {"image": ("character-error-rate",), "audio": ("word-error-rate",), "video": (), "shape": ()}
 ALIASES = {"lpips": "lpips-alex", "classification": "classification-agreement", "wer": "word-error-rate"}
 _VIDEO_ALIASES = {name.removeprefix("video-"): name for name in registry.METRICS if name.startswith("video-")}
+TOKEN_PROBE = "token-probe"  # of our codecs alone: it reads tokens, and no decoded signal
 SATURATING = ("ssim", "ms-ssim", "video-ssim", "video-ms-ssim")  # near 1 a mean says nothing: curves are in dB
 
 
@@ -44,15 +46,19 @@ class Judges:
     absent: tuple[results.Absent, ...]
 
 
-def of(kind: str, metrics: Sequence[str] | None, tasks: Sequence[str] | None) -> Judges:
-    """Of these names, or the usual ones of a kind; a task may be named among metrics. UsageError for a name that nobody knows."""
+def of(kind: str, metrics: Sequence[str] | None, tasks: Sequence[str] | None, texts: bool = False) -> Judges:
+    """Of these names, or the usual ones of a kind; a task may be named among metrics. texts: whether there are some, which the usual tasks
+    then read. UsageError for a metric that nobody knows."""
+    known = {*registry.known_tasks(), TOKEN_PROBE}
     wanted = [_full_name(kind, name) for name in (METRICS[kind] if metrics is None else metrics)]
     judged = [_full_name(kind, name) for name in tasks] if tasks is not None else []
-    judged += [name for name in wanted if name in registry.known_tasks()]
+    judged += [name for name in wanted if name in known]
     if tasks is None and metrics is None:
         judged += TASKS[kind]
+    if tasks is None and texts:
+        judged += READ[kind]
     keys, means, absent = {}, {}, []
-    for name in dict.fromkeys(name for name in wanted if name not in registry.known_tasks()):
+    for name in dict.fromkeys(name for name in wanted if name not in known):
         try:
             score, keys[name] = _probed(kind, name)
         except ModelError as error:
@@ -60,10 +66,19 @@ def of(kind: str, metrics: Sequence[str] | None, tasks: Sequence[str] | None) ->
             continue
         if score is not None:
             means[name] = score
-    for name in dict.fromkeys(judged):
-        if ":" not in name and name not in registry.known_tasks():
-            registry.resolve_task(name)  # says which is near
     return Judges(keys, means, tuple(dict.fromkeys(judged)), tuple(absent))
+
+
+def check_tasks(tasks: Sequence[str], labels: bool, texts: bool) -> None:
+    """Before anything is measured: UsageError for a task that nobody knows or that wants labels where there are none, and for labels or
+    texts that no task wants."""
+    wanted = {name: frozenset({"labels"}) if name == TOKEN_PROBE else registry.parameters_of_task(name) for name in tasks}
+    for name, parameters in wanted.items():
+        if "labels" in parameters and not labels:
+            raise UsageError(f"task {name!r} needs labels, one class for each file; give them with --labels FILE, or leave the task out")
+    for given, what in ((labels, "labels"), (texts, "texts")):
+        if given and not any(what in parameters for parameters in wanted.values()):
+            raise UsageError(f"--{what} is for a task that wants {what}, and none is named; add one with --tasks, or leave it out")
 
 
 def _full_name(kind: str, name: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from smalti.codecs.bitstream import parse
 from smalti.codecs.bitstream.report import inspect
-from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
+from smalti.codecs.neural import NeuralCodec
 from smalti.compare import judging
 from smalti.compare.cache import keep_file, kept_file
 from smalti.compare.items import Source, describe
@@ -224,30 +224,31 @@ def _pass(reference: Signal, back: _Decoded, names: Sequence[str]) -> Iterator[t
             yield name, error
 
 
-def split(codec: Any, data: bytes) -> dict[str, Any]:
+def split(codec: Codec, data: bytes) -> dict[str, Any]:
     """Where the bytes of a file go, as far as its format tells."""
+    from smalti.compare import ours
+
     payload: int | None = None
     gap: float | None = None
-    whole = getattr(codec, "whole", codec)
-    if isinstance(whole, NeuralCodec):
-        payload, gap = _own_split(whole, data)
+    by = ours.writer(codec, data)
+    if by is not None:
+        payload, gap = _own_split(by, data)
     elif hasattr(codec, "payload_bytes"):
         payload = int(codec.payload_bytes(data))
     header = None if payload is None else len(data) - payload
     return {"header_bytes": header, "payload_bytes": payload, "entropy_gap_bytes": gap}
 
 
-def _own_split(codec: NeuralCodec, data: bytes) -> tuple[int | None, float | None]:
+def _own_split(by: NeuralCodec, data: bytes) -> tuple[int | None, float | None]:
     found = inspect(data)
     if found.status != "whole":
         return None, None
     payload = sum(count for name, count in found.bytes if name == "payload")
     file = parse(data)
-    info = file.streams[0]
-    if len(file.streams) != 1 or info.fingerprint != fingerprint_bytes(codec.tokenizer):
-        return payload, None  # a film with its sound, or tables clustered out of the model's, whose prior is not at hand
-    tokens = file.tokens(codec.tokenizer.layout(info.signal), codec.prior)
-    return payload, payload - math.fsum(codec.prior.price(tokens)) / 8
+    if len(file.streams) != 1:
+        return payload, None  # a film with its sound
+    tokens = file.tokens(by.tokenizer.layout(file.streams[0].signal), by.prior)
+    return payload, payload - math.fsum(by.prior.price(tokens)) / 8
 
 
 def lag_of(reference: Signal, decoded: Signal) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 from smalti import api
 from smalti.codecs.bitstream import parse
 from smalti.codecs.ladders import Setting
-from smalti.codecs.neural import NeuralCodec
+from smalti.codecs.neural import NeuralCodec, fingerprint_bytes
 from smalti.codecs.priors.static import StaticPrior
 from smalti.compare import packed
 from smalti.media import modality_of_kind
@@ -21,6 +21,7 @@ from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Codec, Target
 from smalti.tokenizers.errors import ModelError, UsageError
 from smalti.tokenizers.signals import Shape, Signal
+from smalti.tokenizers.tokens import Tokens
 
 MOST = 8  # settings of models with more prefixes than that
 LEAST = 4  # for a BD rate
@@ -54,12 +55,16 @@ class Rungs:
 
     def decompress(self, data: bytes) -> Signal:
         """The picture of a file of the model or of a rung, which has been written or is one of `RUNGS`; ModelError for others."""
+        return self.by(data).decompress(data)
+
+    def by(self, data: bytes) -> NeuralCodec:
+        """Who wrote a file."""
         info = parse(data).streams[0]
         sizes = [None, *self._rungs, *(size for size in RUNGS if size < _entries(self.whole)[0])]
         for size in sizes:
             by = self.whole if size is None else self._rung(size)
-            if bytes.fromhex(by.tokenizer.fingerprint)[:6] == info.fingerprint:
-                return by.decompress(data)
+            if fingerprint_bytes(by.tokenizer) == info.fingerprint:
+                return by
         raise ModelError(f"the file was written with model {info.fingerprint.hex()}, which is neither {self.name} nor one of its rungs")
 
     def _rung(self, quality: float) -> NeuralCodec:
@@ -111,6 +116,23 @@ def codec(name: str, device: str = "cpu") -> Codec:
     if kind == "mesh":
         return MeshBits(whole)
     return Rungs(whole) if kind == "image-grid" and _has_tables(whole) else whole
+
+
+def writer(codec: Codec, data: bytes) -> NeuralCodec | None:
+    """The tokenizer and the prior that a file of one of these codecs was written with; None for codecs that are not ours."""
+    if isinstance(codec, Rungs):
+        return codec.by(data)
+    found = codec.whole if isinstance(codec, MeshBits) else codec
+    return found if isinstance(found, NeuralCodec) else None
+
+
+def tokens_of(codec: Codec, data: bytes) -> Tokens:
+    """What a file of a model holds, of a film its pictures; UsageError for codecs that are not ours."""
+    by = writer(codec, data)
+    if by is None:
+        raise UsageError(f"files of {codec.name} hold no tokens; name a model")
+    file = parse(data)
+    return file.tokens(by.tokenizer.layout(file.streams[0].signal), by.prior)
 
 
 def ladder(name: str) -> list[Setting]:

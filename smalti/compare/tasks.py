@@ -10,14 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
+import numpy as np
+
 from smalti.compare.cache import kept_file
 from smalti.compare.items import Source
+from smalti.compare.judging import TOKEN_PROBE
 from smalti.compare.lineup import Contender
 from smalti.compare.measuring import codec_of, said
 from smalti.compare.results import finite
 from smalti.metrics.registry import resolve_task
 from smalti.tokenizers.contracts import ItemizedTask, Score
-from smalti.tokenizers.errors import ModelError, SignalError
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal
 
 MOST_KEPT_BYTES = 2**28
@@ -102,6 +105,8 @@ def score(job: TaskJob) -> TaskOutcome:
 
 def _score(job: TaskJob) -> TaskOutcome:
     global _originals
+    if job.task == TOKEN_PROBE:
+        return _token_probe(job)
     if _originals is None or _originals[0] != job.sources:
         _originals = (job.sources, Signals([source.read for source in job.sources]))
         _tasks.clear()
@@ -112,16 +117,34 @@ def _score(job: TaskJob) -> TaskOutcome:
         return TaskOutcome(_plain(task.ceiling(originals), task))
     codec = codec_of(job.contender)
 
-    def load(digest: str) -> Signal:
-        data = kept_file(job.folder, digest)
-        if data is None:
-            raise SignalError(f"the compressed file {digest[:12]} is gone from the cache; run again")
-        return codec.decompress(data)
-
-    decoded = Signals([lambda digest=digest: load(digest) for digest in job.digests])  # type: ignore[misc]
+    decoded = Signals([lambda digest=digest: codec.decompress(_file(job, digest)) for digest in job.digests])  # type: ignore[misc]
     found = _plain(task(originals, decoded), task)
     outcomes = task.per_item(originals, decoded) if isinstance(task, ItemizedTask) else None
     return TaskOutcome(found, None if outcomes is None else tuple(finite(float(value)) for value in outcomes))
+
+
+def _file(job: TaskJob, digest: str) -> bytes:
+    data = kept_file(job.folder, digest)
+    if data is None:
+        raise SignalError(f"the compressed file {digest[:12]} is gone from the cache; run again")
+    return data
+
+
+def _token_probe(job: TaskJob) -> TaskOutcome:
+    """Learned from tokens at a setting and tried on those of other items at it; of originals there are none, so there is no ceiling."""
+    from smalti.compare import ours
+    from smalti.metrics.machine.token_probe import TokenProbe
+
+    if job.labels is None:
+        raise UsageError(f"task {TOKEN_PROBE!r} needs labels, one class number for each signal; found none")
+    protocol = "learned from tokens of a setting, tried on those of other items at it, nothing decoded"
+    meaning = {"unit": "", "better": "higher", "convention": "logistic regression on token histograms", "protocol": protocol}
+    if job.contender is None:
+        return TaskOutcome({"value": None, **meaning})
+    codec = codec_of(job.contender)
+    outcomes = TokenProbe(job.labels, job.groups).per_item([ours.tokens_of(codec, _file(job, digest)) for digest in job.digests])
+    value = finite(float(np.nanmean(outcomes)))
+    return TaskOutcome({"value": value, **meaning}, tuple(finite(float(outcome)) for outcome in outcomes))
 
 
 def _grouped(job: TaskJob) -> dict[str, Any]:

@@ -221,6 +221,10 @@ def test_tasks_with_ceilings_outcomes_and_labels(run: Run, toys: Any, photos: Pa
     assert any(bd.metric == names[0] for bd in report.bd)
     assert run(tasks=names, labels=labels, metrics=["psnr"]).task_scores == report.task_scores
     assert toys.CALLS.count("bright") == 1  # the ceiling, by which what is kept is known
+    with pytest.raises(UsageError, match="needs labels, one class for each file"):
+        run(tasks=names)
+    with pytest.raises(UsageError, match="--labels is for a task that wants labels"):
+        run(tasks=names[:1], labels=labels)
     labels.write_text("0.png\t3\n")
     with pytest.raises(UsageError, match=r"1\.png and 4 more: no label"):
         run(tasks=names, labels=labels)

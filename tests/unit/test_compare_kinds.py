@@ -99,6 +99,22 @@ def test_our_own_files_say_where_their_bytes_go(photos: Path, tmp_path: Path) ->
     assert list(report.manifest.models) == [report.codecs[0].version.partition(" ")[0]]
 
 
+def test_tokens_are_probed_without_decoding(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.tsv"
+    for i in range(12):
+        pixels = np.full((32, 32, 3), 30 if i % 2 else 220, np.uint8) + np.random.default_rng(i).integers(0, 9, (32, 32, 3), np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / f"{i:02d}.png")
+    labels.write_text("".join(f"{i:02d}.png\t{i % 2}\n" for i in range(12)))
+    files = sorted(tmp_path.glob("*.png"))
+    more = {"metrics": ["psnr"], "tasks": ["token-probe"], "labels": labels, "page": False}
+    report = smalti.compare(files, "image-grid-16:1,jpeg:50", tmp_path / "out", **more)
+    (task,), (score,) = report.tasks, report.task_scores
+    assert (task.name, task.ceiling, task.better) == ("token-probe", None, "higher")
+    assert "nothing decoded" in task.protocol
+    assert (score.codec, score.setting, score.value, score.per_item) == ("image-grid-16", "1 stage", 1.0, (1.0,) * 12)
+    assert {curve.codec for curve in report.curves if curve.metric == "token-probe"} == {"image-grid-16"}
+
+
 def test_sounds(tmp_path: Path) -> None:
     pytest.importorskip("av", reason="needs the package av")
     time = np.arange(16000) / 16000

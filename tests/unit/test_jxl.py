@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image as Pil
 
 from smalti.codecs.classical.jxl import Jxl, distance_of, stated_size
 from smalti.codecs.classical.still import jpeg2000
@@ -68,3 +71,11 @@ def test_jpeg_2000_aims_at_a_psnr() -> None:
         back = codec.decompress(codec.compress(noisy, Target(quality=quality)))
         assert isinstance(back, Image)
         assert psnr(back.pixels, noisy.pixels) == pytest.approx(15 + 0.4 * quality, abs=1.0)
+
+
+def test_jpeg_2000_codes_colours_by_their_differences() -> None:
+    gray = np.random.default_rng(0).integers(0, 256, (12, 16, 1), np.uint8).repeat(3, 2)
+    picture = Image(np.array(Pil.fromarray(gray).resize((128, 96), Pil.Resampling.BICUBIC)))
+    codec = jpeg2000()
+    apart = replace(codec, options={**codec.options, "mct": 0})
+    assert len(codec.compress(picture, Target(quality=50))) < 0.6 * len(apart.compress(picture, Target(quality=50)))

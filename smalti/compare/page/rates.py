@@ -62,19 +62,22 @@ def _summary(facts: Facts, anchor: str) -> Html:
     head = tag(
         "tr", tag("th", "Codec", scope="col"), tag("th", "Rates", tag("small", facts.report.rate.unit), scope="col", class_="num"), *heads
     )
-    caption = tag("caption", f"Bytes for equal quality beside {facts.title_of[anchor]}, with 95{SPACE}% intervals; fewer is better")
+    said = f"Bytes for equal quality beside {facts.title_of[anchor]}, with 95{SPACE}% intervals; fewer is better"
+    caption = tag(
+        "caption", said if facts.with_bd else "No codec has rates enough for bytes at equal quality; curves below have what there is"
+    )
     table = tag("table", caption, tag("thead", head), tag("tbody", *rows), class_="summary")
     return tag("div", table, class_="wide", data_anchor=facts.index[anchor], hidden=not chosen(facts, anchor))
 
 
 def _cell(facts: Facts, judge: Judge, anchor: str, name: str) -> Html:
-    if name == anchor:
+    if name == anchor and facts.with_bd:
         return tag("span", "anchor", class_="soft")
     bd = facts.bd_of.get((judge.name, anchor, name))
     if bd is None or bd.percent is None:
         codec = facts.report.codecs[facts.index[name]]
         why = (bd.reason if bd is not None else "") or codec.reason or "no BD rate"
-        return tag("span", NONE, tag("small", "one rate" if codec.fixed_rate else why, title=why), class_="soft")
+        return tag("span", NONE, tag("small", "one rate" if len(codec.settings) == 1 else why, title=why), class_="soft")
     # an interval without zero that is no verdict all the same: for too few items, say
     undecided = bd.verdict == "no verdict" and bd.low is not None and bd.high is not None and not bd.low <= 0 <= bd.high
     sign = "" if undecided else SIGNS.get(bd.verdict, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -24,22 +25,22 @@ Make = Callable[..., results.Report]
 SIDE = (24, 32)
 
 
+NAMES = tuple(f"{letter}.png" for letter in "abcdefgh")
+
+
+@pytest.fixture(scope="session")
+def make_in() -> Make:
+    """As `make`, with the folder as its first argument."""
+    return report_of
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """A report whose media lie in `tmp_path`: psnr = 30 + 6 log2(rate) + gain of the codec + ease of the item, and so on."""
-
-    def report(
-        gains: dict[str, float],
-        items: Sequence[str] = tuple(f"{letter}.png" for letter in "abcdefgh"),
-        rates: int = 5,
-        pictures: bool = True,
-    ) -> results.Report:
-        return report_of(tmp_path, gains, items, rates, pictures)
-
-    return report
+    return functools.partial(report_of, tmp_path)
 
 
-def report_of(folder: Path, gains: dict[str, float], names: Sequence[str], rates: int, pictures: bool) -> results.Report:
+def report_of(folder: Path, gains: dict[str, float], names: Sequence[str] = NAMES, rates: int = 5, pictures: bool = True) -> results.Report:
     units = SIDE[0] * SIDE[1]
     settings = tuple(f"q{k}" for k in range(rates))
     items = tuple(
@@ -129,7 +130,7 @@ def picture(folder: Path, seed: int, damage: int) -> str:
     return f"media/{path.name}"
 
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # a starter of its own, since the browser wants its pipe as files 3 and 4
 STARTER = """
 import os, sys
@@ -260,9 +261,9 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, NAMES)), None)
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
-        pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is on the path; install the package chromium")
+        pytest.skip(f"needs a browser: none of {', '.join(PROGRAMS)} is on the path; install the package chromium")
     opened = Browser(program, tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()

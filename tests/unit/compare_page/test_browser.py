@@ -14,12 +14,18 @@ from smalti.compare.page import write_page
 HOSTILE = '</script><script>window.taken = 1</script><img src=x onerror="window.taken = 1">'
 
 
-@pytest.fixture(params=[390, 1440])
-def opened(request: pytest.FixtureRequest, browser: Any, make: Any, tmp_path: Path) -> Any:
-    """The page at the width of a phone and of a desk, with names that would do harm; afterwards the console must be silent."""
-    report = make({"ours": 3.0, "classic": 0.0, "classic/2": -2.0})
+@pytest.fixture(scope="module")
+def page(make_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with names that would do harm."""
+    folder = tmp_path_factory.mktemp("page")
+    report = make_in(folder, {"ours": 3.0, "classic": 0.0, "classic/2": -2.0})
     codecs = (report.codecs[0], dataclasses.replace(report.codecs[1], title=HOSTILE), report.codecs[2])
-    page = write_page(tmp_path, dataclasses.replace(report, codecs=codecs))
+    return write_page(folder, dataclasses.replace(report, codecs=codecs))
+
+
+@pytest.fixture(params=[390, 1440])
+def opened(request: pytest.FixtureRequest, browser: Any, page: Path) -> Any:
+    """The page anew at the width of a phone and of a desk; afterwards the console must be silent."""
     browser.open(page, request.param)
     yield browser
     assert browser.complaints() == []
@@ -37,8 +43,8 @@ def test_nothing_sticks_out(opened: Any) -> None:
     assert HOSTILE in opened.js("document.querySelector('.summary').textContent")
 
 
-def test_scripts_draw_what_the_page_came_with(opened: Any, tmp_path: Path) -> None:
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+def test_scripts_draw_what_the_page_came_with(opened: Any, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     written = re.findall(r'<path d="(M[^"]*)" class="line"', text.partition('id="curves"')[2].partition("</section>")[0])
     drawn = opened.js("[...document.querySelectorAll('#curves .line')].map(e => e.getAttribute('d'))")
     assert len(written) == 3 * 4

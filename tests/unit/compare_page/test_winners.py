@@ -65,8 +65,8 @@ def test_a_rate_that_one_codec_alone_reaches_is_not_won(make: Any) -> None:
 
 def test_too_little_for_any_verdict(make: Any) -> None:
     assert found(make({"alone": 0.0})) == []
-    assert found(make({"one": 0.0, "two": 1.0}, items="abcde")) == []
-    assert len(found(make({"one": 0.0, "two": 1.0}, items="abcdef"))) == 1
+    assert found(make({"one": 0.0, "two": 1.0}, names="abcde")) == []
+    assert len(found(make({"one": 0.0, "two": 1.0}, names="abcdef"))) == 1
     assert found(make({"one": 0.0, "two": 1.0}, rates=1)) == []
 
 

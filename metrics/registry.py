@@ -61,6 +61,7 @@ TASKS = {
     "word-error-rate-4k": "smalti.metrics.machine.recognition:word_error_rate_4k",
     "frechet-distance": "smalti.metrics.distributions:frechet",
     "kernel-distance": "smalti.metrics.distributions:kernel",
+    "frechet-video-distance": "smalti.metrics.video_distributions:load",
 }
 
 

@@ -78,6 +78,7 @@ def test_there_and_back(cli: Cli, source: Path, film_model: Path, heard: str) ->
     assert film.audio is not None
     assert frames_of(back).shape == (61, 48, 64, 3)
     assert cli("verify", source.with_suffix(".smt"), "-m", film_model).code == 0
+    assert cli("info", source.with_suffix(".smt")).out.count("kbps (of its tokens alone)") == 2
 
     for name in ("back.mp4", "back.gif"):
         assert cli("detokenize", source.with_suffix(".smt"), "-m", film_model, "-o", source.with_name(name)).code == (name == "back.gif")

@@ -30,12 +30,13 @@ from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 
 WORKER = (sys.executable, "-m", "smalti.prepare.worker")
 MOST_DEATHS = 5  # of workers at one unit in one run, when no item alone is to blame
+COUNTS = ("documents", "tokens", "errors", "milliseconds")  # of a unit; its time from the first item to the commit
 LINES = 2**22  # bytes of an event
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened. kind: "items" (of a unit `count` more are done), "committed" (it is whole; its counts), "lost" (it begins again)."""
+    """What happened. kind: "items" (of a unit `count` more are done), "committed" (it is whole; `COUNTS`), "lost" (it begins again)."""
 
     kind: str
     unit: int
@@ -62,9 +63,13 @@ class LocalEngine:
     def run(self, units: Sequence[int], report: Callable[[Event], None]) -> None:
         """All units; workers are started as they are needed and ended when all is done, or nothing more can be."""
         try:
-            _Run(self, units, report).go()
+            self.run_on(units, report)
         finally:
             self.close()
+
+    def run_on(self, units: Sequence[int], report: Callable[[Event], None]) -> None:
+        """The same, and the workers stay for more units."""
+        _Run(self, units, report).go()
 
     def close(self) -> None:
         for worker in self.workers:
@@ -178,6 +183,8 @@ class _Run:
 
     def go(self) -> None:
         with selectors.DefaultSelector() as selector:
+            for worker in self.engine.workers:
+                selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
             while self.orders or any(worker.order for worker in self.engine.workers):
                 self._employ(selector)
                 for key, _ in selector.select():
@@ -207,7 +214,7 @@ class _Run:
                 continue
             order, worker.order = worker.order, {}
             if event["event"] == "committed":
-                self.report(Event("committed", event["unit"], {key: event[key] for key in ("documents", "tokens", "errors")}))
+                self.report(Event("committed", event["unit"], {key: event[key] for key in COUNTS}))
             elif event["event"] == "tried":
                 self.orders.appendleft({"do": "unit", "unit": order["unit"]})
 

@@ -64,13 +64,14 @@ class Listener:
 @dataclass(frozen=True)
 class Prepared:
     """A finished folder. done_before: units that an earlier run had committed. left_out: files that no model takes, by ending (of a new
-    plan). removed: by `clean`."""
+    plan). removed: by `clean`. busy_seconds: of all workers together, from a unit's first item to its commit."""
 
     codes: Codes
     done_before: int
     units: int
     left_out: dict[str, int] = field(default_factory=dict)
     removed: tuple[Path, ...] = ()
+    busy_seconds: float = 0.0
 
 
 def prepare(
@@ -95,6 +96,7 @@ def prepare(
             left_out = dict(found.left_out)
         removed = clean(places, plan) if options.clean else []
         done = committed(places, plan)
+        busy: list[float] = []
         todo = [unit for unit in range(plan.units) if unit not in done]
         errors = _Errors(places, plan, done, options.max_errors)
         listener.begin(plan.items, sum(len(plan.slice(unit)) for unit in done))
@@ -107,12 +109,13 @@ def prepare(
             def hear(event: Event) -> None:
                 listener.event(event)
                 if event.kind == "committed":
+                    busy.append(event.counts["milliseconds"] / 1000)
                     errors.more(event.counts["errors"])
 
             engine_of(options, places, plan).run(todo, hear)
         if todo or not _is_finished(places, plan) or options.force:
             finalize(places, plan, options.max_errors, options.force)
-        return Prepared(open_codes(places.folder), len(done), plan.units, left_out, tuple(removed))
+        return Prepared(open_codes(places.folder), len(done), plan.units, left_out, tuple(removed), sum(busy))
 
 
 def make_plan(
@@ -121,11 +124,10 @@ def make_plan(
     """List the items, describe models and machine, and write the plan, last of all."""
     if not models:
         raise UsageError("no model is named, expected one for each kind of media (-m); `smalti models` lists them")
-    device = device_of(options.device)
     threads = options.threads or THREADS
-    worker = Worker(options.worker, threads, 0 if device == "cuda" else None)
+    worker = Worker(options.worker, threads)  # so that torch is in its memory, and not in the driver's all the time
     try:
-        about = worker.ask({"do": "describe", "models": list(models), "device": device, "threads": threads})
+        about = worker.ask({"do": "describe", "models": list(models), "device": options.device, "threads": threads})
     finally:
         worker.end()
     described = tuple(PlannedModel(**model) for model in about["models"])
@@ -144,7 +146,7 @@ def make_plan(
         options.unit or min(UNIT_ITEMS[modality] for modality in there),
         options.batch or BATCH,
         threads,
-        device,
+        about["device"],
         HELD_OUT if options.held_out is None else options.held_out,
         {ANY: "codes may differ between machines"} if options.any_machine else about["identity"],
     )

@@ -16,6 +16,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -82,8 +83,10 @@ class Work:
             self.setting = opened(Path(order["folder"]))
             self.send({"event": "opened"})
         elif what == "unit":
-            made = run_unit(self._at_work(), order["unit"], lambda done: self.send({"event": "items", "count": done}))
-            counts = {"documents": made.documents, "tokens": made.tokens, "errors": made.errors}
+            setting, began = self._at_work(), time.monotonic()
+            made = run_unit(setting, order["unit"], lambda done: self.send({"event": "items", "count": done}))
+            took = round(1000 * (time.monotonic() - began))
+            counts = {"documents": made.documents, "tokens": made.tokens, "errors": made.errors, "milliseconds": took}
             self.send({"event": "committed", "unit": order["unit"], **counts})
         elif what == "trial":
             self._trial(order["unit"], order["items"])
@@ -109,17 +112,18 @@ class Work:
 def describe(models: Sequence[str], device: str, threads: int) -> dict[str, Any]:
     """What a plan says of its models and of this machine."""
     from smalti.media import modality_of_kind
+    from smalti.prepare.run import device_of
     from smalti.tokenizers import zoo
 
     _set_threads(threads)
-    found = []
+    device, found = device_of(device), []
     for reference in models:
         info = zoo.find(reference)
         modality, tokenizer = modality_of_kind(info.kind), zoo.load_model(info, device)
         reference = info.name if info.folder.parent.parent == zoo.folder.ZOO else str(info.folder.resolve())
         about = PlannedModel(reference, info.name, info.kind, modality, tokenizer.fingerprint, info.config, probe(tokenizer, modality))
         found.append(about.to_json())
-    return {"models": found, "identity": identity([model["modality"] for model in found], device)}
+    return {"device": device, "models": found, "identity": identity([model["modality"] for model in found], device)}
 
 
 def opened(folder: Path) -> Setting:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,16 @@ def prepare(
     where more items failed than may.
     """
     listener = listener or Listener()
-    with held(Path(folder)) as places:
+    with held(Path(folder)) as places, contextlib.ExitStack() as stack:
         left_out: dict[str, int] = {}
+        first: Worker | None = None  # that has torch in its memory already
         if places.plan.is_file():
             plan = Plan.read(places)
             check_request(places, plan, os.fspath(source), models, options)
         else:
             found = source_of(os.fspath(source), options.column, options.key_column)
-            plan = make_plan(places, os.fspath(source), found, models, options, listener)
+            first = stack.enter_context(_worker(options, options.threads or THREADS, options.device))
+            plan = make_plan(places, os.fspath(source), found, models, options, listener, first)
             left_out = dict(found.left_out)
         removed = clean(places, plan) if options.clean else []
         done = committed(places, plan)
@@ -103,8 +106,10 @@ def prepare(
         if todo:
             if places.manifest.exists():
                 places.manifest.unlink()  # of a whole that is none any more
+            first = first or stack.enter_context(_worker(options, plan.threads, plan.device))
+            first.ask({"do": "open", "folder": str(places.folder)})
             if done:
-                check_probes(places, plan, done, options)
+                check_probes(first, plan, done)
 
             def hear(event: Event) -> None:
                 listener.event(event)
@@ -112,24 +117,20 @@ def prepare(
                     busy.append(event.counts["milliseconds"] / 1000)
                     errors.more(event.counts["errors"])
 
-            engine_of(options, places, plan).run(todo, hear)
+            engine_of(options, places, plan, first).run(todo, hear)
         if todo or not _is_finished(places, plan) or options.force:
             finalize(places, plan, options.max_errors, options.force)
         return Prepared(open_codes(places.folder), len(done), plan.units, left_out, tuple(removed), sum(busy))
 
 
 def make_plan(
-    places: Places, given: str, source: Source, models: Sequence[str], options: Options, listener: Listener
-) -> Plan:  # fmt: skip
-    """List the items, describe models and machine, and write the plan, last of all."""
+    places: Places, given: str, source: Source, models: Sequence[str], options: Options, listener: Listener, worker: Worker
+) -> Plan:
+    """List the items, let a worker describe models and machine, and write the plan, last of all."""
     if not models:
         raise UsageError("no model is named, expected one for each kind of media (-m); `smalti models` lists them")
     threads = options.threads or THREADS
-    worker = Worker(options.worker, threads)  # so that torch is in its memory, and not in the driver's all the time
-    try:
-        about = worker.ask({"do": "describe", "models": list(models), "device": options.device, "threads": threads})
-    finally:
-        worker.end()
+    about = worker.ask({"do": "describe", "models": list(models), "device": options.device, "threads": threads})
     described = tuple(PlannedModel(**model) for model in about["models"])
     takes = Takes(tuple(model.modality for model in described))
     listener.say(f"listing {given}")
@@ -182,25 +183,29 @@ def check_request(places: Places, plan: Plan, given: str, models: Sequence[str],
             raise ModelError(f"{places.folder}: was planned with {names}, found {info.name}; name those, or another folder")
 
 
-def check_probes(places: Places, plan: Plan, done: set[int], options: Options) -> None:
+def check_probes(worker: Worker, plan: Plan, done: set[int]) -> None:
     """Encode a few items of committed units again; ModelError where their tokens are others now."""
-    chosen = sorted(random.Random(plan.hash).sample(sorted(done), min(PROBED, len(done))))
-    worker = Worker(options.worker, plan.threads, 0 if plan.device == "cuda" else None)
+    worker.ask({"do": "probe", "units": sorted(random.Random(plan.hash).sample(sorted(done), min(PROBED, len(done))))})
+
+
+@contextlib.contextmanager
+def _worker(options: Options, threads: int, device: str) -> Iterator[Worker]:
+    """A worker before there is an engine: it describes, checks probes, and is then the local engine's first."""
+    worker = Worker(options.worker, threads, None if device == "cpu" else 0)
     try:
-        worker.ask({"do": "open", "folder": str(places.folder)})
-        worker.ask({"do": "probe", "units": chosen})
+        yield worker
     finally:
         worker.end()
 
 
-def engine_of(options: Options, places: Places, plan: Plan) -> Engine:
-    """By its name."""
-    jobs = options.jobs or default_jobs(plan)
+def engine_of(options: Options, places: Places, plan: Plan, first: Worker) -> Engine:
+    """By its name. first: a worker that has the plan open."""
     if options.engine == "ray":
         from smalti.prepare.ray_engine import RayEngine
 
+        first.end()  # what it holds in memory, actors need
         return RayEngine(places.folder, plan, options.jobs, options.ray_address, options.worker)
-    return LocalEngine(places.folder, plan, min(jobs, plan.units), options.worker)
+    return LocalEngine(places.folder, plan, min(options.jobs or default_jobs(plan), plan.units), options.worker, [first])
 
 
 def default_jobs(plan: Plan) -> int:

@@ -48,12 +48,12 @@ class InlineEngine:
     folder: Path
     plan: Plan
     jobs: int
-    command: tuple[str, ...] = ()
+    command: tuple[str, ...]
+    workers: list[Inline]
     stop: int | None = None
 
     def run(self, units: Sequence[int], report: Callable[[Event], None]) -> None:
-        worker = Inline()
-        worker.ask({"do": "open", "folder": str(self.folder)})
+        (worker,) = self.workers
         for done, unit in enumerate(units):
             if done == self.stop:
                 raise KeyboardInterrupt

@@ -78,6 +78,7 @@ def test_ray_is_named_where_it_is_missing(prepare: Any, photos: Path, tiny: Path
         prepare(photos, tmp_path / "out", tiny, engine="ray")
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray warns of its own settings, and of files and sockets that it leaves open
 def test_ray_gives_the_same_folder(prepare: Any, photos: Path, tiny: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
     expected = prepare(photos, tmp_path / "inline", tiny, unit=4).codes.digest

@@ -30,8 +30,8 @@ class TokenWindows(Dataset[torch.Tensor]):
 class TokenBatches(IterableDataset[torch.Tensor]):
     """The batches of the steps from `start` on, to `stop` or without end: int64 (rows, length).
 
-    Of several workers each takes every so manieth step, so that a DataLoader with batch_size=None gives them in order, however many there are.
-    `batches.rank(rank, world)` makes the part of one process.
+    Of several workers each takes every so manieth step, so that a DataLoader with batch_size=None gives them in order, however many there
+    are. `batches.rank(rank, world)` makes the part of one process.
     """
 
     def __init__(self, batches: Batches, start: int = 0, stop: int | None = None) -> None:

@@ -1,7 +1,7 @@
 """A random order of 0..n-1 that is computed place by place: no list, no history, the same on every machine.
 
-A Feistel network over two halves of the bits is a one-to-one map of a power of four; places that it sends beyond n go through it again until
-they land inside. `permute` is the plain form; `gathering.permuted` is the same compiled.
+A Feistel network over two halves of the bits is a one-to-one map of a power of four; places that it sends beyond n go through it again
+until they land inside. `permute` is the plain form; `gathering.permuted` is the same compiled.
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ POOL = 8  # batches that are kept to be filled again
 def open_pack(folder: str | os.PathLike[str], fingerprint: str | None = None, modality: str = "image", deep: bool = False) -> PackReader:
     """The pack of a folder OUT/packs/NAME.
 
-    fingerprint: of the model that the tokens of `modality` should be by. deep: read all files and compare their hashes. UsageError where it is
-    no pack, or of a format that cannot be mapped; BitstreamError where a file is missing, of another size, or (deep) damaged; ModelError
-    where another model made the tokens.
+    fingerprint: of the model that the tokens of `modality` should be by. deep: read all files and compare their hashes. UsageError where
+    it is no pack, or of a format that cannot be mapped; BitstreamError where a file is missing, of another size, or (deep) damaged;
+    ModelError where another model made the tokens.
     """
     pack = open_manifest(folder)
     if pack.format not in MAPPED:
@@ -211,8 +211,8 @@ class Windows:
 class Batches:
     """Batches by number. Which windows one has depends on its number, the seed, the size and the packs, on nothing else.
 
-    sources: of one length. shares: of each source among `sum(shares)` windows. size: windows of a whole batch. first, last: those of them that
-    this process takes. State: arrays that nobody holds any more, to be filled again.
+    sources: of one length. shares: of each source among `sum(shares)` windows. size: windows of a whole batch. first, last: those of them
+    that this process takes. State: arrays that nobody holds any more, to be filled again.
     """
 
     sources: tuple[Windows, ...]
@@ -274,7 +274,8 @@ class Batches:
         wrong = [key for key, value in expected.items() if state.get(key) != value]
         if wrong:
             raise UsageError(
-                f"this state is of another run: {wrong[0]} {state.get(wrong[0])}, expected {expected[wrong[0]]}; begin at step 0, or open that"
+                f"this state is of another run: {wrong[0]} {state.get(wrong[0])}, expected {expected[wrong[0]]}; "
+                "begin at step 0, or open what it is of"
             )
         return int(state["step"])  # type: ignore[arg-type]
 
@@ -307,7 +308,8 @@ class Batches:
 
 
 def mix(readers: dict[PackReader, int], size: int, seed: int = 0, length: int | None = None) -> Batches:
-    """Windows of several packs, each by its share of all: {photos: 3, sounds: 1}. All must have one vocabulary, as --vocabulary makes it."""
+    """Windows of several packs, each by its share of all: {photos: 3, sounds: 1}. All must have one vocabulary, as --vocabulary makes
+    it."""
     known = {reader.pack.vocabulary for reader in readers}
     if len(known) > 1:
         raise UsageError("these packs have different vocabularies, so that their ids mean different things; pack with --vocabulary PACK")
@@ -317,8 +319,8 @@ def mix(readers: dict[PackReader, int], size: int, seed: int = 0, length: int | 
 def mixed_places(shares: tuple[int, ...], seed: int, first: int, count: int) -> tuple[Array, Array]:
     """(source, place in that source's own sequence) of the windows first..first + count - 1, int64 each.
 
-    In each block of sum(shares) windows every source has exactly its share, in an order of the block's own: so that a place is known without
-    going through those before.
+    In each block of sum(shares) windows every source has exactly its share, in an order of the block's own: so that a place is known
+    without going through those before.
     """
     from smalti.prepare.gathering import permuted
 
@@ -337,5 +339,3 @@ def mixed_places(shares: tuple[int, ...], seed: int, first: int, count: int) -> 
         sources.append(chosen[low:high])
         places.append(rank[low:high])
     return np.concatenate(sources), np.concatenate(places)
-
-

@@ -31,8 +31,8 @@ class PackOptions:
     """What a pack should be.
 
     name: of its folder below OUT/packs. pattern: order of the tokens, `patterns.PATTERNS`. context: ids that a model sees; rows are one id
-    longer, so that each position has a next one. packing: `packing.PACKINGS`. format: `formats.FORMATS`. row_ends: an id after each row of a
-    picture. bos: an id before each document. subset: of the documents: all, or those that the plan keeps for training, or from it.
+    longer, so that each position has a next one. packing: `packing.PACKINGS`. format: `formats.FORMATS`. row_ends: an id after each row
+    of a picture. bos: an id before each document. subset: of the documents: all, or those that the plan keeps for training, or from it.
     vocabulary: of another pack, to be used again. shard_bytes: of a file, None for the format's own.
     """
 

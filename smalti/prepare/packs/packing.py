@@ -2,8 +2,8 @@
 
 - `documents`: one after the other, no rows.
 - `concat`: one after the other; a row may end within a document, which goes on in the next one. The last row is padded.
-- `best-fit`: each document whole within one row, in the fullest that has room for it (Ding et al., arXiv 2404.10830); one that is longer than
-  a row begins one and takes as many as it needs, one after the other. What is left free is padded.
+- `best-fit`: each document whole within one row, in the fullest that has room for it (Ding et al., arXiv 2404.10830); one that is longer
+than a row begins one and takes as many as it needs, one after the other. What is left free is padded.
 """
 
 from __future__ import annotations

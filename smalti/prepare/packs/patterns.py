@@ -5,7 +5,8 @@ A pattern takes the places of all tokens (numbers of the stages' arrays, one aft
 places, so that one table serves both directions and all documents of a layout.
 
 - `flatten`: one place after the other, the levels of each together; time outermost, so that sound is written frame by frame.
-- `delay`: level k comes k steps later, all levels of a step together (MusicGen, arXiv 2306.05284). Steps are of time, or places of a picture.
+- `delay`: level k comes k steps later, all levels of a step together (MusicGen, arXiv 2306.05284). Steps are of time, or places of a
+picture.
 - `coarse-first`: one stage after the other.
 """
 

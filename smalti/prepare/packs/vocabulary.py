@@ -87,7 +87,9 @@ class Vocabulary:
         found = self._by_stage.get((modality, stage))
         if found is None or found.size < size:
             there = ", ".join(f"{r.name} ({r.size})" for r in self.ranges if r.stages)
-            raise UsageError(f"this vocabulary has no {size} ids for stage {stage!r} of {modality}; it has {there}; pack without --vocabulary")
+            raise UsageError(
+                f"this vocabulary has no {size} ids for stage {stage!r} of {modality}; it has {there}; pack without --vocabulary"
+            )
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -101,8 +103,17 @@ class Vocabulary:
     def from_json(data: Any) -> Vocabulary:
         """Of what `to_json` gave; BitstreamError for anything else."""
         try:
-            found = [Range(str(r["name"]), str(r["modality"]), *(_whole(r[key]) for key in ("level", "base", "size")),
-                           tuple(str(stage) for stage in r["stages"])) for r in data["ranges"][: MAX_RANGES + 1]]  # fmt: skip
+            found = [
+                Range(
+                    str(r["name"]),
+                    str(r["modality"]),
+                    _whole(r["level"]),
+                    _whole(r["base"]),
+                    _whole(r["size"]),
+                    tuple(map(str, r["stages"])),
+                )
+                for r in data["ranges"][: MAX_RANGES + 1]
+            ]
             made = Vocabulary(tuple(found))
             if (data["total"], data["dtype"]) != (made.total, made.dtype.name):
                 raise ValueError(f"{data['total']} ids as {data['dtype']}, the ranges have {made.total} as {made.dtype.name}")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
 import numpy as np
 
 from smalti.prepare.codes import Codes, UnitCodes
@@ -262,5 +261,3 @@ def _ends(starts: Array, lengths: Array, size: int) -> Array:
     """Where documents and runs of padding between them end, ascending, without twins, the last at `size`."""
     bounds = np.unique(np.concatenate([starts, starts + lengths, [size]]))
     return bounds[bounds > 0]
-
-

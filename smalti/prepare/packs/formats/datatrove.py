@@ -34,10 +34,10 @@ class Datatrove:
 
 def human(count: int) -> str:
     """As datatrove's line for people: three digits and a unit, "12.3 kT"."""
-    value, unit = float(count), ""
-    for unit in ("", "k", "M", "G", "T"):
-        if value < 1000:
-            break
+    value, units = float(count), ["", "k", "M", "G", "T"]
+    while value >= 1000 and len(units) > 1:
         value /= 1000
+        del units[0]
+    unit = units[0]
     digits = max(0, 3 - len(str(int(value)))) if unit or value else 2
     return f"{value:.{digits}f} {unit}T"

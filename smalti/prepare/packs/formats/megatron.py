@@ -23,14 +23,15 @@ from smalti.tokenizers.errors import BitstreamError, UsageError
 
 Array = np.ndarray
 MAGIC = b"MMIDIDX\x00\x00"
-CODES = {np.dtype("<u2"): 8, np.dtype("<i4"): 4}
+CODES: dict[np.dtype[Any], int] = {np.dtype("<u2"): 8, np.dtype("<i4"): 4}
 HEAD = struct.Struct("<9sQBQQ")
 MOST = 2**31 - 1  # ids of a sequence
 
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What a .idx says. lengths: int32, ids of each sequence; documents: int64, the number of the sequence where each begins, and the end."""
+    """What a .idx says. lengths: int32, ids of each sequence; documents: int64, the number of the sequence where each begins, and the
+    end."""
 
     dtype: np.dtype[Any]
     lengths: Array
@@ -56,7 +57,9 @@ class Index:
 def index_of(dtype: np.dtype[Any], lengths: Array) -> Index:
     """The index of sequences that are one document each. UsageError where one is longer than the format can say."""
     if len(lengths) and int(lengths.max()) > MOST:
-        raise UsageError(f"a document of {int(lengths.max())} ids; Megatron's files hold {MOST} at most; cut the signal before preparing it")
+        raise UsageError(
+            f"a document of {int(lengths.max())} ids; Megatron's files hold {MOST} at most; cut the signal before preparing it"
+        )
     return Index(dtype, lengths.astype(np.int32), np.arange(len(lengths) + 1, dtype=np.int64))
 
 
@@ -68,7 +71,7 @@ def read_index(path: Path) -> Index:
         if len(head) < HEAD.size or not head.startswith(MAGIC):
             raise BitstreamError(f"{path}: no Megatron index (begins {head[:9]!r}), expected {MAGIC!r}; write the pack again")
         _, version, code, sequences, documents = HEAD.unpack(head)
-        dtype = next((dtype for dtype, known in CODES.items() if known == code), None)
+        dtype = {known: kind for kind, known in CODES.items()}.get(code)
         if version != 1 or dtype is None:
             raise BitstreamError(f"{path}: version {version}, type {code} of ids; expected version 1 and types {sorted(CODES.values())}")
         if size != HEAD.size + 12 * sequences + 8 * documents:

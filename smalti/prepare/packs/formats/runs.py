@@ -32,9 +32,7 @@ class Runs:
     given, a shard is held in memory until it ends.
     """
 
-    def __init__(
-        self, folder: Folder, given: Given, named: Callable[[int, str], str], head: Callable[[int], bytes] | None = None
-    ) -> None:
+    def __init__(self, folder: Folder, given: Given, named: Callable[[int, str], str], head: Callable[[int], bytes] | None = None) -> None:
         self.folder, self.given, self.named, self.head = folder, given, named, head
         self._draft: Draft | None = None
         self._clear()
@@ -54,7 +52,7 @@ class Runs:
         else:
             if self._draft is None:
                 self._draft = self.folder.draft(f"shard-{self.shards:05d}.part")
-            self._draft.write(memoryview(data).cast("B") if len(data) else b"")
+            self._draft.write(data.tobytes())
         self._lengths.append(piece.lengths)
         self._ends.append(piece.ends + self._ids)
         self._ids += len(data)

@@ -49,6 +49,11 @@ class Draft:
     def flush(self) -> None:
         self._file.flush()
 
+    def abandon(self) -> None:
+        """Close it as it is."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
     def close(self) -> str:
         """To the disk; returns the hash of all bytes, hex."""
         self._file.flush()
@@ -63,14 +68,17 @@ class Folder:
 
     path: Path
     files: list[File] = field(default_factory=list)
+    _open: list[Draft] = field(default_factory=list)
 
     def draft(self, name: str) -> Draft:
         """A new file; `keep` when it is whole."""
-        return Draft(self.path / name)
+        self._open.append(Draft(self.path / name))
+        return self._open[-1]
 
     def keep(self, draft: Draft, named: Callable[[str], str] | None = None, head: int = 0, ids: int = 0) -> File:
         """Close a draft and list it. named: makes its final name of its hash."""
         sha = draft.close()
+        self._open.remove(draft)
         place = draft.path
         if named is not None:
             place = draft.path.with_name(named(sha))
@@ -78,6 +86,11 @@ class Folder:
         made = File(place.relative_to(self.path).as_posix(), draft.bytes, sha, head, ids)
         self.files.append(made)
         return made
+
+    def abandon(self) -> None:
+        """Close what is still open."""
+        for draft in self._open:
+            draft.abandon()
 
     def write(self, name: str, *parts: bytes | memoryview) -> File:
         """A whole file at once."""
@@ -122,8 +135,9 @@ def new_folder(target: Path) -> Iterator[Folder]:
         for left in (draft, old):
             shutil.rmtree(left, ignore_errors=True)
         draft.mkdir()
+        made = Folder(draft)
         try:
-            yield Folder(draft)
+            yield made
             _sync(draft)
             if target.exists():
                 os.rename(target, old)
@@ -131,6 +145,7 @@ def new_folder(target: Path) -> Iterator[Folder]:
             _sync(target.parent)
             shutil.rmtree(old, ignore_errors=True)
         except BaseException:
+            made.abandon()
             shutil.rmtree(draft, ignore_errors=True)
             raise
     except OSError as error:

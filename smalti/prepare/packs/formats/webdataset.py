@@ -29,6 +29,7 @@ class WebDataset:
         if self._tar is None:
             self._draft = self._folder.draft(f"{self._shards:06d}.tar")
             self._tar = tarfile.TarFile(fileobj=self._draft, mode="w", format=tarfile.USTAR_FORMAT)  # type: ignore[arg-type]
+        stops = np.cumsum(piece.lengths)
         for i, (stop, length) in enumerate(zip(stops.tolist(), piece.lengths.tolist(), strict=True)):
             buffer = io.BytesIO()
             np.save(buffer, np.ascontiguousarray(piece.ids[stop - length : stop], self._given.dtype), allow_pickle=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from smalti.cli import options
+from smalti.cli import documents, options
 
 if TYPE_CHECKING:
     from smalti.cli.files import Job
@@ -48,7 +48,10 @@ class Seconds(click.ParamType):
         help="Result .png, .jpg, .webp, .wav, .flac, .mkv, .mp4, .gif, .ply, .stl, .obj, .off, .glb or .xyz, folder (ends in / or exists) "
         "or -; of an archive a folder.  [default: FILE.png, FILE.wav, FILE.mkv or FILE.ply; of an archive the folder FILE.out]",
     ),
-    click.option("--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0)."),
+    click.option(
+        "--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0); of a prepared folder, of this key."
+    ),
+    click.option("--index", type=options.Whole(0), metavar="I", help="Of a prepared folder the document of this number (from 0)."),
     click.option("--stages", type=options.Whole(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=options.Whole(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
     click.option("--start", type=Seconds(), metavar="S", help="Decode a sound or film from this time on: seconds, as in 90 or 2.5s."),
@@ -62,15 +65,15 @@ class Seconds(click.ParamType):
     options.quiet,
 )
 def command(
-    files: tuple[str, ...], model: str | None, prior: str, out: str | None, key: str | None, stages: int | None,
+    files: tuple[str, ...], model: str | None, prior: str, out: str | None, key: str | None, index: int | None, stages: int | None,
     limit_bytes: int | None, start: float | None, end: float | None, conceal: bool, frames: bool, device: str, threads: int | None,
     force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures, sounds or films of exactly the size that went
     in, or into shapes in their own units and place.
 
-    FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
-    model: give --model.
+    FILE may be a folder, or - for standard input. Of a folder that `smalti prepare` made, one document: give --key or --index. --stages
+    or --bytes decode less: a coarser signal. A .npy array does not name its model: give --model.
 
     An archive (made by tokenize --archive) becomes a folder of its items under their names; with --key, one of them. Of a.jpg the result
     is a.png, or a.jpg.png where an item before it has that name. A name that would lead out of the folder, or is taken, is not followed:
@@ -95,6 +98,7 @@ def command(
     from smalti.cli.files import PIPE, check, check_sources, expected
     from smalti.cli.signals import ENDINGS, held_by, told
     from smalti.cli.unpacking import Inputs, unpacked
+    from smalti.tokenizers.errors import UsageError
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
@@ -103,6 +107,15 @@ def command(
     timed = start is not None or end is not None
     if timed and (conceal or limit_bytes):
         raise click.UsageError("--start and --end go with neither --bytes nor --conceal", click.get_current_context())
+    if prepared := [file for file in files if file != PIPE and documents.is_prepared(file)]:
+        if len(files) > 1 or prior or limit_bytes or timed or conceal:
+            raise UsageError(
+                f"{prepared[0]}: a prepared folder goes alone, and with neither --prior, --bytes, --start, --end nor --conceal"
+            )
+        options.set_threads(threads)
+        return documents.detokenize(prepared[0], key, index, out, model, stages, device, frames, force, as_json, quiet)
+    if index is not None:
+        raise UsageError(f"{files[0]}: --index is for a folder of `smalti prepare`; leave it out")
     inputs = Inputs(model, device, prior)
     held = functools.cache(lambda file: None if file == PIPE else held_by(file, model))
 

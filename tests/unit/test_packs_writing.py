@@ -127,6 +127,10 @@ def test_training_and_held_out_documents_are_packed_apart(make: Make) -> None:
         read_back(codes, pack)
 
 
+def test_of_few_documents_none_may_be_held_out(make: Make) -> None:
+    assert [pack.subset for pack in write_packs(make(3, held_out=0.001), PackOptions())] == ["train"]
+
+
 def test_nothing_is_held_out_unless_asked(make: Make) -> None:
     assert [pack.subset for pack in write_packs(make(), PackOptions())] == ["all"]
 
@@ -159,7 +163,7 @@ def test_a_pack_that_stands_there_is_left_alone(make: Make) -> None:
 def test_another_pack_is_written_over_only_when_forced(make: Make) -> None:
     codes = make()
     first = write_pack(codes, PackOptions())
-    with pytest.raises(UsageError, match=r"another pack, or none of ours, stands there.*--force"):
+    with pytest.raises(UsageError, match=r"another pack, or none of ours, stands there.*--repack"):
         write_pack(codes, PackOptions(pattern="delay"))
     assert open_manifest(first.folder) == first
     second = write_pack(codes, PackOptions(pattern="delay"), force=True)

@@ -5,6 +5,7 @@ The same codes and options give the same bytes. No network is run.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,10 @@ WINDOW_IDS = 2**23
 BLOCK = 2**21  # codes that are woven at a time
 
 
+class EmptySubsetError(UsageError):
+    """A subset is empty."""
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """Documents of one unit: their places in it."""
@@ -51,7 +56,7 @@ def write_pack(codes: Codes, options: PackOptions, progress: Progress | None = N
         there = _there(folder)
         if there is not None and there.identity == identity:
             return there
-        raise UsageError(f"{folder}: another pack, or none of ours, stands there; choose another name for this one, or use --force")
+        raise UsageError(f"{folder}: another pack, or none of ours, stands there; choose another name for this one, or use --repack")
     with new_folder(folder) as draft:
         pack = _Writer(codes, options, vocabulary, draft, progress).pack(folder, identity)
         draft.write(MANIFEST, canonical(pack.to_json()))
@@ -59,13 +64,16 @@ def write_pack(codes: Codes, options: PackOptions, progress: Progress | None = N
 
 
 def write_packs(codes: Codes, options: PackOptions, progress: Progress | None = None, force: bool = False) -> list[Pack]:
-    """The pack of all documents; where the plan holds some out, those of training, and the others as NAME-held-out."""
+    """The pack of all documents; where the plan holds some out, those of training, and the others, if any, as NAME-held-out."""
     if options.subset != "all" or not codes.plan["held_out"]:
         return [write_pack(codes, options, progress, force)]
     values = dict(vars(options))
     train = PackOptions(**{**values, "subset": "train"})
     rest = PackOptions(**{**values, "subset": "held-out", "name": f"{options.name}-held-out"})
-    return [write_pack(codes, chosen, progress, force) for chosen in (train, rest)]
+    made = [write_pack(codes, train, progress, force)]
+    with contextlib.suppress(EmptySubsetError):  # so few that none is held out
+        made.append(write_pack(codes, rest, progress, force))
+    return made
 
 
 def vocabulary_of(codes: Codes) -> Vocabulary:
@@ -127,7 +135,7 @@ class _Writer:
             if self.progress is not None:
                 self.progress(self.documents, len(self.codes))
         if not self.documents:
-            raise UsageError(f"{self.codes.places.folder}: no documents for subset {options.subset}; nothing to pack")
+            raise EmptySubsetError(f"{self.codes.places.folder}: no documents for subset {options.subset}; nothing to pack")
         if len(self.rest):
             self._rows(np.empty(0, self.rest.dtype), np.empty(0, np.int64), last=True)
         self.sink.finish()

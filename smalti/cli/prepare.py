@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from smalti.cli import options
+from smalti.cli import options, packs
 
 if TYPE_CHECKING:
     from smalti.prepare.engine import Event
+    from smalti.prepare.packs import Pack
     from smalti.prepare.run import Prepared
 
 
 @click.command("prepare")
 @click.argument("source", metavar="SRC")
-@click.argument("folder", metavar="OUT")
+@click.argument("folder", metavar="OUT", required=False, default="")
 @options.together(
-    click.option("-m", "--model", "models", multiple=True, required=True, metavar="MODEL", help="Model name or folder; one for each kind."),
+    click.option("-m", "--model", "models", multiple=True, metavar="MODEL", help="Model name or folder; one for each kind."),
     click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Who does the work."),
     click.option("--ray-address", metavar="A", help="Of a running Ray cluster.  [default: one is started here]"),
     click.option("-j", "jobs", type=options.Whole(1), metavar="N", help="Worker processes.  [default: one per core, or GPU]"),
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     ),
     click.option("--clean", is_flag=True, help="Remove what earlier runs left half-done."),
     click.option("--sheet", type=options.Whole(1), metavar="N", help="Draw N documents, decoded, into OUT/sheet.png."),
+    packs.asked,
     options.device,
     click.option("--force", is_flag=True, help="Accept tokens that say hardly anything (half of a stage one token, 1 % of entries used)."),
     options.as_json,
@@ -48,6 +50,7 @@ def command(
     source: str, folder: str, models: tuple[str, ...], engine: str, ray_address: str | None, jobs: int | None, max_errors: int | None,
     unit: int | None, batch: int | None, threads: int | None, held_out: float | None, column: str, key_column: str, any_machine: bool,
     clean: bool, sheet: int | None, device: str, force: bool, as_json: bool, quiet: bool,
+    **asked_for: Any,
 ) -> int:  # fmt: skip
     """Turn SRC, a folder of pictures, sounds, films or shapes, into token shards in the folder OUT, for programs that train on tokens.
 
@@ -59,12 +62,22 @@ def command(
     number of workers nor the engine: OUT/dataset.json has a digest over all of them. `smalti verify OUT --deep` reads everything again,
     `smalti detokenize OUT --key K` gives an item back.
 
+    --pack NAME also writes what a language model is trained on: ids of all levels in one stream, in a trainer's own files, packed into rows
+    of a context. Items that are held out become a pack NAME-held-out. With --repack another pack is made of what is prepared already.
+
     Items that cannot be read are listed in OUT/codes/*.errors.jsonl with the reason; so is one that killed a worker twice.
 
     Exit code 1: done, but some items failed.
     """
     from smalti.prepare.run import Listener, Options, prepare
 
+    packs.check_asked(asked_for)
+    if asked_for["repack"]:
+        return packs.only_packs(folder or source, asked_for, as_json, quiet)
+    if not folder or not models:
+        raise click.UsageError(
+            f"missing {'OUT' if not folder else '-m MODEL'}: smalti prepare SRC OUT -m MODEL", click.get_current_context()
+        )
     wanted = Options(
         unit, batch, threads, held_out, device, any_machine, column, key_column, engine, ray_address, jobs, max_errors, clean, force
     )
@@ -75,7 +88,8 @@ def command(
     finally:
         progress.end()
     drawn = _sheet(done, sheet, device)
-    _report(folder, done, drawn, as_json, quiet)
+    packed = packs.write(done.codes, asked_for, quiet or as_json) if asked_for["pack"] else []
+    _report(folder, done, drawn, packed, as_json, quiet)
     return int(bool(done.codes.manifest["errors"]))
 
 
@@ -129,11 +143,12 @@ def _sheet(done: Prepared, count: int | None, device: str) -> str | None:
     return str(draw(done.codes, count, device))
 
 
-def _report(folder: str, done: Prepared, sheet: str | None, as_json: bool, quiet: bool) -> None:
+def _report(folder: str, done: Prepared, sheet: str | None, packed: list[Pack], as_json: bool, quiet: bool) -> None:
     about, left_out = done.codes.manifest, sum(done.left_out.values())
     if as_json:
         facts: dict[str, Any] = {key: about[key] for key in ("digest", "items", "documents", "tokens", "errors", "held_out", "models")}
         found = {"folder": folder, **facts, "units": done.units, "units_before": done.done_before, "left_out": done.left_out}
+        found["packs"] = [packs.facts(pack) for pack in packed]
         options.print_json([{**found, "removed": [str(path) for path in done.removed], "sheet": sheet, "busy_seconds": done.busy_seconds}])
     if left_out and not quiet:
         most = sorted(done.left_out.items(), key=lambda item: -item[1])[:4]
@@ -153,3 +168,4 @@ def _report(folder: str, done: Prepared, sheet: str | None, as_json: bool, quiet
             )
     if sheet is not None:
         click.echo(f"{sheet}: a sheet of decoded documents")
+    packs.say(packed, quiet)

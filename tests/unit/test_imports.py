@@ -19,7 +19,7 @@ ALLOWED = {
     "tokenizers": ("smalti.tokenizers",),
     "codecs": ("smalti.codecs", "smalti.tokenizers.nets", *GROUND),
     "metrics": ("smalti.metrics", *GROUND),
-    "recipes": ("smalti.recipes", "smalti.tokenizers", "smalti.codecs", "smalti.metrics"),
+    "recipes": ("smalti.recipes", "smalti.tokenizers", "smalti.codecs", "smalti.metrics", "smalti.prepare"),
 }
 
 

@@ -17,6 +17,8 @@ from typing import Any
 from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.peers.library import imported, quiet
 
+FILE = "checkpoint.pt"  # of families that are one file of weights
+IN_FILES = ("taming", "llamagen")
 _ENCODEC = {
     "num_filters": 4, "hidden_size": 16, "upsampling_ratios": [4, 2], "codebook_size": 64, "sampling_rate": 24000,
     "num_lstm_layers": 1, "target_bandwidths": [18.0, 72.0],
@@ -45,6 +47,22 @@ _SNAC = {
     "sampling_rate": 24000, "encoder_dim": 4, "encoder_rates": [2, 2, 3], "decoder_dim": 32, "decoder_rates": [3, 2, 2],
     "attn_window_size": None, "codebook_size": 64, "codebook_dim": 4, "vq_strides": [4, 2, 1],
 }  # fmt: skip
+_JANUS = {
+    "base_channels": 64, "channel_multiplier": [1, 1, 2], "num_res_blocks": 1, "latent_channels": 32, "embed_dim": 4, "num_embeddings": 64,
+    "projection_dim": 8, "image_token_embed_dim": 8,
+}  # fmt: skip
+_EMU3 = {
+    "base_channels": 64, "channel_multiplier": [1, 2], "num_res_blocks": 1, "latent_channels": 4, "embed_dim": 4, "codebook_size": 64,
+    "attn_resolutions": [1], "hidden_size": 128, "temporal_downsample_factor": 2,
+}  # fmt: skip
+_CHAMELEON = {
+    "base_channels": 64, "channel_multiplier": [1, 1, 2], "num_res_blocks": 1, "latent_channels": 32, "embed_dim": 4, "num_embeddings": 64,
+    "attn_resolutions": None, "resolution": 64,
+}  # fmt: skip
+_VQGAN = {
+    "channels": 64, "multipliers": [1, 1, 2], "blocks": 1, "encoder_attention": [2], "decoder_attention": [2], "latent": 32, "code": 4,
+    "codebook_size": 64,
+}  # fmt: skip
 
 
 def save(family: str, folder: Path, seed: int = 0, **changes: Any) -> str:
@@ -53,7 +71,7 @@ def save(family: str, folder: Path, seed: int = 0, **changes: Any) -> str:
     UsageError for a family that there is none of, ModelError where its package is missing.
     """
     made(family, folder, seed, **changes)
-    return f"hf:{folder}"
+    return f"file:{folder / FILE}" if family in IN_FILES else f"hf:{folder}"
 
 
 def made(family: str, folder: Path, seed: int = 0, **changes: Any) -> Any:
@@ -105,17 +123,41 @@ def _spread(network: Any) -> None:
                 tensor.zero_()
 
 
+def _vqgan(names: str) -> Callable[[Path, Mapping[str, Any]], Any]:
+    def make(folder: Path, changes: Mapping[str, Any]) -> Any:
+        import torch
+
+        from smalti.tokenizers.peers import naming, vqgan
+
+        config = vqgan.vqgan_config({**_VQGAN, "names": names, "unit": names == "llamagen", **changes})
+        network = vqgan.VqganNet(config)
+        published = naming.publisher(vqgan.TABLES[names], len(config.multipliers))
+        torch.save({"state_dict" if names == "taming" else "model": _published(network, published)}, folder / FILE)
+        return network
+
+    return make
+
+
+def _published(network: Any, published: Callable[[str], str]) -> dict[str, Any]:
+    return {published(key): value for key, value in network.state_dict().items()}
+
+
 MAKERS: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {
     "encodec": _by_transformers("EncodecConfig", "EncodecModel", _ENCODEC),
     "dac": _by_transformers("DacConfig", "DacModel", _DAC),
     "mimi": _by_transformers("MimiConfig", "MimiModel", _MIMI),
     "xcodec": _by_transformers("XcodecConfig", "XcodecModel", _XCODEC),
     "snac": _snac,
+    "janus": _by_transformers("JanusVQVAEConfig", "JanusVQVAE", _JANUS),
+    "emu3": _by_transformers("Emu3VQVAEConfig", "Emu3VQVAE", _EMU3),
+    "chameleon": _by_transformers("ChameleonVQVAEConfig", "ChameleonVQVAE", _CHAMELEON),
+    "taming": _vqgan("taming"),
+    "llamagen": _vqgan("llamagen"),
 }
 
 
 PACKAGES: dict[str, tuple[str, ...]] = {  # that a family's networks come from
-    family: ("snac",) if family == "snac" else ("transformers",) for family in MAKERS
+    family: () if family in IN_FILES else ("snac",) if family == "snac" else ("transformers",) for family in MAKERS
 }
 
 

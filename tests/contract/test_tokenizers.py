@@ -130,6 +130,7 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(FSQConfig((8, 5, 5))), 24000, 30, 16, 16, 1, 1, 0, fineness=1)),
     ],
     "audio-peer": [lambda: peer("encodec"), lambda: peer("dac"), lambda: peer("mimi"), lambda: peer("xcodec"), lambda: peer("snac")],
+    "image-peer": [lambda: peer("janus"), lambda: peer("emu3"), lambda: peer("llamagen"), lambda: peer("taming")],
     "audio-residual": [
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),

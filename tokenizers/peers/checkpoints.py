@@ -16,7 +16,7 @@ from smalti.tokenizers.errors import ModelError
 MAX_JSON_BYTES = 2**26  # the index of a model of many shards has a line for each tensor
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "diffusion_pytorch_model.safetensors", "pytorch_model.bin")
 TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".tar")
-NESTED = ("model", "state_dict", "module")  # keys below which training programs put a network's tensors
+NESTED = ("ema", "model", "state_dict", "module")  # keys below which training programs put a network's tensors; averaged ones first
 MOST_TENSORS = 2**17
 
 
@@ -116,7 +116,7 @@ def _of_torch(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:160]
         raise ModelError(f"{path}: not readable as a torch file of plain tensors ({reason}); convert it to safetensors") from None
     for key in NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping) and found[key]:
             found = found[key]
     if not isinstance(found, Mapping):
         raise ModelError(f"{path}: a checkpoint is a table of tensors, found {type(found).__name__}")
@@ -135,8 +135,8 @@ def _as_numpy(tensor: Any) -> np.ndarray:
 
 
 def modified(files: Sequence[Path]) -> int:
-    """When the newest of the files changed; 0 where one is missing."""
+    """When the newest of the files changed; 0 where one or all are missing."""
     try:
-        return max(path.stat().st_mtime_ns for path in files)
+        return max((path.stat().st_mtime_ns for path in files), default=0)
     except OSError:
         return 0

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from smalti.tokenizers.errors import ModelError
-from smalti.tokenizers.peers.checkpoints import Checkpoint, modified, read_json, weights_in
+from smalti.tokenizers.peers.checkpoints import Checkpoint, modified, read_json, shapes_of, weights_in
 from smalti.tokenizers.peers.library import plain_settings
 from smalti.tokenizers.zoo.folder import ModelInfo
 
 PREFIXES = ("hf:", "hub:", "file:")
 WANTED = ("*.json", "*.safetensors", "pytorch_model.bin", "*.md")  # of a repository on the hub
-CONFIG = "config.json"
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+IN_FILES = ("llamagen", "taming")
+PICTURES = {"janus_vqgan": "janus", "emu3_vqgan": "emu3", "chameleon_vqgan": "chameleon"}  # model types of the tokenizers alone
+WHOLES = {"janus": "janus", "emu3": "emu3", "chameleon": "chameleon"}  # of models that hold one, as `vq_config` and `...vqmodel.`
+WHOLE_PARTS = ("model.vqmodel.", "vqmodel.")  # as releases of transformers have called it
 SOUNDS = ("encodec", "dac", "mimi", "xcodec")  # model types whose family has their name
 
 
@@ -35,7 +39,7 @@ def find(source: str) -> ModelInfo:
     if not rest:
         raise ModelError(f"{source}: names nothing; give {prefix}: a {'file of weights' if prefix == 'file' else 'folder or a name'}")
     if prefix == "file":
-        raise ModelError(f"{source}: none of the families that can be told by their tensors")
+        return _in_file(Path(rest), source, modified([Path(rest)]))
     folder = Path(rest)
     if not folder.is_dir():
         folder = _of_hub(rest, prefix == "hub")
@@ -44,7 +48,7 @@ def find(source: str) -> ModelInfo:
 
 def in_folder(folder: Path, source: str) -> ModelInfo:
     """The model of a folder as transformers or snac save it; ModelError where it is none that we know."""
-    return _in_folder(folder, source, modified([folder / CONFIG]))
+    return _in_folder(folder, source, modified([path for path in (folder / CONFIG, folder / PREPROCESSOR) if path.exists()]))
 
 
 @functools.lru_cache(maxsize=64)
@@ -52,11 +56,36 @@ def _in_folder(folder: Path, source: str, when: int) -> ModelInfo:
     about = read_json(folder / CONFIG, "model's config")
     kind, config, part = _recognized(about, folder)
     files = weights_in(folder)
+    if part:
+        names = [name for path in files for name in shapes_of(path)]
+        part = next((known for known in WHOLE_PARTS if any(name.startswith(known) for name in names)), part)
     size = sum(path.stat().st_size for path in files if path.is_file())
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8", errors="replace")[: 2**20] if card.is_file() else ""
     summary = f"{config['family']}, a public model"
     return ModelInfo(source, kind, folder, config, "", size, text, summary, _licence(text), None, source, Checkpoint(files, part))
+
+
+@functools.lru_cache(maxsize=64)
+def _in_file(path: Path, source: str, when: int) -> ModelInfo:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file of weights; a folder is named as hf:FOLDER")
+    shapes = shapes_of(path)
+    found = vqgan_settings(shapes, str(path))
+    if found is None:
+        some = ", ".join(sorted(shapes)[:4])
+        raise ModelError(f"{path}: its tensors ({some}, ...) are those of no family known here: {', '.join(IN_FILES)}")
+    family, settings = found
+    config = {"kind": "image-peer", "family": family, "settings": settings, "scale": [2.0] * 3, "shift": [1.0] * 3}
+    summary = f"{family}, a public model"
+    return ModelInfo(source, "image-peer", path.parent, config, "", path.stat().st_size, "", summary, "", None, source, Checkpoint((path,)))
+
+
+def vqgan_settings(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[str, dict[str, Any]] | None:
+    """As `vqgan.settings_of`, which imports torch."""
+    from smalti.tokenizers.peers import vqgan
+
+    return vqgan.settings_of(shapes, name)
 
 
 def looks_foreign(folder: Path) -> bool:
@@ -75,9 +104,49 @@ def _recognized(about: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, 
         return "audio-peer", _config("audio-peer", str(model_type), about), ""
     if {"encoder_rates", "vq_strides", "sampling_rate"} <= about.keys():
         return "audio-peer", _config("audio-peer", "snac", about), ""
-    known = ", ".join((*SOUNDS, "snac"))
+    if model_type in PICTURES:
+        return "image-peer", _picture(PICTURES[model_type], about, folder), ""
+    if model_type in WHOLES and isinstance(about.get("vq_config"), dict):
+        return "image-peer", _picture(WHOLES[model_type], about["vq_config"], folder), WHOLE_PARTS[0]
+    known = ", ".join((*SOUNDS, "snac", *PICTURES.values()))
     found = f"model_type {model_type!r}" if model_type else f"keys {', '.join(sorted(map(str, about)))[:120]}"
     raise ModelError(f"{folder / CONFIG}: {found}, none of the families known here: {known}")
+
+
+def _picture(family: str, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Its config, with what the preprocessor beside it does to pixels; -1 to 1 where there is none."""
+    config = _config("image-peer", family, settings) | {"scale": [2.0] * 3, "shift": [1.0] * 3}
+    path = folder / PREPROCESSOR
+    if path.is_file():
+        given = read_json(path, "preprocessor's config")
+        factor = 255 * _number(given.get("rescale_factor", 1 / 255), path, "rescale_factor") if given.get("do_rescale", True) else 255.0
+        mean, std = ([0.0] * 3, [1.0] * 3)
+        if given.get("do_normalize", True):
+            mean, std = (
+                _three(given.get("image_mean", [0.5] * 3), path, "image_mean"),
+                _three(given.get("image_std", [0.5] * 3), path, "image_std"),
+            )
+        if min(std) <= 0 or factor <= 0:
+            raise ModelError(f"{path}: image_std and rescale_factor are positive, found {std} and {factor / 255}")
+        config |= {"scale": [_plain(factor / s) for s in std], "shift": [_plain(m / s) for m, s in zip(mean, std, strict=True)]}
+    return config
+
+
+def _plain(value: float) -> float:
+    """Without the last digits, in which 255 / 255 is not 1."""
+    return float(f"{value:.9g}")
+
+
+def _number(value: Any, path: Path, key: str) -> float:
+    if not isinstance(value, int | float) or not abs(value) < 1e6:
+        raise ModelError(f"{path}: {key} is a number, found {value!r}")
+    return float(value)
+
+
+def _three(value: Any, path: Path, key: str) -> list[float]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise ModelError(f"{path}: {key} has three numbers, found {value!r}")
+    return [_number(item, path, key) for item in value]
 
 
 def _config(kind: str, family: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "shape-vat": "smalti.tokenizers.shape.vat:ShapeVat",
     "video-causal": "smalti.tokenizers.video.causal:VideoCausal",
     "audio-peer": "smalti.tokenizers.peers.sound:PeerSound",
+    "image-peer": "smalti.tokenizers.peers.picture:PeerPicture",
 }
 PUBLIC = ("audio-peer", "image-peer", "image-peer-line")  # kinds of others' networks, whose tokens are to be their own
 MAX_CONFIG_BYTES = 2**20

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 def command(
     model: str, data: tuple[str, ...], nets: tuple[str, ...], names: tuple[str, ...], tasks: tuple[str, ...], bpp: tuple[float, ...],
     kbps: tuple[float, ...], limits: tuple[int, ...], allocate: bool, labels: str | None, transcripts: str | None,
-    use_picture: str | None, prior: str, tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
+    use_picture: str | None, prior: str, tone_passes: int | None, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
     quiet: bool,
 ) -> int:  # fmt: skip
     """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of films films, with one of shapes meshes and clouds of

@@ -10,8 +10,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from smalti.tokenizers.zoo.narrow import narrowed, pays, widened
 
 if TYPE_CHECKING:
     from smalti.tokenizers.contracts import StoredPrior, StoredTokenizer
+    from smalti.tokenizers.peers.checkpoints import Checkpoint
 
 ZOO = Path(__file__).parent
 TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokenizers`
@@ -35,7 +36,10 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "mesh": "smalti.tokenizers.shape.mesh:Mesh",
     "shape-vat": "smalti.tokenizers.shape.vat:ShapeVat",
     "video-causal": "smalti.tokenizers.video.causal:VideoCausal",
+    "audio-peer": "smalti.tokenizers.peers.sound:PeerSound",
+    "image-peer": "smalti.tokenizers.peers.picture:PeerPicture",
 }
+PUBLIC = ("audio-peer", "image-peer", "image-peer-line")  # kinds of others' networks, whose tokens are to be their own
 MAX_CONFIG_BYTES = 2**20
 
 
@@ -45,7 +49,8 @@ class ModelInfo:
 
     name: with number, e.g. "image-grid-16@1". kind: of tokenizer. config: plain. prior: hex id of the default prior, "" for none.
     bytes: on disk. card: text of card.md. summary, licence: one line each. shares: a shipped model, name@number, and which parts of its
-    weights are this one's too (the first words of tensors' names); they are not stored again.
+    weights are this one's too (the first words of tensors' names); they are not stored again. source, checkpoint: of a public model that
+    is no folder of ours, how it is named (hf:..., file:...) and where its tensors lie.
     """
 
     name: str
@@ -58,10 +63,16 @@ class ModelInfo:
     summary: str = ""
     licence: str = ""
     shares: tuple[str, tuple[str, ...]] | None = None
+    source: str = ""
+    checkpoint: Checkpoint | None = None
 
     @property
     def weights(self) -> Path:
-        return self.folder / "model.safetensors"
+        return self.folder / "model.safetensors" if self.checkpoint is None else self.checkpoint.files[0]
+
+    def beside(self, name: str) -> Path:
+        """Where a file that belongs to the model lies: in its folder, of a file of weights beside that."""
+        return self.folder / (f"{self.weights.name}.{name}" if self.source.startswith("file:") else name)
 
 
 def known() -> list[ModelInfo]:
@@ -81,7 +92,7 @@ def _scan() -> list[ModelInfo | ModelError]:
     roots = [ZOO, *(Path(root) for root in os.environ.get("SMALTI_MODELS", "").split(os.pathsep) if root)]
     folders = [path.parent for root in roots for path in root.glob("*/*/config.json") if path.parent.name.isdecimal()]
     ordered = sorted(folders, key=lambda folder: (folder.parent.name, int(folder.name)))
-    found: list[ModelInfo | ModelError] = []
+    found: list[ModelInfo | ModelError] = [*_foreign(roots[1:])]
     for folder in ordered:
         try:
             found.append(_info(folder, f"{folder.parent.name}@{folder.name}"))
@@ -90,15 +101,34 @@ def _scan() -> list[ModelInfo | ModelError]:
     return found
 
 
+def _foreign(roots: Sequence[Path]) -> list[ModelInfo | ModelError]:
+    """Public models in folders of their own, as others save them: ROOT/NAME/config.json. They come first, so that files are tried on ours
+    before anything as large is read."""
+    from smalti.tokenizers.peers import sources
+
+    found: list[ModelInfo | ModelError] = []
+    for folder in sorted(path.parent for root in roots for path in root.glob("*/config.json")):
+        if sources.looks_foreign(folder):
+            try:
+                found.append(replace(sources.in_folder(folder, f"hf:{folder}"), name=folder.name))
+            except ModelError as error:
+                found.append(error)
+    return found
+
+
 def find(name: str) -> ModelInfo:
-    """A model by name, name@number, or folder; ModelError names what there is."""
+    """A model by name, name@number, folder, or as hf:, hub: and file: name public ones; ModelError names what there is."""
+    from smalti.tokenizers.peers import sources
+
+    if sources.is_source(name):
+        return sources.find(name)
     models = known()
     for info in reversed(models):
         if name in (info.name, info.name.partition("@")[0]):
             return info
     folder = Path(name)
     if (folder / "config.json").is_file():
-        return _info(folder, folder.name)
+        return sources.in_folder(folder, f"hf:{folder}") if sources.looks_foreign(folder) else _info(folder, folder.name)
     names = sorted({info.name.partition("@")[0] for info in models})
     near = difflib.get_close_matches(name, names, 1)
     if folder.is_dir():
@@ -124,13 +154,21 @@ def load_model(info: ModelInfo, device: str = "cpu") -> Any:
     tensors = _tensors(info)
     known_by = fingerprint(info.config, tensors, info.prior)
     tokenizer = tokenizer_class.from_tensors(config, _widened(info, tensors), known_by, info.name, device)
-    tokenizer.folder = info.folder
+    tokenizer.folder = Path(info.source) if info.source else info.folder  # what `find` finds it by
     return tokenizer
 
 
 def fingerprint_of(info: ModelInfo) -> str:
-    """The fingerprint of a model folder, without building its network (and without torch)."""
+    """The fingerprint of a model folder, without building its network (and, of ours, without torch)."""
+    if info.checkpoint is not None:
+        return _fingerprint_of_source(info.source, max(path.stat().st_mtime_ns if path.exists() else 0 for path in info.checkpoint.files))
     return _fingerprint(info.folder, info.weights.stat().st_mtime_ns if info.weights.exists() else 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _fingerprint_of_source(source: str, modified: int) -> str:
+    info = find(source)
+    return fingerprint(info.config, _tensors(info), info.prior)
 
 
 @functools.lru_cache(maxsize=64)
@@ -200,6 +238,10 @@ def save(
 
 
 def _tensors(info: ModelInfo) -> dict[str, np.ndarray]:
+    if info.checkpoint is not None:
+        from smalti.tokenizers.peers.checkpoints import read_tensors
+
+        return read_tensors(info.checkpoint)
     tensors = _stored(info.weights)
     if info.shares is not None:
         name, parts = info.shares

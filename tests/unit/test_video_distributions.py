@@ -11,6 +11,7 @@ import pytest
 from smalti.metrics.distributions import frechet_distance
 from smalti.metrics.registry import resolve_task
 from smalti.metrics.video_distributions import FILE, windows
+from smalti.testing import check_task
 from smalti.tokenizers.errors import ModelError, SignalError
 from smalti.tokenizers.signals import Video
 
@@ -58,6 +59,7 @@ def test_it_is_the_frechet_distance_of_windows(judges: Path) -> None:
 
     assert task(ours, theirs).value == pytest.approx(frechet_distance(means(ours), means(theirs)), rel=1e-4)
     assert task.ceiling(ours).value == pytest.approx(0, abs=1e-6)
+    check_task(task, ours)
     assert "windows of 4 frames, 9 of them" in task(ours, theirs).convention
 
 

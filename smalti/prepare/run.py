@@ -12,15 +12,17 @@ from typing import Any
 
 from smalti.prepare.codes import Codes, open_codes
 from smalti.prepare.engine import WORKER, Engine, Event, LocalEngine, Worker
-from smalti.prepare.finalize import finalize
+from smalti.prepare.finalize import doubts_of, finalize
 from smalti.prepare.folder import clean, committed, held
 from smalti.prepare.identity import ANY
 from smalti.prepare.inputs import freeze
+from smalti.prepare.journal import forget, left_behind
 from smalti.prepare.places import Places, read_json, write_json
 from smalti.prepare.plan import UNIT_ITEMS, Plan, PlannedModel
 from smalti.prepare.sources import Source, Takes, source_of
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 
+MOST_UNITS = 2**18  # each has a line in the manifest
 PROBED = 4  # committed units whose probes are encoded again when a run goes on
 BATCH, THREADS, HELD_OUT = 16, 1, 0.01
 
@@ -114,12 +116,16 @@ def prepare(
             def hear(event: Event) -> None:
                 listener.event(event)
                 if event.kind == "committed":
+                    for line in doubts_of(places, plan, event.unit) if not busy and not options.force else ():
+                        listener.say(f"unit {event.unit}: {line}; if all are like this one, only --force accepts them")
                     busy.append(event.counts["milliseconds"] / 1000)
                     errors.more(event.counts["errors"])
 
             engine_of(options, places, plan, first).run(todo, hear)
         if todo or not _is_finished(places, plan) or options.force:
             finalize(places, plan, options.max_errors, options.force)
+            for name, _ in left_behind(places):
+                forget(places, name)
         return Prepared(open_codes(places.folder), len(done), plan.units, left_out, tuple(removed), sum(busy))
 
 
@@ -139,12 +145,15 @@ def make_plan(
         left = f" ({dict(source.left_out.most_common(3))} left out)" if source.left_out else ""
         raise UsageError(f"{given}: nothing in it that {', '.join(m.name for m in described)} takes{left}; name another source or model")
     there = [model.modality for model, count in zip(described, frozen.models, strict=True) if count]
+    unit = options.unit or min(UNIT_ITEMS[modality] for modality in there)
+    if frozen.count > MOST_UNITS * unit:
+        raise UsageError(f"{given}: {frozen.count} items in units of {unit}, expected {MOST_UNITS} units at most; give a larger --unit")
     plan = Plan(
         source.to_json(_absolute(given)),
         frozen.count,
         frozen.sha256,
         described,
-        options.unit or min(UNIT_ITEMS[modality] for modality in there),
+        unit,
         options.batch or BATCH,
         threads,
         about["device"],

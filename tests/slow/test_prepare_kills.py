@@ -6,6 +6,7 @@ until it ends by itself.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import random
@@ -77,27 +78,27 @@ def victim(driver: int, kind: str) -> int | None:
     return random.choice(found) if found else None
 
 
-def disturb(arguments: list[str], out: Path, kind: str, rng: random.Random, seconds: float) -> bool:
-    """Run the command and kill one process of it at a random moment of its start or its work; whether it was killed before it ended."""
+def disturb(arguments: list[str], out: Path, kind: str, rng: random.Random, seconds: float, most: int) -> int:
+    """Run the command and kill processes of it at random moments of its start and its work; how many it lost. A driver dies once."""
     process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    commits = rng.choice((0, 0, *range(1, PICTURES // 8)))
-    while len(list(out.glob("codes/unit-*.json"))) < commits and process.poll() is None:
-        time.sleep(0.01)
-    end = time.monotonic() + rng.uniform(0, 0.1 * seconds if commits else seconds)
-    while time.monotonic() < end and process.poll() is None:
-        time.sleep(0.01)
-    killed = False
-    while process.poll() is None and not killed:
-        chosen = victim(process.pid, kind)
-        if chosen is not None:
-            try:
+    kills = 0
+    while kills < most and process.poll() is None:
+        there = len(list(out.glob("codes/unit-*.json")))
+        wanted = min(there + rng.choice((0, 0, 1, 2, 5)), PICTURES // 8 - 1)
+        while len(list(out.glob("codes/unit-*.json"))) < wanted and process.poll() is None:
+            time.sleep(0.01)
+        end = time.monotonic() + rng.uniform(0, 0.1 * seconds if wanted else seconds)
+        while time.monotonic() < end and process.poll() is None:
+            time.sleep(0.01)
+        chosen = victim(process.pid, kind) if process.poll() is None else None
+        with contextlib.suppress(OSError):
+            if chosen is not None:
                 os.kill(chosen, signal.SIGKILL)
-                killed = True
-            except OSError:
-                continue
-        time.sleep(0.02)
+                kills += 1
+        if kind == "driver" and kills:
+            break
     process.wait()
-    return killed
+    return kills
 
 
 def check(out: Path, digest: str) -> None:
@@ -114,15 +115,13 @@ def test_killed_at_twenty_points(photos: Path, clean: tuple[str, float], tmp_pat
     digest, seconds = clean
     rng, kills, rounds = random.Random(kind), 0, 0
     while kills < POINTS:
-        out, rounds = tmp_path / f"out{rounds}", rounds + 1
-        for _ in range(6):
-            jobs = rng.choice((1, 2))
-            killed = disturb(command(photos, out, "-j", jobs), out, kind, rng, seconds)
-            kills += killed
-            if not killed or kills >= POINTS:
-                break
+        out, rounds, lost = tmp_path / f"out{rounds}", rounds + 1, 1
+        while lost and kills < POINTS:
+            lost = disturb(command(photos, out, "-j", rng.choice((1, 2))), out, kind, rng, seconds, min(5, POINTS - kills))
+            kills += lost
         subprocess.run(command(photos, out, "-j", 2), stderr=subprocess.DEVNULL)
         check(out, digest)
+        print(f"{kind}: {kills} kills so far", flush=True)
     print(f"\n{kind}: {kills} kills in {rounds} folders, digest {digest[:16]} each time")
 
 

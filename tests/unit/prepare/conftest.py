@@ -74,13 +74,15 @@ def _inline(patch: pytest.MonkeyPatch, stop: int | None = None) -> Iterator[None
 
 @pytest.fixture
 def prepare(monkeypatch: pytest.MonkeyPatch) -> Prepare:
-    """`smalti.prepare.run.prepare` without processes; stop: interrupted after so many units; the other names are those of `Options`."""
-    from smalti.prepare.run import Options
+    """`smalti.prepare.run.prepare` without processes; stop: interrupted after so many units; said: gets the lines for
+    people; the other names are those of `Options`."""
+    from smalti.prepare.run import Listener, Options
     from smalti.prepare.run import prepare as whole
 
-    def made(source: Any, folder: Path, *models: object, stop: int | None = None, **options: Any) -> Any:
+    def made(source: Any, folder: Path, *models: object, stop: int | None = None, said: Any = None, **options: Any) -> Any:
         with _inline(monkeypatch, stop):
-            return whole(source, folder, [str(model) for model in models], Options(device="cpu", **options))
+            listener = Listener(say=(lambda line: None) if said is None else said.append)
+            return whole(source, folder, [str(model) for model in models], Options(device="cpu", **options), listener)
 
     return made
 

@@ -199,9 +199,26 @@ def test_a_corpus_of_one_grey_token_is_refused(prepare: Any, tiny: Path, tmp_pat
     (tmp_path / "in").mkdir()
     for i in range(3):
         PIL.Image.new("RGB", (256, 256), (99, 99, 99)).save(tmp_path / "in" / f"{i}.png")
+    said: list[str] = []
     with pytest.raises(UsageError, match="one and the same token"):
-        prepare(tmp_path / "in", tmp_path / "out", tiny)
+        prepare(tmp_path / "in", tmp_path / "out", tiny, said=said)
+    assert [line for line in said if line.startswith("unit 0: ")]  # before the others are done
     assert len(prepare(tmp_path / "in", tmp_path / "out", tiny, force=True).codes) == 3
+
+
+def test_nothing_but_failures_is_no_corpus(prepare: Any, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(SignalError, match=r"none of 1 items could be used; the first: a\.png: no known image"):
+        prepare(tmp_path / "in", tmp_path / "out", tiny)
+
+
+def test_units_that_are_too_small_are_refused(prepare: Any, photos: Path, tiny: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    from smalti.prepare import run
+
+    monkeypatch.setattr(run, "MOST_UNITS", 5)
+    with pytest.raises(UsageError, match="12 items in units of 2, expected 5 units at most"):
+        prepare(photos, tmp_path / "out", tiny, unit=2)
 
 
 def test_kinds_go_to_their_models(

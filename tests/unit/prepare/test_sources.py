@@ -28,7 +28,7 @@ def keys(source: Source, takes: Takes = IMAGES) -> list[str]:
 
 
 def pixels(source: Source, item: Input) -> np.ndarray:
-    signal = Reader(source.root, source.kind, source.column).read(item, "image").signal
+    signal = Reader(source.root, source.column).read(item, "image").signal
     assert isinstance(signal, Image)
     return signal.pixels
 
@@ -90,6 +90,13 @@ def test_tar_files_by_their_samples(photos: Path, tmp_path: Path) -> None:
     assert keys(source_of(str(tmp_path / "s-*.tar"))) == [item.key for item in found]
     with pytest.raises(SignalError, match="no known image"):
         pixels(source, found[1])
+    sizes = source.to_json("given")["files"]
+    with (tmp_path / "s-002.tar").open("ab") as file:
+        file.write(b"more")
+    reader = Reader(source.root, "", sizes)
+    reader.read(found[0], "image")
+    with pytest.raises(SignalError, match=r"s-002\.tar: 10244 bytes, expected 10240 as when the plan was made"):
+        reader.read(found[4], "image")
     torn = (tmp_path / "s-000.tar").read_bytes()[:-10240]
     (tmp_path / "torn.tar").write_bytes(torn[: 512 + 20])
     with pytest.raises(SignalError, match=r"torn\.tar: (cut short|no tar file)"):

@@ -4,9 +4,11 @@
     python -m smalti.recipes.train_tokens OUT [-o RUN] [--pack tokens] [--steps 600] [--samples 8] [--json]
 
 What it is judged by: bits of a token of media on the held-out pack (which no step saw), beside the entropy of order 0 of those very tokens,
-level by level, which no table of frequencies reaches. At the end it draws documents by sampling and decodes them: RUN/sheet.png has samples
-above, held-out documents below. A run that was stopped goes on at its last checkpoint when it is called again. RUN: by default named by
-the hash of all that it depends on. Exit code 1 where the entropy is not beaten.
+level by level, which no table of frequencies reaches. The table of ids begins with the tokenizer's own codebooks where it has some (turned
+at random into the model's width): ids whose entries are near mean nearly the same, which a small set of data does not teach by itself. At
+the end it draws documents by sampling and decodes them: RUN/sheet.png has samples above, held-out documents below. A run that was stopped
+goes on at its last checkpoint when it is called again. RUN: by default named by the hash of all that it depends on. Exit code 1 where the
+entropy is not beaten.
 """
 
 from __future__ import annotations
@@ -27,12 +29,15 @@ import torch
 import torch.nn.functional as F
 
 from smalti.codecs.media.files import write_atomically
+from smalti.prepare.packs.pack import PackedModel
 from smalti.prepare.packs.vocabulary import Vocabulary
 from smalti.prepare.reader import PackReader, open_pack
+from smalti.recipes.prime_prior import tables_of
 from smalti.recipes.token_model import Cache, TokenModel, TokenModelConfig, positions_of
 from smalti.recipes.token_sheet import draw
+from smalti.tokenizers import zoo
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.errors import SmaltiError, UsageError
+from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.tokens import Tokens
 
 Array = np.ndarray
@@ -41,7 +46,8 @@ EVERY, KEEP_EVERY = 10, 100  # steps between lines, and between checkpoints
 
 @dataclass(frozen=True)
 class Config:
-    """What a run depends on, beside the packs. length: ids of a window, 0 for the pack's rows."""
+    """What a run depends on, beside the packs. length: ids of a window, 0 for the pack's rows. codebooks: whether the table of ids begins
+    with those of the tokenizers."""
 
     steps: int = 600
     batch: int = 16
@@ -54,6 +60,7 @@ class Config:
     blocks: int = 4
     heads: int = 5
     dropout: float = 0.1
+    codebooks: bool = True
 
     def learning_rate(self, step: int) -> float:
         """Up in a line, down along a cosine to a tenth."""
@@ -105,11 +112,48 @@ def judge(model: TokenModel, reader: PackReader, config: Config, most: int | Non
         logits = model(ids[:, :-1], positions_of(ids, bos)[:, :-1])
         losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(len(ids), -1)
         places = begins[:, None] + torch.arange(1, windows.length)
-        counted = (ids[:, 1:] >= first) & (places >= seen)
+        before = torch.cat([torch.tensor([seen]), begins[:-1] + windows.length])  # where the window before ended
+        counted = (ids[:, 1:] >= first) & (places >= before[:, None])
         bits += float(losses[counted].sum()) / math.log(2)
         count += int(counted.sum())
         seen = int(begins[-1]) + windows.length
     return Judged(bits / max(count, 1), order_0(reader), count)
+
+
+@torch.no_grad()
+def begin_with_codebooks(table: torch.Tensor, reader: PackReader, seed: int) -> list[str]:
+    """Write entries of the codebooks that the tokens were made with over rows of the table (ids, width); the names of the ranges that got
+    some.
+
+    Each codebook is made even (mean 0, deviation 1 per channel), turned by one random matrix, and as long as the rows were. Tokenizers that
+    are not installed, or have no tables, leave the rows as they are.
+    """
+    done = []
+    for model in reader.pack.models:
+        ranges = [r for r in reader.pack.vocabulary.ranges if r.stages and r.modality == model.modality]
+        for found, vectors in zip(ranges, vectors_of(model, len(ranges)), strict=True):
+            if vectors is None or len(vectors) != found.size:
+                continue
+            even = (vectors - vectors.mean(0)) / vectors.std(0).clamp(min=1e-6)
+            random = torch.Generator().manual_seed(seed)
+            turned = even @ torch.randn(even.shape[1], table.shape[1], generator=random) / math.sqrt(even.shape[1])
+            rows = table[found.base : found.base + found.size]
+            rows.copy_(turned * rows.std() + 0.25 * rows)
+            done.append(found.name)
+    return done
+
+
+def vectors_of(model: PackedModel, ranges: int) -> list[torch.Tensor | None]:
+    """The entries of the codebook of each range of a model's ids."""
+    try:
+        info = zoo.find(model.name)
+        if zoo.fingerprint_of(info) != model.fingerprint:
+            return [None] * ranges
+        quantizer = getattr(getattr(zoo.load_model(info), "net", None), "quantizer", None)
+    except ModelError:
+        return [None] * ranges
+    tables = tables_of(quantizer, ranges) if quantizer is not None else []
+    return [table.vectors().detach().float().cpu() if table is not None else None for table in tables or [None] * ranges]
 
 
 def train(model: TokenModel, reader: PackReader, held_out: PackReader, config: Config, run: Path, quiet: bool) -> None:
@@ -228,7 +272,10 @@ def main() -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     defaults = Config()
     for name, value in asdict(defaults).items():
-        parser.add_argument(f"--{name}", type=type(value), default=value, help=f"(default {value})")
+        if isinstance(value, bool):
+            parser.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=value)
+        else:
+            parser.add_argument(f"--{name}", type=type(value), default=value, help=f"(default {value})")
     arguments = parser.parse_args()
     config = Config(**{name: getattr(arguments, name) for name in asdict(defaults)})
     try:
@@ -255,6 +302,8 @@ def train_and_judge(arguments: argparse.Namespace, config: Config) -> dict[str, 
     torch.manual_seed(config.seed)
     model_config = TokenModelConfig(reader.pack.vocabulary.total, config.width, config.blocks, config.heads, config.dropout)
     model = TokenModel(model_config)
+    if config.codebooks:
+        begin_with_codebooks(model.table.weight, reader, config.seed)
     about = {"config": asdict(config), "model": to_dict(model_config), "packs": [reader.pack.digest, held_out.pack.digest]}
     write_atomically(run / "config.json", json.dumps(about, indent=1).encode())
     train(model, reader, held_out, config, run, arguments.quiet)

@@ -143,17 +143,21 @@ def test_positions_begin_anew_with_each_document() -> None:
     assert positions_of(torch.tensor([[5, 1, 7, 7, 1, 1, 7]]), 1).tolist() == [[0, 0, 1, 2, 0, 0, 1]]
 
 
-def test_the_table_begins_with_codebooks(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held_out, table = reader_of(prepared), torch.randn(16, 16)
-    before = table.clone()
-    assert train_tokens.begin_with_codebooks(table, held_out, 0) == []  # no such model is installed
-    assert torch.equal(table, before)
+def test_training_begins_at_order_0_with_codebooks(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held_out = reader_of(prepared)
+    model = TokenModel(TokenModelConfig(held_out.pack.vocabulary.total, 16, 1, 2))
+    assert train_tokens.begin(model, held_out, 0) == []  # no such model is installed
+    ids = held_out.ids.read(0, len(held_out.ids))
+    expected = np.log((np.bincount(ids, minlength=len(model.order_0)) + 1) / (len(ids) + len(model.order_0)))
+    assert np.allclose(model.order_0.detach().numpy(), expected, atol=1e-6)
     entries = torch.tensor([[1.0, 0.0], [1.01, 0.0], *([-1.0, float(k)] for k in range(6))])
-    monkeypatch.setattr(train_tokens, "vectors_of", lambda model, ranges: [entries])
-    assert train_tokens.begin_with_codebooks(table, held_out, 0) == ["image.grid"]
+    monkeypatch.setattr(train_tokens, "vectors_of", lambda made_by, ranges: [entries])
+    before = model.table.weight.detach().clone()
+    assert train_tokens.begin(model, held_out, 0) == ["image.grid"]
     base = held_out.pack.vocabulary.of_stage("image", "grid", 8).base
-    assert torch.equal(table[:base], before[:base])
-    apart = torch.cdist(table[base : base + 8], table[base : base + 8])
+    rows = model.table.weight.detach()
+    assert torch.equal(rows[:base], before[:base])
+    apart = torch.cdist(rows[base:], rows[base:])
     assert apart[0, 1] < apart[0, 2:].min()
 
 

@@ -122,8 +122,9 @@ class Worker:
         self.send(order)
         while (found := self.events()) is not None:
             for event in found:
-                raise_refusal(event)
                 if event["event"] != "items":
+                    self.order = {}
+                    raise_refusal(event)
                     return event
         raise ModelError(f"a worker ended ({self.how()}) while it was to {order['do']}; is there enough memory?")
 
@@ -253,6 +254,8 @@ class _Run:
 def _accelerator(slot: int) -> str:
     """Which accelerator a worker sees, out of those that this process may use."""
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if not visible and not slot:
+        return "0"  # whether there is one or not
     if not visible:
         import torch
 

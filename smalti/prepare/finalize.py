@@ -30,8 +30,8 @@ class Whole:
 def finalize(places: Places, plan: Plan, max_errors: int | None = None, force: bool = False) -> Whole:
     """Check every unit and write the manifest. max_errors: how many items may have failed; None: any number.
 
-    BitstreamError where a unit is missing or damaged, SignalError where too many items failed, UsageError where tokens say hardly anything
-    (more than half of a stage one token, or less than 1 % of a codebook used) and `force` is not given.
+    BitstreamError where a unit is missing or damaged, SignalError where too many items failed or all, UsageError where tokens say hardly
+    anything (more than half of a stage one token, or less than 1 % of a codebook used) and `force` is not given.
     """
     found = added_up(places, plan)
     errors = found.manifest["errors"]
@@ -40,6 +40,10 @@ def finalize(places: Places, plan: Plan, max_errors: int | None = None, force: b
         raise SignalError(
             f"{errors} of {plan.items} items failed, expected {max_errors} at most; the first is {first['key']}: {first['message']} "
             f"({places.codes} has all in *.errors.jsonl; --max-errors allows more)"
+        )
+    if not found.manifest["documents"]:
+        raise SignalError(
+            f"{places.folder}: none of {plan.items} items could be used; the first: {next(failures(places, plan))['message']}"
         )
     if found.doubts and not force:
         raise UsageError(f"{places.folder}: {'; '.join(found.doubts)}; look at the inputs and the model, or accept it with --force")
@@ -61,7 +65,7 @@ def added_up(places: Places, plan: Plan) -> Whole:
         files = {end: {"bytes": commit.files[end].bytes, "sha256": commit.files[end].sha256} for end in ("codes", "docs")}
         units.append({"documents": commit.documents, "tokens": commit.tokens, "errors": commit.errors, **files})
     models = [{**model.to_json(), "stages": statistics.of_model(number)} for number, model in enumerate(plan.models)]
-    doubts = [f"{model['name']}: {line}" for model in models for line in degenerate(model["stages"])]
+    doubts = [line for number in range(len(plan.models)) for line in _doubts(plan, statistics, number)]
     content = {
         "format": MANIFEST,
         "inputs_sha256": plan.inputs_sha256,
@@ -81,6 +85,17 @@ def added_up(places: Places, plan: Plan) -> Whole:
         "units": units,
     }
     return Whole(manifest, tuple(doubts))
+
+
+def doubts_of(places: Places, plan: Plan, unit: int) -> list[str]:
+    """A line on each stage whose tokens in one unit say hardly anything: better learned after the first one than after a week."""
+    statistics = Statistics()
+    checked_unit(places, plan, unit, statistics)
+    return [line for number in range(len(plan.models)) for line in _doubts(plan, statistics, number)]
+
+
+def _doubts(plan: Plan, statistics: Statistics, model: int) -> list[str]:
+    return [f"{plan.models[model].name}: {line}" for line in degenerate(statistics.of_model(model))]
 
 
 def checked_unit(places: Places, plan: Plan, number: int, statistics: Statistics) -> Commit:

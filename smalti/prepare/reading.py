@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from smalti.prepare import remote
@@ -22,24 +23,27 @@ class Read:
 
 
 class Reader:
-    """Reads the items of one source. State: the table that was read from last."""
+    """Reads the items of one source. column: of a table. files: sizes that tars and tables have, in bytes (-1: not known). State: the table
+    that was read from last, and which files were looked at."""
 
-    def __init__(self, root: str, kind: str, column: str = "") -> None:
-        self.root, self.kind, self.column = root, kind, column
+    def __init__(self, root: str, column: str = "", files: Mapping[str, int] = {}) -> None:
+        self.root, self.column = root, column
+        self._unseen = dict(files)
         self._rows: Rows | None = None
         self._lock = threading.Lock()
 
     def read(self, item: Input, modality: str) -> Read:
         """SignalError where the file is missing, damaged, no such signal, or not as large as when the plan was made."""
         place = joined(self.root, item.path)
+        _check_size(place, self._unseen.get(item.path, -1))
+        self._unseen.pop(item.path, None)
         source: str | bytes
         if item.row >= 0:
             source = self._row(place, item.row)
         elif item.offset >= 0:
             source = remote.content(place, item.offset, item.size)
         else:
-            if item.size >= 0 and (size := remote.size_of(place)) not in (-1, item.size):
-                raise SignalError(f"{place}: {size} bytes, expected {item.size} as when the plan was made; prepare into another folder")
+            _check_size(place, item.size)
             source = remote.content(place) if remote.is_url(place) else place
         return decoded(source, item.key, modality)
 
@@ -50,6 +54,11 @@ class Reader:
                     self._rows.close()
                 self._rows = Rows(place, self.column)
             return self._rows.content(row)
+
+
+def _check_size(place: str, planned: int) -> None:
+    if planned >= 0 and (size := remote.size_of(place)) not in (-1, planned):
+        raise SignalError(f"{place}: {size} bytes, expected {planned} as when the plan was made; prepare into another folder")
 
 
 def decoded(source: str | bytes, name: str, modality: str) -> Read:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from smalti.prepare.codes import Codes, open_codes
 from smalti.prepare.engine import WORKER, Engine, Event, LocalEngine, Worker
-from smalti.prepare.finalize import finalize
+from smalti.prepare.finalize import doubts_of, finalize
 from smalti.prepare.folder import clean, committed, held
 from smalti.prepare.identity import ANY
 from smalti.prepare.inputs import freeze
+from smalti.prepare.journal import forget, left_behind
 from smalti.prepare.places import Places, read_json, write_json
 from smalti.prepare.plan import UNIT_ITEMS, Plan, PlannedModel
 from smalti.prepare.sources import Source, Takes, source_of
 from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 
+MOST_UNITS = 2**18  # each has a line in the manifest
 PROBED = 4  # committed units whose probes are encoded again when a run goes on
 BATCH, THREADS, HELD_OUT = 16, 1, 0.01
 
@@ -85,14 +88,16 @@ def prepare(
     where more items failed than may.
     """
     listener = listener or Listener()
-    with held(Path(folder)) as places:
+    with held(Path(folder)) as places, contextlib.ExitStack() as stack:
         left_out: dict[str, int] = {}
+        first: Worker | None = None  # that has torch in its memory already
         if places.plan.is_file():
             plan = Plan.read(places)
             check_request(places, plan, os.fspath(source), models, options)
         else:
             found = source_of(os.fspath(source), options.column, options.key_column)
-            plan = make_plan(places, os.fspath(source), found, models, options, listener)
+            first = stack.enter_context(_worker(options, options.threads or THREADS, options.device))
+            plan = make_plan(places, os.fspath(source), found, models, options, listener, first)
             left_out = dict(found.left_out)
         removed = clean(places, plan) if options.clean else []
         done = committed(places, plan)
@@ -103,33 +108,35 @@ def prepare(
         if todo:
             if places.manifest.exists():
                 places.manifest.unlink()  # of a whole that is none any more
+            first = first or stack.enter_context(_worker(options, plan.threads, plan.device))
+            first.ask({"do": "open", "folder": str(places.folder)})
             if done:
-                check_probes(places, plan, done, options)
+                check_probes(first, plan, done)
 
             def hear(event: Event) -> None:
                 listener.event(event)
                 if event.kind == "committed":
+                    for line in doubts_of(places, plan, event.unit) if not busy and not options.force else ():
+                        listener.say(f"unit {event.unit}: {line}; if all are like this one, only --force accepts them")
                     busy.append(event.counts["milliseconds"] / 1000)
                     errors.more(event.counts["errors"])
 
-            engine_of(options, places, plan).run(todo, hear)
+            engine_of(options, places, plan, first).run(todo, hear)
         if todo or not _is_finished(places, plan) or options.force:
             finalize(places, plan, options.max_errors, options.force)
+            for name, _ in left_behind(places):
+                forget(places, name)
         return Prepared(open_codes(places.folder), len(done), plan.units, left_out, tuple(removed), sum(busy))
 
 
 def make_plan(
-    places: Places, given: str, source: Source, models: Sequence[str], options: Options, listener: Listener
-) -> Plan:  # fmt: skip
-    """List the items, describe models and machine, and write the plan, last of all."""
+    places: Places, given: str, source: Source, models: Sequence[str], options: Options, listener: Listener, worker: Worker
+) -> Plan:
+    """List the items, let a worker describe models and machine, and write the plan, last of all."""
     if not models:
         raise UsageError("no model is named, expected one for each kind of media (-m); `smalti models` lists them")
     threads = options.threads or THREADS
-    worker = Worker(options.worker, threads)  # so that torch is in its memory, and not in the driver's all the time
-    try:
-        about = worker.ask({"do": "describe", "models": list(models), "device": options.device, "threads": threads})
-    finally:
-        worker.end()
+    about = worker.ask({"do": "describe", "models": list(models), "device": options.device, "threads": threads})
     described = tuple(PlannedModel(**model) for model in about["models"])
     takes = Takes(tuple(model.modality for model in described))
     listener.say(f"listing {given}")
@@ -138,12 +145,15 @@ def make_plan(
         left = f" ({dict(source.left_out.most_common(3))} left out)" if source.left_out else ""
         raise UsageError(f"{given}: nothing in it that {', '.join(m.name for m in described)} takes{left}; name another source or model")
     there = [model.modality for model, count in zip(described, frozen.models, strict=True) if count]
+    unit = options.unit or min(UNIT_ITEMS[modality] for modality in there)
+    if frozen.count > MOST_UNITS * unit:
+        raise UsageError(f"{given}: {frozen.count} items in units of {unit}, expected {MOST_UNITS} units at most; give a larger --unit")
     plan = Plan(
         source.to_json(_absolute(given)),
         frozen.count,
         frozen.sha256,
         described,
-        options.unit or min(UNIT_ITEMS[modality] for modality in there),
+        unit,
         options.batch or BATCH,
         threads,
         about["device"],
@@ -182,25 +192,29 @@ def check_request(places: Places, plan: Plan, given: str, models: Sequence[str],
             raise ModelError(f"{places.folder}: was planned with {names}, found {info.name}; name those, or another folder")
 
 
-def check_probes(places: Places, plan: Plan, done: set[int], options: Options) -> None:
+def check_probes(worker: Worker, plan: Plan, done: set[int]) -> None:
     """Encode a few items of committed units again; ModelError where their tokens are others now."""
-    chosen = sorted(random.Random(plan.hash).sample(sorted(done), min(PROBED, len(done))))
-    worker = Worker(options.worker, plan.threads, 0 if plan.device == "cuda" else None)
+    worker.ask({"do": "probe", "units": sorted(random.Random(plan.hash).sample(sorted(done), min(PROBED, len(done))))})
+
+
+@contextlib.contextmanager
+def _worker(options: Options, threads: int, device: str) -> Iterator[Worker]:
+    """A worker before there is an engine: it describes, checks probes, and is then the local engine's first."""
+    worker = Worker(options.worker, threads, None if device == "cpu" else 0)
     try:
-        worker.ask({"do": "open", "folder": str(places.folder)})
-        worker.ask({"do": "probe", "units": chosen})
+        yield worker
     finally:
         worker.end()
 
 
-def engine_of(options: Options, places: Places, plan: Plan) -> Engine:
-    """By its name."""
-    jobs = options.jobs or default_jobs(plan)
+def engine_of(options: Options, places: Places, plan: Plan, first: Worker) -> Engine:
+    """By its name. first: a worker that has the plan open."""
     if options.engine == "ray":
         from smalti.prepare.ray_engine import RayEngine
 
+        first.end()  # what it holds in memory, actors need
         return RayEngine(places.folder, plan, options.jobs, options.ray_address, options.worker)
-    return LocalEngine(places.folder, plan, min(jobs, plan.units), options.worker)
+    return LocalEngine(places.folder, plan, min(options.jobs or default_jobs(plan), plan.units), options.worker, [first])
 
 
 def default_jobs(plan: Plan) -> int:

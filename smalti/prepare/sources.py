@@ -38,8 +38,9 @@ class Source:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def to_json(self, given: str) -> dict[str, Any]:
-        """What the plan keeps. given: SRC as it was written, its place made absolute."""
-        return {"given": given, "kind": self.kind, "root": self.root, "column": self.column}
+        """What the plan keeps: of tars and tables their sizes too. given: SRC as it was written, its place made absolute."""
+        files = {name: remote.size_of(joined(self.root, name)) for name in self.files if self.kind in ("tar", "table")}
+        return {"given": given, "kind": self.kind, "root": self.root, "column": self.column, "files": files}
 
     def items(self, takes: Takes) -> Iterator[Input]:
         """Every item, in an order that is the same each time."""

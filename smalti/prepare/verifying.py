@@ -87,7 +87,7 @@ def _again(codes: Codes, plan: Plan, items: int, device: str, seed: int) -> Verd
     """Encode and decode a few documents."""
     chosen = sorted(random.Random(f"{seed}/{codes.digest}").sample(range(len(codes)), min(items, len(codes))))
     decoder = Decoder(codes, device)
-    reader = Reader(plan.source["root"], plan.source["kind"], plan.source["column"])
+    reader = Reader(plan.source["root"], plan.source["column"], plan.source["files"])
     problems, notes, changed, counted, decoded = [], [], 0, 0, 0
     encoded = 0
     try:

@@ -133,7 +133,7 @@ def opened(folder: Path) -> Setting:
     _set_threads(plan.threads)
     if wrong := differences(plan.identity, identity([model.modality for model in plan.models], plan.device)):
         raise ModelError(f"{folder}: codes made here would differ from those that are there: {'; '.join(wrong)}; {WAY_OUT}")
-    reader = Reader(plan.source["root"], plan.source["kind"], plan.source["column"])
+    reader = Reader(plan.source["root"], plan.source["column"], plan.source["files"])
     return Setting(places, plan, Inputs(places, plan.items), reader, Models(plan))
 
 

@@ -33,12 +33,14 @@ class TokenModelConfig:
 
 
 class TokenModel(nn.Module):
-    """ids (B, T) -> logits (B, T, vocabulary). The input's table is the output's too."""
+    """ids (B, T) -> logits (B, T, vocabulary). The input's table is the output's too; to that come logits of order 0, the same
+    everywhere."""
 
     def __init__(self, config: TokenModelConfig) -> None:
         super().__init__()
         self.config = config
         self.table = nn.Embedding(config.vocabulary, config.width)
+        self.order_0 = nn.Parameter(torch.zeros(config.vocabulary))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.RMSNorm(config.width)
         self.drop = nn.Dropout(config.dropout)
@@ -53,7 +55,7 @@ class TokenModel(nn.Module):
         turn = rotations(positions, self.config.width // self.config.heads)
         for i, block in enumerate(self.blocks):
             x = block(x, turn, cache[i] if cache is not None else None)
-        return F.linear(self.norm(x), self.table.weight)
+        return F.linear(self.norm(x), self.table.weight, self.order_0)
 
 
 class Block(nn.Module):

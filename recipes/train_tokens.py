@@ -1,12 +1,14 @@
 """Train a small language model on the tokens of a prepared folder, through the reader of packs: proof that they train.
 
     smalti prepare PHOTOS OUT -m image-grid-16 --held-out 0.06 --pack tokens --pattern coarse-first --packing concat
-    python -m smalti.recipes.train_tokens OUT [-o RUN] [--pack tokens] [--steps 600] [--samples 8] [--json]
+    python -m smalti.recipes.train_tokens OUT [-o RUN] [--pack tokens] [--steps 400] [--samples 8] [--json]
 
 What it is judged by: bits of a token of media on the held-out pack (which no step saw), beside the entropy of order 0 of those very tokens,
-level by level, which no table of frequencies reaches. At the end it draws documents by sampling and decodes them: RUN/sheet.png has samples
-above, held-out documents below. A run that was stopped goes on at its last checkpoint when it is called again. RUN: by default named by
-the hash of all that it depends on. Exit code 1 where the entropy is not beaten.
+level by level, which no table of frequencies reaches. The model begins
+there, and with the codebooks of the tokenizer where it has some (`begin`), since two cores and a million tokens do not teach those. At
+the end it draws documents by sampling and decodes them: RUN/sheet.png has samples above, held-out documents below. A run that was stopped
+goes on at its last checkpoint when it is called again. RUN: by default named by the hash of all that it depends on. Exit code 1 where the
+entropy is not beaten.
 """
 
 from __future__ import annotations
@@ -27,32 +29,36 @@ import torch
 import torch.nn.functional as F
 
 from smalti.codecs.media.files import write_atomically
+from smalti.prepare.packs.pack import PackedModel
 from smalti.prepare.packs.vocabulary import Vocabulary
 from smalti.prepare.reader import PackReader, open_pack
+from smalti.recipes.prime_prior import tables_of
 from smalti.recipes.token_model import Cache, TokenModel, TokenModelConfig, positions_of
 from smalti.recipes.token_sheet import draw
+from smalti.tokenizers import zoo
 from smalti.tokenizers.configs import to_dict
-from smalti.tokenizers.errors import SmaltiError, UsageError
+from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.tokens import Tokens
 
 Array = np.ndarray
 EVERY, KEEP_EVERY = 10, 100  # steps between lines, and between checkpoints
+MOST_COUNTED = 2**26  # ids that the first guess is made of
 
 
 @dataclass(frozen=True)
 class Config:
     """What a run depends on, beside the packs. length: ids of a window, 0 for the pack's rows."""
 
-    steps: int = 600
-    batch: int = 16
+    steps: int = 400
+    batch: int = 4
     length: int = 0
     rate: float = 3e-3
-    warmup: int = 40
+    warmup: int = 20
     decay: float = 0.1
     seed: int = 0
-    width: int = 160
-    blocks: int = 4
-    heads: int = 5
+    width: int = 96
+    blocks: int = 3
+    heads: int = 4
     dropout: float = 0.1
 
     def learning_rate(self, step: int) -> float:
@@ -72,12 +78,17 @@ class Judged:
     tokens: int
 
 
+def counts_of(reader: PackReader, most: int | None = None) -> Array:
+    """How often each id occurs, among the first `most` or all."""
+    counts, stop = np.zeros(reader.pack.vocabulary.total, np.int64), min(len(reader.ids), most or len(reader.ids))
+    for start in range(0, stop, 2**22):
+        counts += np.bincount(reader.ids.read(start, min(2**22, stop - start)), minlength=len(counts))
+    return counts
+
+
 def order_0(reader: PackReader) -> float:
     """Bits of a token: the entropy of each range's own tokens, weighted by how many there are."""
-    counts = np.zeros(reader.pack.vocabulary.total, np.int64)
-    for start in range(0, len(reader.ids), 2**22):
-        counts += np.bincount(reader.ids.read(start, min(2**22, len(reader.ids) - start)), minlength=len(counts))
-    total, bits = 0, 0.0
+    counts, total, bits = counts_of(reader), 0, 0.0
     for found in (r for r in reader.pack.vocabulary.ranges if r.stages):
         own = counts[found.base : found.base + found.size].astype(np.float64)
         own = own[own > 0]
@@ -105,11 +116,51 @@ def judge(model: TokenModel, reader: PackReader, config: Config, most: int | Non
         logits = model(ids[:, :-1], positions_of(ids, bos)[:, :-1])
         losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(len(ids), -1)
         places = begins[:, None] + torch.arange(1, windows.length)
-        counted = (ids[:, 1:] >= first) & (places >= seen)
+        before = torch.cat([torch.tensor([seen]), begins[:-1] + windows.length])  # where the window before ended
+        counted = (ids[:, 1:] >= first) & (places >= before[:, None])
         bits += float(losses[counted].sum()) / math.log(2)
         count += int(counted.sum())
         seen = int(begins[-1]) + windows.length
     return Judged(bits / max(count, 1), order_0(reader), count)
+
+
+@torch.no_grad()
+def begin(model: TokenModel, reader: PackReader, seed: int) -> list[str]:
+    """Where training begins: at order 0, with what the tokenizers know of their tokens. Returns the names of the ranges that got a
+    codebook.
+
+    The output's bias is the logarithm of how often ids occur. Rows of the table are, of each range, the same vector, plus the entries of
+    its codebook: made even (mean 0, deviation 1 a channel), turned by a random matrix. So the id before says at once which level it is, and
+    what lies near it. Tokenizers that are not installed, or have no tables, leave random rows.
+    """
+    counts = counts_of(reader, MOST_COUNTED) + 1.0
+    model.order_0.copy_(torch.from_numpy(np.log(counts / counts.sum())).float())
+    table, random = model.table.weight, torch.Generator().manual_seed(seed)
+    deviation, done = float(table.std()), []
+    for made_by in reader.pack.models:
+        ranges = [r for r in reader.pack.vocabulary.ranges if r.stages and r.modality == made_by.modality]
+        for found, vectors in zip(ranges, vectors_of(made_by, len(ranges)), strict=True):
+            rows = table[found.base : found.base + found.size]
+            if vectors is not None and len(vectors) == found.size:
+                even = (vectors - vectors.mean(0)) / vectors.std(0).clamp(min=1e-6)
+                turn = torch.randn(even.shape[1], table.shape[1], generator=random) / math.sqrt(even.shape[1])
+                rows.copy_(even @ turn * deviation)
+                done.append(found.name)
+            rows += torch.randn(table.shape[1], generator=random) * deviation
+    return done
+
+
+def vectors_of(model: PackedModel, ranges: int) -> list[torch.Tensor | None]:
+    """The entries of the codebook of each range of a model's ids."""
+    try:
+        info = zoo.find(model.name)
+        if zoo.fingerprint_of(info) != model.fingerprint:
+            return [None] * ranges
+        quantizer = getattr(getattr(zoo.load_model(info), "net", None), "quantizer", None)
+    except ModelError:
+        return [None] * ranges
+    tables = tables_of(quantizer, ranges) if quantizer is not None else []
+    return [table.vectors().detach().float().cpu() if table is not None else None for table in tables or [None] * ranges]
 
 
 def train(model: TokenModel, reader: PackReader, held_out: PackReader, config: Config, run: Path, quiet: bool) -> None:
@@ -255,6 +306,7 @@ def train_and_judge(arguments: argparse.Namespace, config: Config) -> dict[str, 
     torch.manual_seed(config.seed)
     model_config = TokenModelConfig(reader.pack.vocabulary.total, config.width, config.blocks, config.heads, config.dropout)
     model = TokenModel(model_config)
+    begin(model, reader, config.seed)
     about = {"config": asdict(config), "model": to_dict(model_config), "packs": [reader.pack.digest, held_out.pack.digest]}
     write_atomically(run / "config.json", json.dumps(about, indent=1).encode())
     train(model, reader, held_out, config, run, arguments.quiet)

@@ -33,6 +33,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "audio-single": "smalti.tokenizers.audio.single:AudioSingle",
     "audio-residual": "smalti.tokenizers.audio.residual:AudioResidual",
     "shape-basis": "smalti.tokenizers.shape.basis:ShapeBasis",
+    "jpeg-bytes": "smalti.tokenizers.image.jpeg_bytes:JpegBytes",
     "mesh": "smalti.tokenizers.shape.mesh:Mesh",
     "shape-vat": "smalti.tokenizers.shape.vat:ShapeVat",
     "video-causal": "smalti.tokenizers.video.causal:VideoCausal",

@@ -20,6 +20,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -267,7 +268,7 @@ def commonest(reader: PackReader) -> int:
     return int(np.flatnonzero(layouts == np.bincount(layouts).argmax())[0])
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Train, judge, draw; 1 where the entropy is not beaten, 2 where something is refused."""
     parser = argparse.ArgumentParser(description="train a small language model on prepared tokens")
     parser.add_argument("prepared", type=Path, help="folder that smalti prepare wrote, with a pack and its NAME-held-out")
@@ -280,7 +281,7 @@ def main() -> int:
     defaults = Config()
     for name, value in asdict(defaults).items():
         parser.add_argument(f"--{name}", type=type(value), default=value, help=f"(default {value})")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     config = Config(**{name: getattr(arguments, name) for name in asdict(defaults)})
     try:
         result = train_and_judge(arguments, config)

@@ -13,6 +13,7 @@ from smalti.prepare.decoding import Decoder
 from smalti.prepare.finalize import added_up, checked_unit
 from smalti.prepare.folder import committed
 from smalti.prepare.inputs import Inputs
+from smalti.prepare.packs.pack import problems_of
 from smalti.prepare.plan import Plan
 from smalti.prepare.reading import Reader
 from smalti.prepare.stats import Statistics
@@ -40,7 +41,7 @@ class Verdict:
 
 
 def verify(folder: str | os.PathLike[str], deep: bool = False, items: int = ITEMS, device: str = "cpu", seed: int = 0) -> Verdict:
-    """Check sizes against the commits; deep: hashes, every code, the manifest, and a few documents encoded again and decoded.
+    """Check sizes against the commits, of packs too; deep: hashes, every code, the manifest, and a few documents encoded again and decoded.
 
     UsageError where it is no finished folder.
     """
@@ -51,8 +52,9 @@ def verify(folder: str | os.PathLike[str], deep: bool = False, items: int = ITEM
     except BitstreamError as error:
         wrong = _all_units(Path(folder)) if deep else []
         return Verdict(tuple(dict.fromkeys([str(error), *wrong])))
+    of_packs = problems_of(codes.places.packs, codes.digest, deep)
     if not deep:
-        return Verdict(())
+        return Verdict(tuple(of_packs))
     wrong = _all_units(codes.places.folder)
     if not wrong:
         try:
@@ -62,6 +64,7 @@ def verify(folder: str | os.PathLike[str], deep: bool = False, items: int = ITEM
                 wrong = [f"{codes.places.manifest}: {', '.join(keys)} are not those of the units; remove it and run smalti prepare again"]
         except BitstreamError as error:
             wrong = [str(error)]
+    wrong += of_packs
     return Verdict(tuple(wrong)) if wrong or not len(codes) else _again(codes, plan, items, device, seed)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smalti.prepare import open_codes
+from smalti.prepare import open_codes, verifying
 from smalti.prepare.codes import Codes
 from smalti.prepare.imported import write_codes
 from smalti.prepare.packs import Pack, PackOptions, open_manifest, verify, vocabulary_of, write_pack, write_packs, writing
 from smalti.prepare.packs.formats import FORMATS, MAPPED
+from smalti.prepare.packs.pack import problems_of
 from smalti.prepare.plan import PlannedModel
 from smalti.prepare.reader import PackReader, open_pack
 from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
@@ -249,6 +250,23 @@ def test_a_flipped_bit_is_found_by_reading_all(make: Make, ending: str) -> None:
     open_manifest(pack.folder)  # of the right size
     with pytest.raises(BitstreamError, match=f"{name}: damaged, its hash is"):
         open_pack(pack.folder, deep=True)
+
+
+def test_packs_of_a_folder_are_verified(make: Make, tmp_path: Path) -> None:
+    codes = make()
+    pack = write_pack(codes, PackOptions())
+    write_pack(codes, PackOptions("other"))
+    assert problems_of(codes.places.packs, codes.digest, deep=True) == []
+    assert problems_of(tmp_path / "nowhere", codes.digest) == []
+    (line, _) = problems_of(codes.places.packs, "f" * 64)
+    assert f"made of codes {codes.digest[:12]}, the folder holds ffffffffffff; smalti prepare --repack" in line
+    damaged(pack, ".bin", flipped)
+    assert verifying.verify(codes.places.folder).problems == ()
+    (line,) = verifying.verify(codes.places.folder, deep=True).problems
+    assert "damaged, its hash is" in line
+    damaged(pack, ".bin", lambda data: data[:9])
+    (line,) = verifying.verify(codes.places.folder).problems
+    assert "9 bytes, expected" in line
 
 
 def test_a_manifest_that_was_changed_is_refused(make: Make) -> None:

@@ -146,7 +146,8 @@ def header(config: JpegBytesConfig, height: int, width: int) -> bytes:
 
 def segments(data: bytes) -> list[tuple[int, int]]:
     """(place, marker) of each segment of a JPEG up to its scan."""
-    found, at = [], 2
+    found: list[tuple[int, int]] = []
+    at = 2
     while not found or found[-1][1] != SOS:
         found.append((at, data[at + 1]))
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")

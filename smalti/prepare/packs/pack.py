@@ -16,7 +16,7 @@ from smalti.prepare.packs.packing import PACKINGS
 from smalti.prepare.packs.patterns import PATTERNS
 from smalti.prepare.packs.vocabulary import Vocabulary
 from smalti.prepare.places import digest_of, read_json
-from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
+from smalti.tokenizers.errors import BitstreamError, ModelError, SmaltiError, UsageError
 
 FORMAT = "smalti.pack.1"
 MANIFEST, DOCUMENTS, LAYOUTS = "pack.json", "documents.idx", "layouts.json"
@@ -171,6 +171,25 @@ def verify(pack: Pack) -> None:
             raise BitstreamError(
                 f"{pack.folder / file.path}: damaged, its hash is {found.sha256[:12]}, expected {file.sha256[:12]}; write the pack again"
             )
+
+
+def problems_of(folder: Path, dataset: str, deep: bool = False) -> list[str]:
+    """A line on each pack in OUT/packs that is not whole, or was made of other codes than those of this digest. deep: read every file."""
+    wrong = []
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if place.name.startswith("."):  # left half-done by a run that was killed; the next one removes it
+            continue
+        try:
+            pack = open_manifest(place)
+            if deep:
+                verify(pack)
+            if pack.dataset != dataset:
+                raise BitstreamError(
+                    f"{place}: made of codes {pack.dataset[:12]}, the folder holds {dataset[:12]}; smalti prepare --repack"
+                )
+        except SmaltiError as error:
+            wrong.append(str(error))
+    return wrong
 
 
 def _check(pack: Pack) -> None:

@@ -131,6 +131,7 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
     ],
     "audio-peer": [lambda: peer("encodec"), lambda: peer("dac"), lambda: peer("mimi"), lambda: peer("xcodec"), lambda: peer("snac")],
     "image-peer": [lambda: peer("janus"), lambda: peer("emu3"), lambda: peer("llamagen"), lambda: peer("taming")],
+    "image-peer-line": [lambda: peer("titok"), lambda: peer("one-d-piece")],
     "audio-residual": [
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),

@@ -68,8 +68,8 @@ LEFT_OUT = ("loss.", "model_ema.", "quantize.codebook_used", "colorize")
 @dataclass(frozen=True)
 class VqganConfig:
     """names: whose. channels: of the finest level; multipliers: of each, fine to coarse. blocks: residual ones a level of the encoder, of
-    the decoder one more. encoder_attention, decoder_attention: levels with attention, counted from the finest. latent: channels of the coarsest
-    grid, code: of an entry. unit: entries and latents are brought to length 1."""
+    the decoder one more. encoder_attention, decoder_attention: levels with attention, counted from the finest. latent: channels of the
+    coarsest grid, code: of an entry. unit: entries and latents are brought to length 1."""
 
     names: str
     channels: int

@@ -22,7 +22,7 @@ PREFIXES = ("hf:", "hub:", "file:")
 WANTED = ("*.json", "*.safetensors", "pytorch_model.bin", "*.md")  # of a repository on the hub
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 LINE = "image-peer-line"
-IN_FILES = ("llamagen", "taming", "titok")
+IN_FILES = ("llamagen", "taming", "titok", "wavtokenizer")
 PICTURES = {"janus_vqgan": "janus", "emu3_vqgan": "emu3", "chameleon_vqgan": "chameleon"}  # model types of the tokenizers alone
 WHOLES = {"janus": "janus", "emu3": "emu3", "chameleon": "chameleon"}  # of models that hold one, as `vq_config` and `...vqmodel.`
 WHOLE_PARTS = ("model.vqmodel.", "vqmodel.")  # as releases of transformers have called it
@@ -77,14 +77,22 @@ def _in_file(path: Path, source: str, when: tuple[int, ...]) -> ModelInfo:
     shapes = shapes_of(path)
     if "latent_tokens" in shapes:
         return _line_file(path, source, shapes)
-    found = vqgan_settings(shapes, str(path))
+    from smalti.tokenizers.peers import vqgan, wavtokenizer
+
+    size = path.stat().st_size
+    heard = wavtokenizer.settings_of(shapes, str(path))
+    if heard is not None:
+        config: dict[str, Any] = {"kind": "audio-peer", "family": "wavtokenizer", "settings": heard}
+        summary = "wavtokenizer, a public model"
+        return ModelInfo(source, "audio-peer", path.parent, config, "", size, "", summary, "", None, source, Checkpoint((path,)))
+    found = vqgan.settings_of(shapes, str(path))
     if found is None:
         some = ", ".join(sorted(shapes)[:4])
         raise ModelError(f"{path}: its tensors ({some}, ...) are those of no family known here: {', '.join(IN_FILES)}")
     family, settings = found
     config = {"kind": "image-peer", "family": family, "settings": settings, "scale": [2.0] * 3, "shift": [1.0] * 3}
     summary = f"{family}, a public model"
-    return ModelInfo(source, "image-peer", path.parent, config, "", path.stat().st_size, "", summary, "", None, source, Checkpoint((path,)))
+    return ModelInfo(source, "image-peer", path.parent, config, "", size, "", summary, "", None, source, Checkpoint((path,)))
 
 
 def _line_file(path: Path, source: str, shapes: Mapping[str, tuple[int, ...]]) -> ModelInfo:
@@ -102,13 +110,6 @@ def _line_file(path: Path, source: str, shapes: Mapping[str, tuple[int, ...]]) -
 def _configs_of(path: Path) -> tuple[Path, ...]:
     """Where the config of a file of weights may lie."""
     return path.with_suffix(".json"), path.parent / CONFIG
-
-
-def vqgan_settings(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[str, dict[str, Any]] | None:
-    """As `vqgan.settings_of`, which imports torch."""
-    from smalti.tokenizers.peers import vqgan
-
-    return vqgan.settings_of(shapes, name)
 
 
 def looks_foreign(folder: Path) -> bool:

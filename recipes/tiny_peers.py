@@ -18,7 +18,8 @@ from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.peers.library import imported, quiet
 
 FILE = "checkpoint.pt"  # of families that are one file of weights
-IN_FILES = ("taming", "llamagen")
+IN_FILES = ("taming", "llamagen", "wavtokenizer")
+OURS = (*IN_FILES, "titok", "one-d-piece")  # whose networks are written here
 _ENCODEC = {
     "num_filters": 4, "hidden_size": 16, "upsampling_ratios": [4, 2], "codebook_size": 64, "sampling_rate": 24000,
     "num_lstm_layers": 1, "target_bandwidths": [18.0, 72.0],
@@ -62,6 +63,14 @@ _CHAMELEON = {
 _VQGAN = {
     "channels": 64, "multipliers": [1, 1, 2], "blocks": 1, "encoder_attention": [2], "decoder_attention": [2], "latent": 32, "code": 4,
     "codebook_size": 64,
+}  # fmt: skip
+_TITOK = {
+    "side": 16, "patch": 4, "widths": [64, 128], "layers": [1, 1], "bands": [8], "code": 4, "codebook_size": 64, "unit": True,
+    "legacy": True, "pixel": {"channels": 32, "multipliers": [1, 1, 2], "blocks": 1, "latent": 32, "codebook_size": 32},
+}  # fmt: skip
+_WAVTOKENIZER = {
+    "channels": 4, "strides": [2, 5], "lstm": 2, "code": 8, "codebook_size": 64, "width": 64, "wide": 96, "blocks": 2, "bands": 4,
+    "window": 40,
 }  # fmt: skip
 
 
@@ -138,6 +147,36 @@ def _vqgan(names: str) -> Callable[[Path, Mapping[str, Any]], Any]:
     return make
 
 
+def _wavtokenizer(folder: Path, changes: Mapping[str, Any]) -> Any:
+    import torch
+
+    from smalti.tokenizers.peers import wavtokenizer
+
+    config = wavtokenizer.wavtokenizer_config({**_WAVTOKENIZER, **changes})
+    network = wavtokenizer.WavTokenizerNet(config)
+    torch.save({"state_dict": _published(network, wavtokenizer.names_of(config))}, folder / FILE)
+    return network
+
+
+def _titok(drops: bool) -> Callable[[Path, Mapping[str, Any]], Any]:
+    def make(folder: Path, changes: Mapping[str, Any]) -> Any:
+        import torch
+
+        from smalti.tokenizers.peers import titok
+
+        settings = {**_TITOK, **changes}
+        settings["bands"] = titok.bands_of(sum(settings["bands"]), drops)
+        config = titok.titok_config(settings)
+        network = titok.TiTokNet(config)
+        torch.save(_published(network, titok.names_of(config)), folder / "pytorch_model.bin")
+        vq = {"use_l2_norm": config.unit, "is_legacy": config.legacy, "strict_length_assertion": not drops}
+        about = {"model": {"type": "one_d_piece" if drops else "titok", "vq_model": vq}}
+        (folder / "config.json").write_text(json.dumps(about))
+        return network
+
+    return make
+
+
 def _published(network: Any, published: Callable[[str], str]) -> dict[str, Any]:
     return {published(key): value for key, value in network.state_dict().items()}
 
@@ -153,11 +192,14 @@ MAKERS: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {
     "chameleon": _by_transformers("ChameleonVQVAEConfig", "ChameleonVQVAE", _CHAMELEON),
     "taming": _vqgan("taming"),
     "llamagen": _vqgan("llamagen"),
+    "wavtokenizer": _wavtokenizer,
+    "titok": _titok(False),
+    "one-d-piece": _titok(True),
 }
 
 
 PACKAGES: dict[str, tuple[str, ...]] = {  # that a family's networks come from
-    family: () if family in IN_FILES else ("snac",) if family == "snac" else ("transformers",) for family in MAKERS
+    family: () if family in OURS else ("snac",) if family == "snac" else ("transformers",) for family in MAKERS
 }
 
 

@@ -130,8 +130,16 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(VQConfig(64, 8, cosine=True)), 16000, 40, 16, 16, 1, 1, heads=2)),
         lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(FSQConfig((8, 5, 5))), 24000, 30, 16, 16, 1, 1, 0, fineness=1)),
     ],
-    "audio-peer": [lambda: peer("encodec"), lambda: peer("dac"), lambda: peer("mimi"), lambda: peer("xcodec"), lambda: peer("snac")],
+    "audio-peer": [
+        lambda: peer("encodec"),
+        lambda: peer("dac"),
+        lambda: peer("mimi"),
+        lambda: peer("xcodec"),
+        lambda: peer("snac"),
+        lambda: peer("wavtokenizer"),
+    ],
     "image-peer": [lambda: peer("janus"), lambda: peer("emu3"), lambda: peer("llamagen"), lambda: peer("taming")],
+    "image-peer-line": [lambda: peer("titok"), lambda: peer("one-d-piece")],
     "audio-residual": [
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),

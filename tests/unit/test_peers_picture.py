@@ -118,7 +118,7 @@ def _flipped(key: str) -> str:
     return f"decoder.up.{2 - int(number)}.{rest}"
 
 
-@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*PUBLISHED.glob("llamagen*.json"), *PUBLISHED.glob("taming*.json")], ids=lambda path: path.stem)
 def test_published_names_and_shapes_are_those_of_our_networks(path: Path) -> None:
     shapes = {key: tuple(shape) for key, shape in json.loads(path.read_text())["tensors"].items()}
     found = vqgan.settings_of(shapes, path.stem)

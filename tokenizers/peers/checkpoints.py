@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,6 @@ def _as_numpy(tensor: Any) -> np.ndarray:
     return wide.numpy()
 
 
-def modified(files: Sequence[Path]) -> int:
-    """When the newest of the files changed; 0 where one or all are missing."""
-    try:
-        return max((path.stat().st_mtime_ns for path in files), default=0)
-    except OSError:
-        return 0
+def stamps(*files: Path) -> tuple[int, ...]:
+    """When each of the files changed; 0 for one that is missing."""
+    return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in files)

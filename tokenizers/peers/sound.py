@@ -83,8 +83,8 @@ class PeerSound:
         return cls(network(config.family, config.settings, tensors, name), config, fingerprint_of, name, device)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """All weights and tables by name: what is saved and fingerprinted."""
-        return {key: value.cpu().numpy() for key, value in self.net.network.state_dict().items()}
+        """All weights and tables by their published names: what is saved and fingerprinted."""
+        return {self.net.published(key): value.cpu().numpy() for key, value in self.net.network.state_dict().items()}
 
     def parameter_names(self) -> set[str]:
         """None: rounded weights would give other tokens than the public model."""

@@ -45,6 +45,9 @@ class SoundNet(Protocol):
     def detokenize(self, stages: Sequence[Tensor]) -> Tensor:
         """float32 (B, 1, about T) or (B, about T) from the first stages."""
 
+    def published(self, name: str) -> str:
+        """How a checkpoint calls a tensor of `network`."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -91,7 +94,14 @@ def _refuse(found: Any, expected: Any, key: str, family: str) -> None:
         raise ModelError(f"{family}: its config has {key} = {found!r}, this adapter takes {expected!r} alone; use another checkpoint")
 
 
-class _Encodec:
+class _Library:
+    """What the packages' networks share: their names are the published ones."""
+
+    def published(self, name: str) -> str:
+        return name
+
+
+class _Encodec(_Library):
     """The levels of all bandwidths; the widest one is asked for, the others are its first levels."""
 
     def __init__(self, network: Any) -> None:
@@ -114,7 +124,7 @@ def _encodec_plan(settings: Mapping[str, Any]) -> SoundPlan:
     return _levels(config.sampling_rate, config.hop_length, config.num_quantizers, config.codebook_size)
 
 
-class _Dac:
+class _Dac(_Library):
     """All codebooks, the whole sound at once."""
 
     def __init__(self, network: Any) -> None:
@@ -134,7 +144,7 @@ def _dac_plan(settings: Mapping[str, Any]) -> SoundPlan:
     return _levels(config.sampling_rate, math.prod(config.downsampling_ratios), config.n_codebooks, config.codebook_size)
 
 
-class _Mimi:
+class _Mimi(_Library):
     """The semantic codebooks and, behind them, the acoustic ones."""
 
     def __init__(self, network: Any) -> None:
@@ -158,7 +168,7 @@ def _mimi_plan(settings: Mapping[str, Any]) -> SoundPlan:
     return _levels(config.sampling_rate, int(hop), config.num_quantizers, config.codebook_size, config.num_semantic_quantizers)
 
 
-class _Xcodec:
+class _Xcodec(_Library):
     """The levels of all bandwidths, of an acoustic and a semantic network together."""
 
     def __init__(self, network: Any) -> None:
@@ -178,7 +188,7 @@ def _xcodec_plan(settings: Mapping[str, Any]) -> SoundPlan:
     return _levels(config.sample_rate, config.hop_length, config.num_quantizers, config.codebook_size)
 
 
-class _Snac:
+class _Snac(_Library):
     """Codebooks at several rates, coarse to fine; a prefix of them decodes. No noise: equal tokens give equal sounds."""
 
     def __init__(self, network: Any) -> None:
@@ -239,6 +249,19 @@ def _today(key: str) -> str:
     return key
 
 
+def _wavtokenizer_plan(settings: Mapping[str, Any]) -> SoundPlan:
+    from smalti.tokenizers.peers.wavtokenizer import wavtokenizer_config
+
+    config = wavtokenizer_config(settings)
+    return _levels(config.rate, config.hop, 1, config.codebook_size)
+
+
+def _wavtokenizer(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> SoundNet:
+    from smalti.tokenizers.peers.wavtokenizer import build
+
+    return build(settings, tensors, name)
+
+
 def _of_library(wrapper: Callable[[Any], SoundNet], config_class: str, network_class: str, family: str) -> Callable[..., SoundNet]:
     def build(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> SoundNet:
         return wrapper(network_of(network_class, config_of(config_class, settings, family), tensors, name))
@@ -252,4 +275,5 @@ FAMILIES = {
     "mimi": Family("Mimi (transformers)", _mimi_plan, _of_library(_Mimi, "MimiConfig", "MimiModel", "mimi")),
     "xcodec": Family("X-Codec (transformers)", _xcodec_plan, _of_library(_Xcodec, "XcodecConfig", "XcodecModel", "xcodec")),
     "snac": Family("SNAC (snac)", _snac_plan, _snac),
+    "wavtokenizer": Family("WavTokenizer (a file)", _wavtokenizer_plan, _wavtokenizer),
 }

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from smalti.tokenizers.errors import ModelError
-from smalti.tokenizers.peers.checkpoints import Checkpoint, modified, read_json, shapes_of, weights_in
+from smalti.tokenizers.peers.checkpoints import Checkpoint, read_json, shapes_of, stamps, weights_in
 from smalti.tokenizers.peers.library import plain_settings
 from smalti.tokenizers.zoo.folder import ModelInfo
 
 PREFIXES = ("hf:", "hub:", "file:")
 WANTED = ("*.json", "*.safetensors", "pytorch_model.bin", "*.md")  # of a repository on the hub
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
-IN_FILES = ("llamagen", "taming")
+LINE = "image-peer-line"
+IN_FILES = ("llamagen", "taming", "titok", "wavtokenizer")
 PICTURES = {"janus_vqgan": "janus", "emu3_vqgan": "emu3", "chameleon_vqgan": "chameleon"}  # model types of the tokenizers alone
 WHOLES = {"janus": "janus", "emu3": "emu3", "chameleon": "chameleon"}  # of models that hold one, as `vq_config` and `...vqmodel.`
 WHOLE_PARTS = ("model.vqmodel.", "vqmodel.")  # as releases of transformers have called it
@@ -39,7 +40,8 @@ def find(source: str) -> ModelInfo:
     if not rest:
         raise ModelError(f"{source}: names nothing; give {prefix}: a {'file of weights' if prefix == 'file' else 'folder or a name'}")
     if prefix == "file":
-        return _in_file(Path(rest), source, modified([Path(rest)]))
+        path = Path(rest)
+        return _in_file(path, source, stamps(path, *_configs_of(path)))
     folder = Path(rest)
     if not folder.is_dir():
         folder = _of_hub(rest, prefix == "hub")
@@ -48,14 +50,16 @@ def find(source: str) -> ModelInfo:
 
 def in_folder(folder: Path, source: str) -> ModelInfo:
     """The model of a folder as transformers or snac save it; ModelError where it is none that we know."""
-    return _in_folder(folder, source, modified([path for path in (folder / CONFIG, folder / PREPROCESSOR) if path.exists()]))
+    return _in_folder(folder, source, stamps(folder / CONFIG, folder / PREPROCESSOR))
 
 
 @functools.lru_cache(maxsize=64)
-def _in_folder(folder: Path, source: str, when: int) -> ModelInfo:
+def _in_folder(folder: Path, source: str, when: tuple[int, ...]) -> ModelInfo:
     about = read_json(folder / CONFIG, "model's config")
     kind, config, part = _recognized(about, folder)
     files = weights_in(folder)
+    if kind == LINE:
+        config = _line(about, {name: shape for path in files for name, shape in shapes_of(path).items()}, folder)
     if part:
         names = [name for path in files for name in shapes_of(path)]
         part = next((known for known in WHOLE_PARTS if any(name.startswith(known) for name in names)), part)
@@ -67,25 +71,45 @@ def _in_folder(folder: Path, source: str, when: int) -> ModelInfo:
 
 
 @functools.lru_cache(maxsize=64)
-def _in_file(path: Path, source: str, when: int) -> ModelInfo:
+def _in_file(path: Path, source: str, when: tuple[int, ...]) -> ModelInfo:
     if not path.is_file():
         raise ModelError(f"{path}: no such file of weights; a folder is named as hf:FOLDER")
     shapes = shapes_of(path)
-    found = vqgan_settings(shapes, str(path))
+    if "latent_tokens" in shapes:
+        return _line_file(path, source, shapes)
+    from smalti.tokenizers.peers import vqgan, wavtokenizer
+
+    size = path.stat().st_size
+    heard = wavtokenizer.settings_of(shapes, str(path))
+    if heard is not None:
+        config: dict[str, Any] = {"kind": "audio-peer", "family": "wavtokenizer", "settings": heard}
+        summary = "wavtokenizer, a public model"
+        return ModelInfo(source, "audio-peer", path.parent, config, "", size, "", summary, "", None, source, Checkpoint((path,)))
+    found = vqgan.settings_of(shapes, str(path))
     if found is None:
         some = ", ".join(sorted(shapes)[:4])
         raise ModelError(f"{path}: its tensors ({some}, ...) are those of no family known here: {', '.join(IN_FILES)}")
     family, settings = found
     config = {"kind": "image-peer", "family": family, "settings": settings, "scale": [2.0] * 3, "shift": [1.0] * 3}
     summary = f"{family}, a public model"
-    return ModelInfo(source, "image-peer", path.parent, config, "", path.stat().st_size, "", summary, "", None, source, Checkpoint((path,)))
+    return ModelInfo(source, "image-peer", path.parent, config, "", size, "", summary, "", None, source, Checkpoint((path,)))
 
 
-def vqgan_settings(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[str, dict[str, Any]] | None:
-    """As `vqgan.settings_of`, which imports torch."""
-    from smalti.tokenizers.peers import vqgan
+def _line_file(path: Path, source: str, shapes: Mapping[str, tuple[int, ...]]) -> ModelInfo:
+    """TiTok's shapes do not say everything: its config lies beside, as PATH with the ending .json or as config.json."""
+    beside = next((place for place in _configs_of(path) if place.is_file()), None)
+    if beside is None:
+        raise ModelError(f"{path}: a TiTok without its config; put it beside as {path.with_suffix('.json').name} (its yaml as JSON)")
+    about = read_json(beside, "model's config")
+    if _recognized(about, path.parent)[0] != LINE:
+        raise ModelError(f"{beside}: no config of a TiTok, which has model.vq_model; {path.name} holds one")
+    config, size = _line(about, shapes, path), path.stat().st_size
+    return ModelInfo(source, LINE, path.parent, config, "", size, "", "titok, a public model", "", None, source, Checkpoint((path,)))
 
-    return vqgan.settings_of(shapes, name)
+
+def _configs_of(path: Path) -> tuple[Path, ...]:
+    """Where the config of a file of weights may lie."""
+    return path.with_suffix(".json"), path.parent / CONFIG
 
 
 def looks_foreign(folder: Path) -> bool:
@@ -108,9 +132,19 @@ def _recognized(about: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, 
         return "image-peer", _picture(PICTURES[model_type], about, folder), ""
     if model_type in WHOLES and isinstance(about.get("vq_config"), dict):
         return "image-peer", _picture(WHOLES[model_type], about["vq_config"], folder), WHOLE_PARTS[0]
-    known = ", ".join((*SOUNDS, "snac", *PICTURES.values()))
+    if isinstance(about.get("model"), dict) and isinstance(about["model"].get("vq_model"), dict):
+        return LINE, {"family": "titok"}, ""
+    known = ", ".join((*SOUNDS, "snac", *PICTURES.values(), "titok"))
     found = f"model_type {model_type!r}" if model_type else f"keys {', '.join(sorted(map(str, about)))[:120]}"
     raise ModelError(f"{folder / CONFIG}: {found}, none of the families known here: {known}")
+
+
+def _line(about: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], folder: Path) -> dict[str, Any]:
+    """The config of a line: what the tensors' shapes say and, of what they do not, TiTok's own config."""
+    from smalti.tokenizers.peers import titok
+
+    settings = titok.settings_of(shapes, about, str(folder))
+    return {"kind": LINE, "family": "titok", "settings": settings, "scale": [1.0] * 3, "shift": [0.0] * 3}
 
 
 def _picture(family: str, settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:

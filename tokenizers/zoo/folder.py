@@ -39,6 +39,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "video-causal": "smalti.tokenizers.video.causal:VideoCausal",
     "audio-peer": "smalti.tokenizers.peers.sound:PeerSound",
     "image-peer": "smalti.tokenizers.peers.picture:PeerPicture",
+    "image-peer-line": "smalti.tokenizers.peers.picture_line:PeerLine",
 }
 PUBLIC = ("audio-peer", "image-peer", "image-peer-line")  # kinds of others' networks, whose tokens are to be their own
 MAX_CONFIG_BYTES = 2**20
@@ -162,12 +163,14 @@ def load_model(info: ModelInfo, device: str = "cpu") -> Any:
 def fingerprint_of(info: ModelInfo) -> str:
     """The fingerprint of a model folder, without building its network (and, of ours, without torch)."""
     if info.checkpoint is not None:
-        return _fingerprint_of_source(info.source, max(path.stat().st_mtime_ns if path.exists() else 0 for path in info.checkpoint.files))
+        from smalti.tokenizers.peers.checkpoints import stamps
+
+        return _fingerprint_of_source(info.source, stamps(*info.checkpoint.files))
     return _fingerprint(info.folder, info.weights.stat().st_mtime_ns if info.weights.exists() else 0)
 
 
 @functools.lru_cache(maxsize=64)
-def _fingerprint_of_source(source: str, modified: int) -> str:
+def _fingerprint_of_source(source: str, modified: tuple[int, ...]) -> str:
     info = find(source)
     return fingerprint(info.config, _tensors(info), info.prior)
 

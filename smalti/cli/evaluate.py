@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 def command(
     model: str, data: tuple[str, ...], nets: tuple[str, ...], names: tuple[str, ...], tasks: tuple[str, ...], bpp: tuple[float, ...],
     kbps: tuple[float, ...], limits: tuple[int, ...], allocate: bool, labels: str | None, transcripts: str | None,
-    use_picture: str | None, prior: str, tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
+    use_picture: str | None, prior: str, tone_passes: int | None, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
     quiet: bool,
 ) -> int:  # fmt: skip
     """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of films films, with one of shapes meshes and clouds of
@@ -73,8 +73,8 @@ def command(
     Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg, dists and those of installed
     extensions; means over films, video-psnr, video-ssim, temporal-difference (always), video-psnr-y, video-ms-ssim, video-lpips-alex,
     temporal-lpips; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance,
-    zimtohrli, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and
-    d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
+    zimtohrli, visqol, visqol-speech, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou,
+    surface-iou and d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
 
     Tasks, of the whole set at once, are classification-agreement, classification-accuracy (both also with -top-5), linear-probe,
     linear-probe-kinds, object-detection-agreement, face-detection-agreement, character-error-rate, frechet-distance, kernel-distance of

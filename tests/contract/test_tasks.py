@@ -20,12 +20,13 @@ from smalti.testing import check_task
 from smalti.tokenizers.contracts import Score
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal
 
-OF_SOUNDS = ["word-error-rate", "word-error-rate-4k", "sound-event-agreement"]
+OF_SOUNDS = [*(name for name in TASKS if name.startswith("word-error-rate")), "sound-event-agreement"]
 OF_WORDS = ["spoken-digits", "spoken-digits-from-decoded"]
 OF_SHAPES = ["shape-classes", "shape-classes-from-decoded"]
 OF_THINGS = ["object-detection-agreement", "face-detection-agreement", "character-error-rate"]
 OF_KINDS = [name for name in TASKS if name.startswith("linear-probe")]
-OF_PICTURES = [name for name in TASKS if name not in (*OF_SOUNDS, *OF_WORDS, *OF_SHAPES, *OF_THINGS, *OF_KINDS)]
+OF_FILMS = ["frechet-video-distance"]  # tests/unit/test_video_distributions.py
+OF_PICTURES = [name for name in TASKS if name not in (*OF_SOUNDS, *OF_WORDS, *OF_SHAPES, *OF_THINGS, *OF_KINDS, *OF_FILMS)]
 
 
 def stand_in() -> Classifier:

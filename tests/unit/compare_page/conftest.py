@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -128,6 +129,25 @@ def picture(folder: Path, seed: int, damage: int) -> str:
     if not path.exists():
         PIL.Image.fromarray(pixels).save(path)
     return f"media/{path.name}"
+
+
+@pytest.fixture(scope="session")
+def of_kind() -> Callable[..., results.Report]:
+    """A report as one of another kind, with previews of the first item: media[0] is the original, media[k] what the first codec made of it
+    in its k-th setting."""
+    return changed
+
+
+def changed(report: results.Report, kind: str, media: dict[int, str]) -> results.Report:
+    first = report.items[0].id
+    items = tuple(dataclasses.replace(item, media=media[0] if item.id == first else None) for item in report.items)
+    names = {f"q{k}": name for k, name in media.items() if k}
+    rows = tuple(
+        dataclasses.replace(row, decoded=names.get(row.setting) if (row.codec, row.item) == (report.codecs[0].name, first) else None)
+        for row in report.rows
+    )
+    crops = tuple(dataclasses.replace(crop, box=None) for crop in report.crops)
+    return dataclasses.replace(report, kind=kind, items=items, rows=rows, crops=crops)
 
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

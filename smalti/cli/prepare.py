@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     click.option("--clean", is_flag=True, help="Remove what earlier runs left half-done."),
     click.option("--sheet", type=options.Whole(1), metavar="N", help="Draw N documents, decoded, into OUT/sheet.png."),
     options.device,
-    click.option("--force", is_flag=True, help="Accept tokens that say hardly anything (half of a stage one token, 1 % of entries used)."),
+    click.option("--force", is_flag=True, help="Accept tokens that say hardly anything: half of them one, or 1 % of entries used."),
     options.as_json,
     options.quiet,
 )

@@ -134,7 +134,17 @@ def _report(folder: str, done: Prepared, sheet: str | None, as_json: bool, quiet
     if as_json:
         facts: dict[str, Any] = {key: about[key] for key in ("digest", "items", "documents", "tokens", "errors", "held_out", "models")}
         found = {"folder": folder, **facts, "units": done.units, "units_before": done.done_before, "left_out": done.left_out}
-        options.print_json([{**found, "removed": [str(path) for path in done.removed], "sheet": sheet, "busy_seconds": done.busy_seconds}])
+        options.print_json(
+            [
+                {
+                    **found,
+                    "removed": [str(path) for path in done.removed],
+                    "sheet": sheet,
+                    "busy_seconds": done.busy_seconds,
+                    "cpu_seconds": done.cpu_seconds,
+                }
+            ]
+        )
     if left_out and not quiet:
         most = sorted(done.left_out.items(), key=lambda item: -item[1])[:4]
         options.say(f"{left_out} files that no model takes are left out: {', '.join(f'{count} {ending}' for ending, count in most)}")

@@ -84,10 +84,10 @@ class Work:
             self.setting = opened(Path(order["folder"]))
             self.send({"event": "opened"})
         elif what == "unit":
-            setting, began = self._at_work(), time.monotonic()
+            setting, began, cpu = self._at_work(), time.monotonic(), time.process_time()
             made = run_unit(setting, order["unit"], lambda done: self.send({"event": "items", "count": done}))
-            took = round(1000 * (time.monotonic() - began))
-            counts = {"documents": made.documents, "tokens": made.tokens, "errors": made.errors, "milliseconds": took}
+            took = {"milliseconds": round(1000 * (time.monotonic() - began)), "cpu_milliseconds": round(1000 * (time.process_time() - cpu))}
+            counts = {"documents": made.documents, "tokens": made.tokens, "errors": made.errors, **took}
             self.send({"event": "committed", "unit": order["unit"], **counts})
         elif what == "trial":
             self._trial(order["unit"], order["items"])

@@ -7,7 +7,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +148,8 @@ def make_plan(
     if not frozen.count:
         left = f" ({dict(source.left_out.most_common(3))} left out)" if source.left_out else ""
         raise UsageError(f"{given}: nothing in it that {', '.join(m.name for m in described)} takes{left}; name another source or model")
-    there = [model.modality for model, count in zip(described, frozen.models, strict=True) if count]
-    unit = options.unit or min(UNIT_ITEMS[modality] for modality in there)
+    described = tuple(replace(model, items=count) for model, count in zip(described, frozen.models, strict=True))
+    unit = options.unit or min(UNIT_ITEMS[model.modality] for model in described if model.items)
     if frozen.count > MOST_UNITS * unit:
         raise UsageError(f"{given}: {frozen.count} items in units of {unit}, expected {MOST_UNITS} units at most; give a larger --unit")
     plan = Plan(

@@ -320,7 +320,8 @@ def train_and_judge(arguments: argparse.Namespace, config: Config) -> dict[str, 
         real = [held_out.tokens(i) for i in range(len(held_out)) if held_out.layout(i) == layout][: arguments.samples]
         drawn = draw(held_out.pack.models[layout.model], made, real, run / "sheet.png")
     parameters = sum(p.numel() for p in model.parameters())
-    result = {"run": str(run), **asdict(judged), "steps": config.steps, "parameters": parameters, "sheet": drawn}
+    result = {"run": str(run), **asdict(judged), "steps": config.steps, "parameters": parameters, "sheet": drawn,
+              "cpu_seconds": round(time.process_time())}  # fmt: skip
     write_atomically(run / "result.json", json.dumps(result, indent=1).encode())
     return result
 

@@ -1,7 +1,8 @@
 """The local engine: worker processes, one per core or GPU, each at one unit; what to do when one of them dies.
 
 A worker that dies was at some items (see `journal`). They are tried one by one in a process of their own: whoever kills that one too has
-killed twice and is kept out from then on, the others are cleared, and the unit is done again without it.
+killed twice and is kept out from then on, the others are cleared, and the unit is done again without it. SIGKILL may come from outside (a
+person, or the kernel in want of memory, for which another process is to blame), so that it counts only when it comes in two trials.
 """
 
 from __future__ import annotations
@@ -171,7 +172,8 @@ class _Run:
             self.orders.append({"do": "trial", "unit": unit, "items": items})
             wanted.discard(unit)
         self.orders.extend({"do": "unit", "unit": unit} for unit in sorted(wanted))
-        self.deaths: Counter[int] = Counter()
+        self.deaths: Counter[int] = Counter()  # by unit
+        self.suspected: Counter[int] = Counter()  # by item, in trials
 
     def _left_behind(self, units: Iterable[int]) -> list[tuple[int, list[int]]]:
         """Units whose worker died together with its driver, with the items that it was at."""
@@ -233,9 +235,12 @@ class _Run:
         guilty = in_flight(self.places, name)
         self.report(Event("lost", unit, {}))
         if order["do"] == "trial" and guilty:
-            self._keep_out(guilty[0], how)
+            self.suspected[guilty[0]] += 1
+            kept_out = how != "SIGKILL" or self.suspected[guilty[0]] > 1
+            if kept_out:
+                self._keep_out(guilty[0], how)
             left = list(order["items"])
-            self.orders.appendleft({"do": "trial", "unit": unit, "items": left[left.index(guilty[0]) + 1 :]})
+            self.orders.appendleft({"do": "trial", "unit": unit, "items": left[left.index(guilty[0]) + kept_out :]})
             forget(self.places, name)
             return
         self.deaths[unit] += 1
@@ -248,7 +253,7 @@ class _Run:
 
     def _keep_out(self, item: int, how: str) -> None:
         key = Inputs(self.places, self.engine.plan.items)[item].key
-        quarantine(self.places, Failure(item, key, "worker", "Killed", f"{key}: killed two workers, the last time by {how}; kept out"))
+        quarantine(self.places, Failure(item, key, "worker", "Killed", f"{key}: killed every worker that tried it, the last one by {how}"))
 
 
 def _accelerator(slot: int) -> str:

@@ -6,6 +6,7 @@ line, of a tar its name and the member's, of a table its name and the row, or a 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import tempfile
@@ -91,7 +92,7 @@ class Takes:
             if self.modalities.count(modality) > 1:
                 raise UsageError(f"two models of {modality}, expected one of a kind; prepare into two folders")
 
-    @property
+    @functools.cached_property
     def endings(self) -> dict[str, int]:
         """Of a film with a model of sound and none of films, its soundtrack is taken; a GIF is a picture where a model takes those."""
         place = {modality: number for number, modality in enumerate(self.modalities)}

@@ -14,11 +14,11 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,7 +29,7 @@ from smalti.prepare.places import Places
 from smalti.prepare.plan import Plan, PlannedModel
 from smalti.prepare.reading import Reader
 from smalti.prepare.records import Commit
-from smalti.prepare.unit import Setting, encode_alone, run_unit
+from smalti.prepare.unit import Setting, encode_alone, is_machines, run_unit
 from smalti.tokenizers.contracts import Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError
 
@@ -38,6 +38,7 @@ Send = Callable[[dict[str, Any]], None]
 
 def main() -> None:
     """Serve orders until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver's, who ends this process
     out = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)  # what libraries print is no event
     work = Work(lambda event: _write(out, event))
@@ -104,8 +105,12 @@ class Work:
         setting = self._at_work()
         with Journal(setting.places, f"unit-{unit:06d}") as journal:
             for item in items:
-                with journal.during([item]), suppress(SmaltiError, ValueError, RuntimeError, ArithmeticError, LookupError, TypeError):
-                    encode_alone(setting, item)
+                with journal.during([item]):
+                    try:
+                        encode_alone(setting, item)
+                    except Exception as error:  # which its unit will tell
+                        if is_machines(error):
+                            raise
         self.send({"event": "tried", "unit": unit})
 
 

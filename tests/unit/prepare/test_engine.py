@@ -43,7 +43,7 @@ def test_an_item_that_kills_is_kept_out_and_nothing_else(prepare: Any, photos: P
     lines = [line for path in (tmp_path / "out" / "codes").glob("*.errors.jsonl") for line in path.read_text().splitlines()]
     failed = {failure["key"]: failure for failure in map(json.loads, lines)}
     assert set(failed) == {"b/03.png", "b/torn.png"}
-    assert "killed two workers, the last time by SIGSEGV" in failed["b/03.png"]["message"]
+    assert "killed every worker that tried it, the last one by SIGSEGV" in failed["b/03.png"]["message"]
     assert [event.unit for event in heard if event.kind == "lost"] == [1, 1]  # the second time in a trial of its own
     assert sorted(event.unit for event in heard if event.kind == "committed") == [0, 1]
     with held(tmp_path / "alone") as places:
@@ -107,3 +107,49 @@ def test_left_behind_items_are_tried_before_their_unit(prepare: Any, photos: Pat
     (places.journal / "unit-000002.log").write_text("+9\n-9\n")
     run = _Run(LocalEngine(places.folder, Plan.read(places), 1), [0, 1, 2], lambda event: None)
     assert list(run.orders) == [{"do": "trial", "unit": 1, "items": [5]}, {"do": "unit", "unit": 0}, {"do": "unit", "unit": 2}]
+
+
+class Dead:
+    """A worker that ended at some items of its order."""
+
+    def __init__(self, how: str, order: dict[str, Any]) -> None:
+        self.order, self._how = order, how
+
+    def how(self) -> str:
+        return self._how
+
+    def end(self) -> None:
+        pass
+
+
+def test_a_kill_from_outside_keeps_nothing_out(prepare: Any, photos: Path, tiny: Path, tmp_path: Path) -> None:
+    from smalti.prepare.engine import LocalEngine, _Run
+    from smalti.prepare.journal import quarantined
+    from smalti.prepare.places import Places
+    from smalti.prepare.plan import Plan
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(photos, tmp_path / "out", tiny, unit=4, stop=0)
+    places = Places(tmp_path / "out")
+    engine = LocalEngine(places.folder, Plan.read(places), 1)
+    run = _Run(engine, [], lambda event: None)
+
+    def die(how: str, order: dict[str, Any], *items: int) -> list[dict[str, Any]]:
+        (places.journal / "unit-000001.log").write_text("".join(f"+{item}\n" for item in items))
+        worker = Dead(how, order)
+        engine.workers.append(worker)  # type: ignore[arg-type]
+        run.orders.clear()
+        run._bury(worker)  # type: ignore[arg-type]
+        return list(run.orders)
+
+    assert die("SIGKILL", {"do": "unit", "unit": 1}, 5, 6) == [{"do": "trial", "unit": 1, "items": [5, 6]}]
+    assert die("SIGKILL", {"do": "trial", "unit": 1, "items": [5, 6]}, 5) == [{"do": "trial", "unit": 1, "items": [5, 6]}]
+    assert quarantined(places, range(4, 8)) == {}
+    assert die("SIGKILL", {"do": "trial", "unit": 1, "items": [5, 6]}, 5) == [{"do": "trial", "unit": 1, "items": [6]}]
+    assert set(quarantined(places, range(4, 8))) == {5}
+    assert die("SIGSEGV", {"do": "trial", "unit": 1, "items": [6]}, 6) == [{"do": "trial", "unit": 1, "items": []}]
+    assert set(quarantined(places, range(4, 8))) == {5, 6}
+    for _ in range(4):
+        assert die("SIGKILL", {"do": "unit", "unit": 1}) == [{"do": "unit", "unit": 1}]
+    with pytest.raises(ModelError, match="no item alone is to blame"):
+        die("SIGKILL", {"do": "unit", "unit": 1})

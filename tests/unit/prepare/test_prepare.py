@@ -200,7 +200,7 @@ def test_a_corpus_of_one_grey_token_is_refused(prepare: Any, tiny: Path, tmp_pat
     for i in range(3):
         PIL.Image.new("RGB", (256, 256), (99, 99, 99)).save(tmp_path / "in" / f"{i}.png")
     said: list[str] = []
-    with pytest.raises(UsageError, match="one and the same token"):
+    with pytest.raises(UsageError, match="of its tokens are the most frequent one of their stage"):
         prepare(tmp_path / "in", tmp_path / "out", tiny, said=said)
     assert [line for line in said if line.startswith("unit 0: ")]  # before the others are done
     assert len(prepare(tmp_path / "in", tmp_path / "out", tiny, force=True).codes) == 3

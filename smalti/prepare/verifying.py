@@ -43,8 +43,8 @@ class Verdict:
 def verify(
     folder: str | os.PathLike[str], deep: bool = False, items: int = ITEMS, device: str = "cpu", seed: int = 0, model: str | None = None
 ) -> Verdict:
-    """Check sizes against the commits, of packs too; deep: hashes, every code, the manifest, and a few documents encoded again and decoded. model: as for
-    `Decoder`.
+    """Check sizes against the commits, of packs too; deep: hashes, every code, the manifest, and a few documents encoded again and decoded.
+    model: as for `Decoder`.
 
     UsageError where it is no finished folder.
     """

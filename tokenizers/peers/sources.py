@@ -1,7 +1,8 @@
 """Where public models come from, and which family each is: `hf:FOLDER_OR_NAME`, `hub:NAME`, `file:PATH`.
 
 hf: a folder as the transformers package saves it (config.json, weights), or the name of a model that lies in the local cache of the
-Hugging Face hub. hub: the same, downloaded where it is not there yet. file: one file of weights, whose tensors' names say what it is.
+Hugging Face hub. hub: the same, downloaded where it is not there yet. Either may be a model of ours, as `smalti.save_model` writes it.
+file: one file of weights, whose tensors' names say what it is.
 Nothing but JSON and tensors is read; code that lies beside them is not run.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.peers.checkpoints import Checkpoint, read_json, shapes_of, stamps, weights_in
 from smalti.tokenizers.peers.library import plain_settings
-from smalti.tokenizers.zoo.folder import ModelInfo
+from smalti.tokenizers.zoo.folder import ModelInfo, own_info
 
 PREFIXES = ("hf:", "hub:", "file:")
 WANTED = ("*.json", "*.safetensors", "pytorch_model.bin", "*.md")  # of a repository on the hub
@@ -45,6 +46,8 @@ def find(source: str) -> ModelInfo:
     folder = Path(rest)
     if not folder.is_dir():
         folder = _of_hub(rest, prefix == "hub")
+    if "tokenizer" in read_json(folder / CONFIG, "model's config"):
+        return own_info(folder, source)  # one of our own, shared in the same way
     return in_folder(folder, source)
 
 

@@ -18,7 +18,7 @@ from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.peers.library import imported, quiet
 
 FILE = "checkpoint.pt"  # of families that are one file of weights
-IN_FILES = ("taming", "llamagen", "wavtokenizer")
+IN_FILES = ("taming", "llamagen", "ibq", "open-magvit2", "wavtokenizer")
 OURS = (*IN_FILES, "titok", "one-d-piece")  # whose networks are written here
 _ENCODEC = {
     "num_filters": 4, "hidden_size": 16, "upsampling_ratios": [4, 2], "codebook_size": 64, "sampling_rate": 24000,
@@ -72,6 +72,7 @@ _WAVTOKENIZER = {
     "channels": 4, "strides": [2, 5], "lstm": 2, "code": 8, "codebook_size": 64, "width": 64, "wide": 96, "blocks": 2, "bands": 4,
     "window": 40,
 }  # fmt: skip
+_MAGVIT2 = {"channels": 64, "multipliers": [1, 1, 2], "blocks": 1, "bits": 6}
 
 
 def save(family: str, folder: Path, seed: int = 0, **changes: Any) -> str:
@@ -138,13 +139,25 @@ def _vqgan(names: str) -> Callable[[Path, Mapping[str, Any]], Any]:
 
         from smalti.tokenizers.peers import naming, vqgan
 
-        config = vqgan.vqgan_config({**_VQGAN, "names": names, "unit": names == "llamagen", **changes})
+        blocks = vqgan.IBQ_BLOCKS if names == "ibq" else _VQGAN["blocks"]
+        config = vqgan.vqgan_config({**_VQGAN, "names": names, "unit": names == "llamagen", "blocks": blocks, **changes})
         network = vqgan.VqganNet(config)
         published = naming.publisher(vqgan.TABLES[names], len(config.multipliers))
-        torch.save({"state_dict" if names == "taming" else "model": _published(network, published)}, folder / FILE)
+        torch.save({"model" if names == "llamagen" else "state_dict": _published(network, published)}, folder / FILE)
         return network
 
     return make
+
+
+def _magvit2(folder: Path, changes: Mapping[str, Any]) -> Any:
+    import torch
+
+    from smalti.tokenizers.peers import magvit2
+
+    config = magvit2.magvit2_config({**_MAGVIT2, **changes})
+    network = magvit2.Magvit2Net(config)
+    torch.save({"state_dict": _published(network, magvit2.names_of(config))}, folder / FILE)
+    return network
 
 
 def _wavtokenizer(folder: Path, changes: Mapping[str, Any]) -> Any:
@@ -192,6 +205,8 @@ MAKERS: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {
     "chameleon": _by_transformers("ChameleonVQVAEConfig", "ChameleonVQVAE", _CHAMELEON),
     "taming": _vqgan("taming"),
     "llamagen": _vqgan("llamagen"),
+    "ibq": _vqgan("ibq"),
+    "open-magvit2": _magvit2,
     "wavtokenizer": _wavtokenizer,
     "titok": _titok(False),
     "one-d-piece": _titok(True),

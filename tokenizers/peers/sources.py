@@ -23,7 +23,7 @@ PREFIXES = ("hf:", "hub:", "file:")
 WANTED = ("*.json", "*.safetensors", "pytorch_model.bin", "*.md")  # of a repository on the hub
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 LINE = "image-peer-line"
-IN_FILES = ("llamagen", "taming", "titok", "wavtokenizer")
+IN_FILES = ("llamagen", "taming", "ibq", "open-magvit2", "titok", "wavtokenizer")
 PICTURES = {"janus_vqgan": "janus", "emu3_vqgan": "emu3", "chameleon_vqgan": "chameleon"}  # model types of the tokenizers alone
 WHOLES = {"janus": "janus", "emu3": "emu3", "chameleon": "chameleon"}  # of models that hold one, as `vq_config` and `...vqmodel.`
 WHOLE_PARTS = ("model.vqmodel.", "vqmodel.")  # as releases of transformers have called it
@@ -80,7 +80,7 @@ def _in_file(path: Path, source: str, when: tuple[int, ...]) -> ModelInfo:
     shapes = shapes_of(path)
     if "latent_tokens" in shapes:
         return _line_file(path, source, shapes)
-    from smalti.tokenizers.peers import vqgan, wavtokenizer
+    from smalti.tokenizers.peers import magvit2, vqgan, wavtokenizer
 
     size = path.stat().st_size
     heard = wavtokenizer.settings_of(shapes, str(path))
@@ -88,7 +88,8 @@ def _in_file(path: Path, source: str, when: tuple[int, ...]) -> ModelInfo:
         config: dict[str, Any] = {"kind": "audio-peer", "family": "wavtokenizer", "settings": heard}
         summary = "wavtokenizer, a public model"
         return ModelInfo(source, "audio-peer", path.parent, config, "", size, "", summary, "", None, source, Checkpoint((path,)))
-    found = vqgan.settings_of(shapes, str(path))
+    signs = magvit2.settings_of(shapes, str(path))
+    found = ("open-magvit2", signs) if signs is not None else vqgan.settings_of(shapes, str(path))
     if found is None:
         some = ", ".join(sorted(shapes)[:4])
         raise ModelError(f"{path}: its tensors ({some}, ...) are those of no family known here: {', '.join(IN_FILES)}")

@@ -19,7 +19,7 @@ from smalti.tokenizers.peers.library import imported, quiet
 
 FILE = "checkpoint.pt"  # of families that are one file of weights
 IN_FILES = ("taming", "llamagen", "ibq", "open-magvit2", "wavtokenizer")
-OURS = (*IN_FILES, "titok", "one-d-piece")  # whose networks are written here
+OURS = (*IN_FILES, "titok", "one-d-piece", "cosmos")  # that need no package of others
 _ENCODEC = {
     "num_filters": 4, "hidden_size": 16, "upsampling_ratios": [4, 2], "codebook_size": 64, "sampling_rate": 24000,
     "num_lstm_layers": 1, "target_bandwidths": [18.0, 72.0],
@@ -190,6 +190,33 @@ def _titok(drops: bool) -> Callable[[Path, Mapping[str, Any]], Any]:
     return make
 
 
+def _cosmos(folder: Path, changes: Mapping[str, Any]) -> Any:
+    """Programs of 4 x 4 pixels a token that say their mean brightness; the folder's name says so."""
+    import warnings
+
+    import torch
+    from torch import nn
+
+    class Says(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            found = torch.nn.functional.avg_pool2d(pixels, 4).mean(1)
+            indices = ((found + 1) * 127.5).round().int()
+            return indices, found, found
+
+    class Draws(nn.Module):
+        def forward(self, indices: torch.Tensor) -> torch.Tensor:
+            grey = (indices.float() / 127.5 - 1)[:, None].expand(-1, 3, -1, -1)
+            return torch.nn.functional.interpolate(grey, scale_factor=4.0)
+
+    if not folder.name.endswith("DI4x4"):
+        raise UsageError(f"{folder}: programs do not say how many pixels a token has, their folder does; name it ...DI4x4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that TorchScript grows old
+        torch.jit.script(Says()).save(folder / "encoder.jit")
+        torch.jit.script(Draws()).save(folder / "decoder.jit")
+    return Draws()
+
+
 def _published(network: Any, published: Callable[[str], str]) -> dict[str, Any]:
     return {published(key): value for key, value in network.state_dict().items()}
 
@@ -208,6 +235,7 @@ MAKERS: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {
     "ibq": _vqgan("ibq"),
     "open-magvit2": _magvit2,
     "wavtokenizer": _wavtokenizer,
+    "cosmos": _cosmos,
     "titok": _titok(False),
     "one-d-piece": _titok(True),
 }

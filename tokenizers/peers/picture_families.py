@@ -169,6 +169,19 @@ def _magvit2(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], nam
     return build(settings, tensors, name)
 
 
+def _cosmos_plan(settings: Mapping[str, Any]) -> PicturePlan:
+    stride, entries = settings.get("stride"), settings.get("codebook_size")
+    if type(stride) is not int or type(entries) is not int:
+        raise ModelError(f"cosmos: its config has stride = {stride!r} and codebook_size = {entries!r}, expected whole numbers")
+    return PicturePlan(stride, entries)
+
+
+def _cosmos(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> PictureNet:
+    from smalti.tokenizers.peers.cosmos import build
+
+    return build(settings, tensors, name)
+
+
 FAMILIES = {
     "janus": Family(
         "Janus VQ (transformers)",
@@ -188,5 +201,6 @@ FAMILIES = {
     "taming": Family("taming-transformers' VQGAN (a file)", _vqgan_plan, _vqgan),
     "llamagen": Family("LlamaGen's VQ (a file)", _vqgan_plan, _vqgan),
     "ibq": Family("IBQ (a file)", _vqgan_plan, _vqgan),
+    "cosmos": Family("Cosmos DI (programs)", _cosmos_plan, _cosmos),
     "open-magvit2": Family("Open-MAGVIT2 (a file)", _magvit2_plan, _magvit2),
 }

@@ -30,6 +30,7 @@ from smalti.priors import prior_for, prior_of, wanted_prior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
+from smalti.tokenizers.peers.trust import trusted
 from smalti.tokenizers.signals import Audio, Image, Shape, Video
 from smalti.tokenizers.tokens import Tokens
 
@@ -47,10 +48,11 @@ def models() -> list[ModelInfo]:
     return zoo.known()
 
 
-def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto") -> Tokenizer:
+def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", trust_code: bool = False) -> Tokenizer:
     """A tokenizer by name, name@number, model folder, or of a public model hf:FOLDER_OR_NAME, hub:NAME, file:PATH, on "cpu", "cuda" or
-    "auto" (CUDA where there is one). Raises ModelError."""
-    return zoo.load(os.fspath(name), _device(device))
+    "auto" (CUDA where there is one). trust_code: whether a public model that is a program, Cosmos' alone, may run. Raises ModelError."""
+    with trusted(trust_code):
+        return zoo.load(os.fspath(name), _device(device))
 
 
 def read(source: PathOrBytes) -> Image | Audio | Video | Shape:

@@ -50,3 +50,8 @@ def filled_by(net: Net, tensors: Mapping[str, np.ndarray], published: Callable[[
     state = {own: torch.from_numpy(np.array(tensors[key], value.numpy().dtype)) for key, (own, value) in expected.items()}
     net.load_state_dict(state)
     return net.eval().requires_grad_(False)
+
+
+def averaged(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A checkpoint's tensors, each replaced by its running average where it holds that too: `model_ema.` and the name without its dots."""
+    return {key: tensors.get(f"model_ema.{key.replace('.', '')}", tensor) for key, tensor in tensors.items()}

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,8 @@ class Jpeg9(StillCodec):
         import av
 
         context = av.CodecContext.create("mjpeg", "r")
-        (frame,) = [*context.decode(av.Packet(data)), *context.decode(None)]
+        frames: list[Any] = [*context.decode(av.Packet(data)), *context.decode(None)]
+        (frame,) = frames
         if frame.format.name != "yuvj420p":
             raise UsageError(f"a JPEG file of {frame.format.name}, expected 4:2:0 (yuvj420p)")
         planes = [np.asarray(plane).reshape(plane.height, plane.line_size)[:, : plane.width].astype(np.float64) for plane in frame.planes]
@@ -85,7 +87,7 @@ def enlarged(plane: Array) -> Array:
     return np.rint(large.transpose(0, 2, 1, 3).reshape(2 * whole.shape[0], 2 * whole.shape[1])).clip(0, 255)
 
 
-def as_theirs(name: str) -> Codec:
+def as_theirs(name: str) -> StillCodec:
     """A codec of the registry in the settings, and by the decoder, that the published numbers were made with."""
     if name == "jpeg":
         ours = jpeg()

@@ -87,7 +87,7 @@ def enlarged(plane: Array) -> Array:
     return np.rint(large.transpose(0, 2, 1, 3).reshape(2 * whole.shape[0], 2 * whole.shape[1])).clip(0, 255)
 
 
-def as_theirs(name: str) -> StillCodec:
+def as_theirs(name: str) -> Any:
     """A codec of the registry in the settings, and by the decoder, that the published numbers were made with."""
     if name == "jpeg":
         ours = jpeg()

@@ -7,7 +7,8 @@
   .2 and .5 dB for 5 and 4 % more bytes. `tune=ssim`: libavif's own choice, `iq`, was worse on Kodak photos at .04 to .16 bits per pixel
   (LPIPS AlexNet by .01 to .05, PSNR by .1 to 1 dB), and `psnr` about equal. Chroma 4:2:0 or 4:4:4; one thread, so that bytes repeat.
   `avif` is the same at speed 6, Pillow's and most tools' own choice, in a third of the time.
-- JPEG 2000: OpenJPEG, irreversible wavelet and colour transform, a bare codestream. Quality q, 1..100, asks for a PSNR of 15 + .4 q dB, fractions count.
+- JPEG 2000: OpenJPEG, irreversible wavelet and colour transform, a bare codestream. Quality q, 1..100, asks for a PSNR of 15 + .4 q dB,
+  fractions count.
 
 No EXIF, no colour profile, no comments. Quality is Pillow's, 1..100, and 0..100 for WebP, where fractions count too (`Target` wants it
 above 0: .001 gives 0's file).

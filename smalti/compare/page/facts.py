@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from smalti.compare.page.looks import Look, looks
@@ -47,7 +47,6 @@ class Facts:
     """The report, and lists by name made on first use."""
 
     report: Report
-    shown: tuple[str, ...] = field(default=())
 
     @cached_property
     def judges(self) -> tuple[Judge, ...]:

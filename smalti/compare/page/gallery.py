@@ -156,7 +156,7 @@ def _card(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
         _context(exhibit, store),
     )
     kind = facts.report.kind
-    body = {"image": _stage, "video": _film, "audio": _sounds, "shape": _turntables}[kind](facts, exhibit, index, store)
+    body = {"image": _stage, "video": _film, "audio": _sounds, "shape": _turntables}[kind](facts, exhibit, store)
     return tag(
         "article",
         head,
@@ -225,7 +225,7 @@ def _img(store: Store, number: int, alt: str, width: int, height: int, class_: s
     return tag("img", src=store.show(number), alt=alt, width=width, height=height, class_=class_ or None, data_media=number)
 
 
-def _stage(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
+def _stage(facts: Facts, exhibit: Exhibit, store: Store) -> Html:
     """Two pictures on each other with a slider between them."""
     original, start = exhibit.versions[0], exhibit.versions[exhibit.start]
     width, height = original.preview.width, original.preview.height
@@ -263,15 +263,15 @@ def _numbers() -> Html:
     return tag("dl", class_="numbers small soft", aria_live="polite")
 
 
-def _film(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
-    parts: list[Html] = [_stage(facts, exhibit, index, store)]
+def _film(facts: Facts, exhibit: Exhibit, store: Store) -> Html:
+    parts: list[Html] = [_stage(facts, exhibit, store)]
     for version, side in ((exhibit.versions[0], "left"), (exhibit.versions[exhibit.start], "right")):
         shown = version.preview
         sheet = (
             tag(
                 "img",
                 src=store.show(shown.sheet),
-                alt=f"{exhibit.item.id}, {MOMENTS} moments: {_badge(facts, version)}",
+                alt=f"{exhibit.item.id}, {previews.MOMENTS} moments: {_badge(facts, version)}",
                 class_=f"sheet {side}",
                 data_media=shown.sheet,
             )
@@ -292,10 +292,7 @@ def _film(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
     return join(parts[0], tag("div", *parts[1:], class_="sides"))
 
 
-MOMENTS = previews.MOMENTS
-
-
-def _sounds(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
+def _sounds(facts: Facts, exhibit: Exhibit, store: Store) -> Html:
     parts = []
     for version, side in ((exhibit.versions[0], "left"), (exhibit.versions[exhibit.start], "right")):
         shown = version.preview
@@ -314,7 +311,7 @@ def _sounds(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
     return join(tag("div", *parts, class_="sides"), _numbers())
 
 
-def _turntables(facts: Facts, exhibit: Exhibit, index: int, store: Store) -> Html:
+def _turntables(facts: Facts, exhibit: Exhibit, store: Store) -> Html:
     parts = []
     for version, side in ((exhibit.versions[0], "left"), (exhibit.versions[exhibit.start], "right")):
         shown = version.preview

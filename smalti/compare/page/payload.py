@@ -25,12 +25,10 @@ def payload(facts: Facts, shown: Sequence[Exhibit], store: Store) -> dict[str, A
     return {
         "unit": report.rate.unit,
         "short": short_unit(facts),
-        "anchor": facts.index.get(facts.anchor or "", -1),
         "codecs": [{"title": facts.title_of[name], **_look(facts.look_of[name])} for name in facts.names],
         "items": [item.id for item in report.items],
         "judges": [
-            {"title": j.title, "unit": j.unit, "better": j.better, "db": j.transform == "db", "task": j.is_task, "ceiling": j.ceiling}
-            for j in facts.judges
+            {"title": j.title, "unit": j.unit, "db": j.transform == "db", "task": j.is_task, "ceiling": j.ceiling} for j in facts.judges
         ],
         "curves": [[_points(facts.points(name, judge.name)) for name in facts.names] for judge in facts.judges],
         "settings": settings,

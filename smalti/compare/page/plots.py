@@ -60,7 +60,7 @@ def figure(facts: Facts, judge: Judge, index: int) -> Html:
     return tag(
         "figure",
         caption,
-        tag("div", drawing(facts, judge), tag("div", class_="tip", hidden=True), class_="canvas"),
+        tag("div", drawing(facts, judge), tag("div", class_="tip", role="status", hidden=True), class_="canvas"),
         tag("p", note, class_="soft small") if note else "",
         class_="plot card",
         data_judge=index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -130,6 +131,25 @@ def picture(folder: Path, seed: int, damage: int) -> str:
     return f"media/{path.name}"
 
 
+@pytest.fixture(scope="session")
+def of_kind() -> Callable[..., results.Report]:
+    """A report as one of another kind, with previews of the first item: media[0] is the original, media[k] what the first codec made of it
+    in its k-th setting."""
+    return changed
+
+
+def changed(report: results.Report, kind: str, media: dict[int, str]) -> results.Report:
+    first = report.items[0].id
+    items = tuple(dataclasses.replace(item, media=media[0] if item.id == first else None) for item in report.items)
+    names = {f"q{k}": name for k, name in media.items() if k}
+    rows = tuple(
+        dataclasses.replace(row, decoded=names.get(row.setting) if (row.codec, row.item) == (report.codecs[0].name, first) else None)
+        for row in report.rows
+    )
+    crops = tuple(dataclasses.replace(crop, box=None) for crop in report.crops)
+    return dataclasses.replace(report, kind=kind, items=items, rows=rows, crops=crops)
+
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # a starter of its own, since the browser wants its pipe as files 3 and 4
 STARTER = """
@@ -218,6 +238,7 @@ class Browser:
     def middle(self, selector: str) -> tuple[float, float]:
         quoted = json.dumps(selector)
         self.js(f"document.querySelector({quoted}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        self.frames()  # the pointer meets what is painted, not what will be
         box = self.js(f"(b => [b.x, b.y, b.width, b.height])(document.querySelector({quoted}).getBoundingClientRect())")
         return box[0] + box[2] / 2, box[1] + box[3] / 2
 
@@ -236,9 +257,13 @@ class Browser:
         change = f"e.value = {json.dumps(str(value))}; e.dispatchEvent(new Event('change', {{bubbles: true}}))"
         self.js(f"(e => {{ {change} }})(document.querySelector({json.dumps(selector)}))")
 
+    def frames(self) -> None:
+        """Until what has changed is painted."""
+        self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+
     def complaints(self) -> list[str]:
         """What stands in the console as a warning or an error, exceptions, and requests beyond the page itself."""
-        self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.frames()
         found = []
         for event in self.events:
             method, told = event.get("method"), event.get("params", {})

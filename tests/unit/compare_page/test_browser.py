@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 
+from smalti.codecs.media.audio import write_audio
+from smalti.codecs.media.video import write_video
 from smalti.compare.page import write_page
+from smalti.tokenizers.signals import Audio, Video
 
 HOSTILE = '</script><script>window.taken = 1</script><img src=x onerror="window.taken = 1">'
 
@@ -163,3 +169,32 @@ def test_the_table_of_files_sorts(opened: Any) -> None:
     assert len(found) == 25
     opened.click("#more")
     assert len(opened.js(bytes_)) == 100
+
+
+@pytest.mark.parametrize("kind", ["audio", "video", "shape"])
+def test_signals_of_other_kinds(browser: Any, make: Any, of_kind: Any, tmp_path: Path, kind: str) -> None:
+    report = make({"ours": 3.0, "classic": 0.0}, pictures=False)
+    (tmp_path / "media").mkdir()
+    suffix = {"audio": "flac", "video": "mp4", "shape": "png"}[kind]
+    for k in range(4):
+        path = tmp_path / "media" / f"{k}.{suffix}"
+        if kind == "audio":
+            write_audio(Audio(np.full((1, 4000), 0.1 * k, np.float32), 8000), path)
+        elif kind == "video":
+            write_video(Video([np.full((32, 48, 3), 50 * k, np.uint8)] * 3, Fraction(25)), path)
+        else:
+            PIL.Image.fromarray(np.full((24, 96, 3), 50 * k, np.uint8)).save(path)
+    page = write_page(tmp_path, of_kind(report, kind, {k: f"media/{k}.{suffix}" for k in range(4)}))
+    browser.open(page, 390)
+    source = "[...document.querySelectorAll('.exhibit :is(audio, video, .strip).right')].map(e => e.src)[0]"
+    before = browser.js(source)
+    browser.choose(".pick-rate", 3)
+    assert browser.js(source) != before
+    assert "q3" in browser.js("document.querySelector('.pick-rate').selectedOptions[0].textContent")
+    if kind == "shape":
+        browser.js("document.querySelector('.turner').focus()")
+        browser.press("ArrowRight", 2)
+        shift = "document.querySelector('.strip.right').offsetLeft / document.querySelector('.turn').offsetWidth"
+        assert browser.js(shift) == pytest.approx(-2, abs=0.02), "the third view"
+    assert browser.js("document.documentElement.scrollWidth <= innerWidth")
+    assert browser.complaints() == []

@@ -34,19 +34,6 @@ def pixels_of(uri: str) -> np.ndarray:
     return np.asarray(PIL.Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
-def of_kind(report: results.Report, kind: str, media: dict[int, str]) -> results.Report:
-    """With previews of the first item: media[0] is the original, media[k] what the first codec made of it in its k-th setting."""
-    first = report.items[0].id
-    items = tuple(dataclasses.replace(item, media=media[0] if item.id == first else None) for item in report.items)
-    names = {f"q{k}": name for k, name in media.items() if k}
-    rows = tuple(
-        dataclasses.replace(row, decoded=names.get(row.setting) if (row.codec, row.item) == (report.codecs[0].name, first) else None)
-        for row in report.rows
-    )
-    crops = tuple(dataclasses.replace(crop, box=None) for crop in report.crops)
-    return dataclasses.replace(report, kind=kind, items=items, rows=rows, crops=crops)
-
-
 def test_a_crop_is_kept_without_loss(make: Any, tmp_path: Path) -> None:
     report = make({"ours": 3.0, "classic": 0.0})
     (exhibit,), store = shown(report, tmp_path)
@@ -113,7 +100,7 @@ def test_media_that_cannot_be_read_are_named(make: Any, tmp_path: Path) -> None:
     assert "No decoded previews" in render(report, tmp_path)
 
 
-def test_sounds_with_their_spectrograms(make: Any, tmp_path: Path) -> None:
+def test_sounds_with_their_spectrograms(make: Any, of_kind: Any, tmp_path: Path) -> None:
     report = make({"ours": 3.0, "classic": 0.0}, pictures=False)
     (tmp_path / "media").mkdir()
     for k in range(3):
@@ -133,7 +120,7 @@ def test_sounds_with_their_spectrograms(make: Any, tmp_path: Path) -> None:
     assert 'alt="spectrogram of a.png: Original"' in page
 
 
-def test_films_as_contact_sheets(make: Any, tmp_path: Path) -> None:
+def test_films_as_contact_sheets(make: Any, of_kind: Any, tmp_path: Path) -> None:
     report = make({"ours": 3.0, "classic": 0.0}, pictures=False)
     (tmp_path / "media").mkdir()
     for k in range(2):
@@ -150,7 +137,7 @@ def test_films_as_contact_sheets(make: Any, tmp_path: Path) -> None:
         assert store.media[version.preview.played].startswith("data:video/mp4;base64,")
 
 
-def test_shapes_on_turntables(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shapes_on_turntables(make: Any, of_kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("embreex")
     monkeypatch.setattr(previews, "VIEWS", 3)
     monkeypatch.setattr(previews, "VIEW_SIZE", 24)
@@ -172,7 +159,7 @@ def test_shapes_on_turntables(make: Any, tmp_path: Path, monkeypatch: pytest.Mon
     assert covered[1] < 0.6 * covered[0], "the small one is seen as small as it is"
 
 
-def test_turntables_that_are_pictures_already(make: Any, tmp_path: Path) -> None:
+def test_turntables_that_are_pictures_already(make: Any, of_kind: Any, tmp_path: Path) -> None:
     report = make({"ours": 3.0, "classic": 0.0}, pictures=False)
     (tmp_path / "media").mkdir()
     for k, width in enumerate((64, 64, 50)):

@@ -121,7 +121,8 @@ class Exhibit {
       for (let c = k; c < k + 3; c++) a.data[c] = Math.min(255, gain * Math.abs(a.data[c] - b.data[c]));
     Object.assign(canvas, { width, height });
     canvas.getContext("2d", { willReadFrequently: true }).putImageData(a, 0, 0);
-    canvas.setAttribute("aria-label", `difference of ${this.versions[this.left].badge} and ${this.versions[this.right].badge}, times ${gain}`);
+    const [one, other] = [this.left, this.right].map(k => this.versions[k].badge);
+    canvas.setAttribute("aria-label", `difference of ${one} and ${other}, times ${gain}`);
   }
 
   scores() {

@@ -57,7 +57,8 @@ class Plot {
       grid.append(draw("line", { x1: x(value), x2: x(value), y1: EDGE.top, y2: base }));
       grid.append(draw("text", { x: x(value), y: base + 16, "text-anchor": "middle" }, tickText(value)));
     }
-    grid.append(draw("text", { x: (EDGE.left + right) / 2, y: height - 6, "text-anchor": "middle", class: "axis" }, `${DATA.unit}, logarithmic`));
+    const middle = { x: (EDGE.left + right) / 2, y: height - 6, "text-anchor": "middle", class: "axis" };
+    grid.append(draw("text", middle, `${DATA.unit}, logarithmic`));
     const inside = draw("rect", { x: EDGE.left, y: EDGE.top, width: right - EDGE.left, height: base - EDGE.top });
     const clip = draw("clipPath", { id: `clip-${this.judge}` }, null, inside);
     const group = draw("g", { class: "curves", "clip-path": `url(#clip-${this.judge})` });
@@ -142,8 +143,8 @@ class Plot {
     if (this.from) {
       this.frame ??= this.svg.appendChild(draw("rect", { class: "frame" }));
       const [fx, fy] = this.from;
-      for (const [key, value] of Object.entries({ x: Math.min(px, fx), y: Math.min(py, fy), width: Math.abs(px - fx), height: Math.abs(py - fy) }))
-        this.frame.setAttribute(key, value);
+      const place = { x: Math.min(px, fx), y: Math.min(py, fy), width: Math.abs(px - fx), height: Math.abs(py - fy) };
+      for (const [key, value] of Object.entries(place)) this.frame.setAttribute(key, value);
       return;
     }
     let best = -1, nearest = 30 ** 2;
@@ -163,7 +164,8 @@ class Plot {
     const [low, high, bottom, top] = this.domain, [width, height] = this.size;
     const rate = px => low + (px - EDGE.left) / (width - EDGE.right - EDGE.left) * (high - low);
     const value = py => bottom + (height - EDGE.bottom - py) / (height - EDGE.bottom - EDGE.top) * (top - bottom);
-    this.look([rate(Math.min(from[0], to[0])), rate(Math.max(from[0], to[0])), value(Math.max(from[1], to[1])), value(Math.min(from[1], to[1]))]);
+    const [x1, x2] = [from[0], to[0]].sort((a, b) => a - b), [y1, y2] = [from[1], to[1]].sort((a, b) => a - b);
+    this.look([rate(x1), rate(x2), value(y2), value(y1)]);
   }
 
   pressed(event) {

@@ -28,8 +28,9 @@ function listFiles() {
   const metrics = DATA.judges.map((judge, k) => k).filter(k => !DATA.judges[k].task);
   $("tbody", table).replaceChildren(...found.slice(0, files.shown).map(k => {
     const line = make("tr");
-    line.append(make("th", DATA.codecs[rows.codec[k]].title), make("td", DATA.settings[rows.setting[k]]), make("td", DATA.items[rows.item[k]]));
-    line.append(make("td", rows.bytes[k].toLocaleString("en").replace(/,/g, "\u202f"), "num"), make("td", significant(rows.rate[k]), "num"));
+    const size = rows.bytes[k].toLocaleString("en").replace(/,/g, "\u202f");
+    line.append(make("th", DATA.codecs[rows.codec[k]].title), make("td", DATA.settings[rows.setting[k]]));
+    line.append(make("td", DATA.items[rows.item[k]]), make("td", size, "num"), make("td", significant(rows.rate[k]), "num"));
     for (const m of metrics) {
       const cell = make("td", significant(rows.metrics[m][k], 4), "num");
       cell.dataset.judge = m;

@@ -24,6 +24,7 @@ CODECS = {
     "avif-444": "smalti.codecs.classical.still:avif_444",
     "jpeg2000": "smalti.codecs.classical.still:jpeg2000",
     "jxl": "smalti.codecs.classical.jxl:Jxl",
+    "hyperprior": "smalti.codecs.hyperprior.codec:load",
 }
 
 SOUND_CODECS = {

@@ -27,7 +27,7 @@ import numpy as np
 from smalti.codecs.classical.still import StillCodec, jpeg, webp
 from smalti.codecs.media.files import list_images
 from smalti.codecs.media.images import read_image
-from smalti.tokenizers.contracts import Target
+from smalti.tokenizers.contracts import Codec, Target
 from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.signals import Array, Image
 
@@ -64,13 +64,13 @@ class Jpeg9(StillCodec):
         """Colour planes enlarged by zeros in their blocks' spectra, JFIF's colours."""
         import av
 
-        context: Any = av.CodecContext.create("mjpeg", "r")
-        (frame,) = list(context.decode(av.Packet(data))) + list(context.decode(None))
+        context = av.CodecContext.create("mjpeg", "r")
+        frames: list[Any] = [*context.decode(av.Packet(data)), *context.decode(None)]
+        (frame,) = frames
         if frame.format.name != "yuvj420p":
             raise UsageError(f"a JPEG file of {frame.format.name}, expected 4:2:0 (yuvj420p)")
         planes = [np.asarray(plane).reshape(plane.height, plane.line_size)[:, : plane.width].astype(np.float64) for plane in frame.planes]
-        y = planes[0]
-        blue, red = (enlarged(plane)[: frame.height, : frame.width] - 128 for plane in planes[1:])
+        y, blue, red = planes[0], *(enlarged(plane)[: frame.height, : frame.width] - 128 for plane in planes[1:])
         rgb = np.stack([y + 1.402 * red, y - 0.344136 * blue - 0.714136 * red, y + 1.772 * blue], -1)
         return Image(np.rint(rgb).clip(0, 255).astype(np.uint8))
 
@@ -87,7 +87,7 @@ def enlarged(plane: Array) -> Array:
     return np.rint(large.transpose(0, 2, 1, 3).reshape(2 * whole.shape[0], 2 * whole.shape[1])).clip(0, 255)
 
 
-def as_theirs(name: str) -> StillCodec:
+def as_theirs(name: str) -> Any:
     """A codec of the registry in the settings, and by the decoder, that the published numbers were made with."""
     if name == "jpeg":
         ours = jpeg()
@@ -95,7 +95,7 @@ def as_theirs(name: str) -> StillCodec:
     return replace(webp(), options={})
 
 
-def curve_point(codec: StillCodec, quality: float, pictures: Sequence[Image]) -> tuple[float, float]:
+def curve_point(codec: Codec, quality: float, pictures: Sequence[Image]) -> tuple[float, float]:
     """Means over pictures of bits per pixel and PSNR."""
     rates, decibels = [], []
     for picture in pictures:

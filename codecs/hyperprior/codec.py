@@ -1,7 +1,7 @@
 """`hyperprior`: a small learned codec of pictures as the literature has them (Minnen, Ballé and Toderici 2018: mean, scale, no context).
 
 Transforms of pixels (`network.py`), rounded latents whose means and scales a second, coarser layer of latents foretells (`hyper.py`, in
-integers), rANS by stored integer tables (`symbols.py`). One model has all rates: qualities 1 to 100 lie evenly between its trained rates,
+integers), rANS by stored integer tables (`symbols.py`). One model has all rates: qualities 1 to 100 lie evenly between its stored rates,
 and the gains of channels lie between theirs. Trained for mean squared error by `python -m smalti.recipes.train_hyperprior`, see card.md.
 
 File: "H", two bytes that name the weights, quality, height and width (LEB128), bytes of the hyper-latents (LEB128), these, the latents,
@@ -26,7 +26,7 @@ from smalti.codecs.bitstream.wire import Cursor, uvarint
 from smalti.codecs.classical.search import best_quality
 from smalti.codecs.classical.still import picture_of, room_of
 from smalti.codecs.hyperprior import symbols
-from smalti.codecs.hyperprior.config import HYPER_STRIDE, PIXELS, HyperpriorConfig
+from smalti.codecs.hyperprior.config import HYPER_STRIDE, PIXELS, SCALES, HyperpriorConfig
 from smalti.codecs.hyperprior.hyper import LAYERS, QUALITIES, Foretold, HyperDecoder, nearest_rung
 from smalti.codecs.hyperprior.network import Analysis, HyperAnalysis, Synthesis
 from smalti.tokenizers.contracts import Target
@@ -36,6 +36,10 @@ from smalti.tokenizers.signals import MAX_SIDE, Array, Image, Signal
 LETTER = b"H"
 MAX_PIXELS = 1 << 25  # of a picture: networks see it whole, and take some 60 bytes a pixel
 WEIGHTS = Path(__file__).parent / "1"
+# Latents are rounded towards 0 a little, the more the likelier 0 is: bits cost more than the error they save there. On six Kodak photos
+# 5.0 % fewer bytes at equal PSNR; the same .05 or .1 everywhere 3.2 and 3.3 %
+DEAD_ZONE = 0.2
+SCALE_OF = np.array([symbols.scale_of(number) for number in range(SCALES)])
 MODULES = ("analysis", "synthesis", "hyper_analysis")
 
 
@@ -130,7 +134,9 @@ class Hyperprior:
         hyper = z.numpy().astype(np.int64)
         foretold = self.parts.hyper_decoder(hyper, quality)
         apart = gained[0].double().numpy() - foretold.means
-        return Latents(hyper, symbols.clipped(np.rint(apart).astype(np.int64), foretold.tables), foretold)
+        reached = np.abs(apart) + 0.5 - DEAD_ZONE * np.exp(-SCALE_OF[foretold.tables])
+        values = (np.sign(apart) * np.floor(reached)).astype(np.int64)
+        return Latents(hyper, symbols.clipped(values, foretold.tables), foretold)
 
     def _file(self, picture: Image, y: Tensor, quality: int) -> bytes:
         found = self.latents(y, quality)

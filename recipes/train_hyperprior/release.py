@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from smalti.codecs.coders.tables import quantize
 from smalti.codecs.hyperprior import symbols
@@ -17,6 +20,22 @@ from smalti.recipes.train_hyperprior.model import Model
 Array = np.ndarray
 PSEUDO_COUNTS = 100.0  # of a normal distribution, that a scale's table starts from
 EVERY = 9  # qualities that tables are counted at: 1, 10, 19, ..
+
+
+def lowered(model: Model, steps: int) -> Model:
+    """The model with so many more rates below its lowest, which were not trained: gains fall on as they do between the two lowest, the
+    scales they meet with them. Transforms that were trained for finer steps serve coarser ones nearly as well, and files get smaller."""
+    from copy import deepcopy
+
+    longer = deepcopy(model)
+    longer.config = replace(model.config, rates=model.config.rates + steps)
+    with torch.no_grad():
+        step = (model.gains[1] - model.gains[0]).mean()
+        for name in ("gains", "levels"):
+            rows = getattr(model, name)
+            below = [rows[:1] - step * k for k in range(steps, 0, -1)]
+            setattr(longer, name, nn.Parameter(torch.cat([*below, rows])))
+    return longer
 
 
 def tensors_of(model: Model, pictures: Sequence[Array]) -> dict[str, Any]:

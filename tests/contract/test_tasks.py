@@ -146,7 +146,7 @@ def test_of_sounds_conforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_registered_task_is_tried() -> None:
-    assert {*OF_SOUNDS, *OF_WORDS, *OF_SHAPES, *OF_THINGS, *OF_KINDS, *OF_PICTURES} == set(TASKS)
+    assert {*OF_SOUNDS, *OF_WORDS, *OF_SHAPES, *OF_THINGS, *OF_KINDS, *OF_PICTURES, *OF_FILMS} == set(TASKS)
 
 
 @pytest.mark.parametrize("name", OF_PICTURES)

@@ -106,7 +106,7 @@ def _details(bd: BD) -> str:
 def forests(facts: Facts) -> Html:
     """For each anchor and judge the intervals on a line, equal bytes in its middle."""
     parts = []
-    for anchor in facts.with_bd:
+    for anchor in facts.with_bd if len(facts.with_bd) > 1 else ():
         figures = [found for k, judge in enumerate(facts.judges) if (found := _forest(facts, judge, k, anchor))]
         parts.append(tag("div", *figures, class_="plots", data_anchor=facts.index[anchor], hidden=not chosen(facts, anchor)))
     return join(*parts)

@@ -238,6 +238,7 @@ class Browser:
     def middle(self, selector: str) -> tuple[float, float]:
         quoted = json.dumps(selector)
         self.js(f"document.querySelector({quoted}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        self.frames()  # the pointer meets what is painted, not what will be
         box = self.js(f"(b => [b.x, b.y, b.width, b.height])(document.querySelector({quoted}).getBoundingClientRect())")
         return box[0] + box[2] / 2, box[1] + box[3] / 2
 
@@ -256,9 +257,13 @@ class Browser:
         change = f"e.value = {json.dumps(str(value))}; e.dispatchEvent(new Event('change', {{bubbles: true}}))"
         self.js(f"(e => {{ {change} }})(document.querySelector({json.dumps(selector)}))")
 
+    def frames(self) -> None:
+        """Until what has changed is painted."""
+        self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+
     def complaints(self) -> list[str]:
         """What stands in the console as a warning or an error, exceptions, and requests beyond the page itself."""
-        self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.frames()
         found = []
         for event in self.events:
             method, told = event.get("method"), event.get("params", {})

@@ -195,8 +195,8 @@ def test_any_number_of_codecs(make: Any, tmp_path: Path, count: int) -> None:
     drawn = {(look["colour"], look["dash"], look["marker"]) for look in page.data["codecs"]}
     assert len(drawn) == count, "all can be told apart"
     assert len({(colour, marker) for colour, _, marker in drawn}) == count, "where a single point has no line too"
+    assert ("bytes" in [found["id"] for found in page.all("section")]) == (count > 1), "no section is empty"
     if count == 30:
-        assert page.all("section")[0]["id"] == "verdict"
         assert "CODEC-29 takes the fewest bytes" in page.words
 
 

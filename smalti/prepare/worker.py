@@ -84,10 +84,10 @@ class Work:
             self.setting = opened(Path(order["folder"]))
             self.send({"event": "opened"})
         elif what == "unit":
-            setting, began = self._at_work(), time.monotonic()
+            setting, began, cpu = self._at_work(), time.monotonic(), time.process_time()
             made = run_unit(setting, order["unit"], lambda done: self.send({"event": "items", "count": done}))
-            took = round(1000 * (time.monotonic() - began))
-            counts = {"documents": made.documents, "tokens": made.tokens, "errors": made.errors, "milliseconds": took}
+            took = {"milliseconds": round(1000 * (time.monotonic() - began)), "cpu_milliseconds": round(1000 * (time.process_time() - cpu))}
+            counts = {"documents": made.documents, "tokens": made.tokens, "errors": made.errors, **took}
             self.send({"event": "committed", "unit": order["unit"], **counts})
         elif what == "trial":
             self._trial(order["unit"], order["items"])
@@ -139,7 +139,11 @@ def opened(folder: Path) -> Setting:
     if wrong := differences(plan.identity, identity([model.modality for model in plan.models], plan.device)):
         raise ModelError(f"{folder}: codes made here would differ from those that are there: {'; '.join(wrong)}; {WAY_OUT}")
     reader = Reader(plan.source["root"], plan.source["column"], plan.source["files"])
-    return Setting(places, plan, Inputs(places, plan.items), reader, Models(plan))
+    models = Models(plan)
+    for number, model in enumerate(plan.models):
+        if model.items:
+            _ = models[number]  # before there is work, whose time it would be taken for
+    return Setting(places, plan, Inputs(places, plan.items), reader, models)
 
 
 def _set_threads(count: int) -> None:
@@ -149,7 +153,7 @@ def _set_threads(count: int) -> None:
 
 
 class Models(Mapping[int, Tokenizer]):
-    """The plan's models by number, loaded and checked when the first item needs them."""
+    """The plan's models by number, loaded and checked when they are asked for."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

@@ -148,9 +148,9 @@ def _report(folder: str, done: Prepared, sheet: str | None, packed: list[Pack], 
     if as_json:
         facts: dict[str, Any] = {key: about[key] for key in ("digest", "items", "documents", "tokens", "errors", "held_out", "models")}
         found = {"folder": folder, **facts, "units": done.units, "units_before": done.done_before, "left_out": done.left_out}
-        found["packs"] = [packs.facts(pack) for pack in packed]
-        found |= {"removed": [str(path) for path in done.removed], "sheet": sheet}
-        options.print_json([{**found, "busy_seconds": done.busy_seconds, "cpu_seconds": done.cpu_seconds}])
+        found |= {"sheet": sheet, "busy_seconds": done.busy_seconds, "cpu_seconds": done.cpu_seconds}
+        found |= {"removed": [str(path) for path in done.removed], "packs": [packs.facts(pack) for pack in packed]}
+        options.print_json([found])
     if left_out and not quiet:
         most = sorted(done.left_out.items(), key=lambda item: -item[1])[:4]
         options.say(f"{left_out} files that no model takes are left out: {', '.join(f'{count} {ending}' for ending, count in most)}")

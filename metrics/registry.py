@@ -36,6 +36,10 @@ METRICS = {
     "stoi-4k": "smalti.metrics.perceived:stoi_4k",
     "zimtohrli": "smalti.metrics.perceived:Zimtohrli",
     "zimtohrli-4k": "smalti.metrics.perceived:zimtohrli_4k",
+    "visqol": "smalti.metrics.perceived:ViSQOL",
+    "visqol-4k": "smalti.metrics.perceived:visqol_4k",
+    "visqol-speech": "smalti.metrics.perceived:visqol_speech",
+    "visqol-speech-4k": "smalti.metrics.perceived:visqol_speech_4k",
     "speaker-similarity": "smalti.metrics.speaker:load",
     "speaker-similarity-4k": "smalti.metrics.speaker:load_4k",
     "f-score-1": "smalti.metrics.shape:f_score_1",
@@ -61,6 +65,7 @@ TASKS = {
     "word-error-rate-4k": "smalti.metrics.machine.recognition:word_error_rate_4k",
     "frechet-distance": "smalti.metrics.distributions:frechet",
     "kernel-distance": "smalti.metrics.distributions:kernel",
+    "frechet-video-distance": "smalti.metrics.video_distributions:load",
 }
 
 

@@ -32,11 +32,13 @@ def size_of(signal: Any) -> dict[str, int]:
 
 
 def says_size(layout: Layout, signal: Any) -> bool:
-    """Whether a layout says a signal's size: that and nothing else; of a shape about its cube, and perhaps more."""
+    """Whether a layout says a signal's size: that and nothing else, but of a picture perhaps how many bytes it has; of a
+    shape about its cube, and perhaps more."""
     if not isinstance(signal, Shape):
-        return layout.size == size_of(signal)
-    said, own = pose_from(layout.signal), pose_of(signal)
-    apart = np.abs(said.centre - own.centre).max() + abs(said.radius - own.radius)
+        said = {key: value for key, value in layout.size.items() if not (key == "bytes" and isinstance(signal, Image))}
+        return said == size_of(signal)
+    pose, own = pose_from(layout.signal), pose_of(signal)
+    apart = np.abs(pose.centre - own.centre).max() + abs(pose.radius - own.radius)
     return bool(apart <= CUBE * 2 * own.radius)
 
 

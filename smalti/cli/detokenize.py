@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from smalti.cli import options
+from smalti.cli import documents, options
+from smalti.cli.outputs import STILLS, write_signal
 
 if TYPE_CHECKING:
     from smalti.cli.files import Job
     from smalti.cli.unpacking import Inputs
     from smalti.opened import Opened
     from smalti.tokenizers.contracts import Tokenizer
-    from smalti.tokenizers.signals import Video
     from smalti.tokenizers.tokens import Tokens
 
 
@@ -49,7 +49,10 @@ class Seconds(click.ParamType):
         help="Result .png, .jpg, .webp, .wav, .flac, .mkv, .mp4, .gif, .ply, .stl, .obj, .off, .glb or .xyz, folder (ends in / or exists) "
         "or -; of an archive a folder.  [default: FILE.png, FILE.wav, FILE.mkv or FILE.ply; of an archive the folder FILE.out]",
     ),
-    click.option("--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0)."),
+    click.option(
+        "--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0); of a prepared folder, of this key."
+    ),
+    click.option("--index", type=options.Whole(0), metavar="I", help="Of a prepared folder the document of this number (from 0)."),
     click.option("--stages", type=options.Whole(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=options.Whole(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
     click.option("--start", type=Seconds(), metavar="S", help="Decode a sound or film from this time on: seconds, as in 90 or 2.5s."),
@@ -63,15 +66,15 @@ class Seconds(click.ParamType):
     options.quiet,
 )
 def command(
-    files: tuple[str, ...], model: str | None, prior: str, out: str | None, key: str | None, stages: int | None,
+    files: tuple[str, ...], model: str | None, prior: str, out: str | None, key: str | None, index: int | None, stages: int | None,
     limit_bytes: int | None, start: float | None, end: float | None, conceal: bool, frames: bool, device: str, threads: int | None,
     force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures, sounds or films of exactly the size that went
     in, or into shapes in their own units and place.
 
-    FILE may be a folder, or - for standard input. --stages or --bytes decode less: a coarser signal. A .npy array does not name its
-    model: give --model.
+    FILE may be a folder, or - for standard input. Of a folder that `smalti prepare` made, one document: give --key or --index. --stages
+    or --bytes decode less: a coarser signal. A .npy array does not name its model: give --model.
 
     An archive (made by tokenize --archive) becomes a folder of its items under their names; with --key, one of them. Of a.jpg the result
     is a.png, or a.jpg.png where an item before it has that name. A name that would lead out of the folder, or is taken, is not followed:
@@ -96,6 +99,7 @@ def command(
     from smalti.cli.files import PIPE, check, check_sources, expected
     from smalti.cli.signals import ENDINGS, held_by, told
     from smalti.cli.unpacking import Inputs, unpacked
+    from smalti.tokenizers.errors import UsageError
 
     if stages and limit_bytes:
         raise click.UsageError("give --stages or --bytes, not both", click.get_current_context())
@@ -104,6 +108,15 @@ def command(
     timed = start is not None or end is not None
     if timed and (conceal or limit_bytes):
         raise click.UsageError("--start and --end go with neither --bytes nor --conceal", click.get_current_context())
+    if prepared := [file for file in files if file != PIPE and documents.is_prepared(file)]:
+        if len(files) > 1 or prior or limit_bytes or timed or conceal:
+            raise UsageError(
+                f"{prepared[0]}: a prepared folder goes alone, and with neither --prior, --bytes, --start, --end nor --conceal"
+            )
+        options.set_threads(threads)
+        return documents.detokenize(prepared[0], key, index, out, model, stages, device, frames, force, as_json, quiet)
+    if index is not None:
+        raise UsageError(f"{files[0]}: --index is for a folder of `smalti prepare`; leave it out")
     inputs = Inputs(model, device, prior)
     held = functools.cache(lambda file: None if file == PIPE else held_by(file, model))
 
@@ -155,7 +168,7 @@ def _check_suffix(target: str, modality: str | None, frames: bool = False) -> No
         if target == PIPE:
             raise UsageError("a folder of frames does not go through a pipe; name a folder with -o")
         return
-    known = written(modality)
+    known = (*written(modality), *(STILLS if modality == "video" else ()))
     if target != PIPE and Path(target).suffix.lower() not in known:
         what = NAMES[modality] if modality else "pictures, sounds, films and shapes"
         raise UsageError(f"{target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
@@ -185,7 +198,7 @@ def _one(
     return {
         **named,
         "target": job.target,
-        **api.with_name(title, lambda: _write(job.target, signal, held.tokens, frames)),
+        **api.with_name(title, lambda: write_signal(job.target, signal, held.tokens, frames)),
         "stages": len(held.tokens.arrays),
         "model": held.tokenizer.name,
         "said": list(held.said),
@@ -229,52 +242,6 @@ def _title(item: dict[str, Any]) -> str:
 
     source = name_of(item["source"])
     return f"{source}: {title(item['item'], item['name'])}" if "item" in item else source
-
-
-def _write(target: str, signal: Any, tokens: Tokens, frames: bool) -> dict[str, Any]:
-    """Write a signal; returns its size."""
-    from smalti.cli.files import PIPE, write
-    from smalti.cli.signals import size_of
-    from smalti.codecs.media.audio import encode_audio, encode_into
-    from smalti.codecs.media.images import encode_image
-    from smalti.codecs.media.shapes import POINTS, encode_shape
-    from smalti.tokenizers.signals import Audio, Image, Shape, Video
-
-    assert isinstance(signal, Image | Audio | Video | Shape)
-    if isinstance(signal, Video):
-        return _write_film(target, signal, tokens, frames)
-    if isinstance(signal, Image):
-        write(target, encode_image(signal, Path(target).suffix if target != PIPE else ".png", target))
-    elif isinstance(signal, Shape):
-        write(target, encode_shape(signal, Path(target).suffix if target != PIPE else ".ply", target))
-        if Path(target).suffix.lower() == ".xyz" and signal.faces is not None and len(signal.faces):
-            return {"vertices": POINTS, "faces": 0}
-    elif target == PIPE:
-        write(PIPE, encode_audio(signal, ".wav"))
-    else:
-        write(target, lambda file: encode_into(file, signal, Path(target).suffix, target))
-    return size_of(signal)
-
-
-def _write_film(target: str, film: Video, tokens: Tokens, frames: bool) -> dict[str, Any]:
-    """Frames are decoded and written one by one."""
-    import io
-
-    from smalti.cli.files import PIPE, write
-    from smalti.codecs.media.video_files.timing import seconds
-    from smalti.codecs.media.video_files.writing import encode_into, write_folder
-
-    count: list[int] = []
-    if frames:
-        count.append(write_folder(film, target))
-    elif target == PIPE:
-        held = io.BytesIO()
-        count.append(encode_into(held, film, ".mkv"))
-        write(PIPE, held.getvalue())
-    else:
-        write(target, lambda file: count.append(encode_into(file, film, Path(target).suffix, target)))
-    size = tokens.layout.size
-    return {"frames": count[0], "height": size["height"], "width": size["width"], "seconds": seconds(film.timing, count[0])}
 
 
 @dataclass(frozen=True)

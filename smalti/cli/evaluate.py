@@ -74,8 +74,8 @@ def command(
     Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed
     extensions; means over films, video-psnr, video-ssim, temporal-difference (always), video-psnr-y, video-ms-ssim, video-lpips-alex,
     temporal-lpips; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance,
-    zimtohrli, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and
-    d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
+    zimtohrli, visqol, visqol-speech, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou,
+    surface-iou and d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
 
     Tasks, of the whole set at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance of pictures,
     and word-error-rate of sounds (of those in --transcripts; else against what is heard in the originals); beside their scores stands the

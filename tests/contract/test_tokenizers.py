@@ -22,6 +22,7 @@ from smalti.tokenizers.audio.single import AudioSingle
 from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.codebooks import FSQConfig, VQConfig
 from smalti.tokenizers.image.grid import ImageGrid
+from smalti.tokenizers.image.jpeg_bytes import JpegBytes, JpegBytesConfig
 from smalti.tokenizers.image.line import ImageLine
 from smalti.tokenizers.image.line_network import ImageLineConfig
 from smalti.tokenizers.image.network import ImageGridConfig
@@ -150,6 +151,7 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
     ],
+    "jpeg-bytes": [JpegBytes, lambda: JpegBytes(JpegBytesConfig(90, 0))],
     "mesh": [Mesh, lambda: Mesh(MeshConfig(7))],
     "shape-vat": [
         lambda: shape_vat(

@@ -19,7 +19,7 @@ ALLOWED = {
     "tokenizers": ("smalti.tokenizers",),
     "codecs": ("smalti.codecs", "smalti.tokenizers.nets", *GROUND),
     "metrics": ("smalti.metrics", *GROUND),
-    "recipes": ("smalti.recipes", "smalti.tokenizers", "smalti.codecs", "smalti.metrics"),
+    "recipes": ("smalti.recipes", "smalti.tokenizers", "smalti.codecs", "smalti.metrics", "smalti.prepare"),
 }
 
 
@@ -115,3 +115,14 @@ def test_public_names_are_found_on_use() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'tokenise'"):
         _ = smalti.tokenise  # type: ignore[attr-defined]
+
+
+def test_preparing_imports_neither_recipes_nor_the_command_line(repository: Path) -> None:
+    # recipes train on what it prepares
+    wrong = [
+        f"{path.relative_to(repository)}:{line} imports {name}"
+        for module, path in modules(repository, "smalti/prepare").items()
+        for line, name in imports(path, module.replace("smalti.smalti/prepare", "smalti.prepare"))
+        if within(name, ("smalti.recipes", "smalti.cli"))
+    ]
+    assert not wrong, "\n".join(wrong)

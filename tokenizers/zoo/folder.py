@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import numpy as np
 from smalti.tokenizers.configs import from_dict, to_dict
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.zoo.fingerprint import fingerprint
+from smalti.tokenizers.zoo.narrow import narrowed, pays, widened
 
 if TYPE_CHECKING:
     from smalti.tokenizers.contracts import StoredPrior, StoredTokenizer
@@ -32,6 +33,7 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "audio-single": "smalti.tokenizers.audio.single:AudioSingle",
     "audio-residual": "smalti.tokenizers.audio.residual:AudioResidual",
     "shape-basis": "smalti.tokenizers.shape.basis:ShapeBasis",
+    "jpeg-bytes": "smalti.tokenizers.image.jpeg_bytes:JpegBytes",
     "mesh": "smalti.tokenizers.shape.mesh:Mesh",
     "shape-vat": "smalti.tokenizers.shape.vat:ShapeVat",
     "video-causal": "smalti.tokenizers.video.causal:VideoCausal",
@@ -152,7 +154,8 @@ def load_model(info: ModelInfo, device: str = "cpu") -> Any:
     except UsageError as error:
         raise ModelError(str(error)) from None
     tensors = _tensors(info)
-    tokenizer = tokenizer_class.from_tensors(config, tensors, fingerprint(info.config, tensors, info.prior), info.name, device)
+    known_by = fingerprint(info.config, tensors, info.prior)
+    tokenizer = tokenizer_class.from_tensors(config, _widened(info, tensors), known_by, info.name, device)
     tokenizer.folder = Path(info.source) if info.source else info.folder  # what `find` finds it by
     return tokenizer
 
@@ -194,8 +197,11 @@ def save(
     half: bool = True,
     card: str = "",
     about: Mapping[str, str] = {},
+    narrow: Collection[str] = (),
 ) -> ModelInfo:
     """Write a model folder, weights in float16 unless `half` is False; fingerprints are those of what was written.
+
+    narrow: parts of the network (the first words of tensors' names) whose matrices are kept in eight bits instead, see `narrow.py`.
 
     Tables and statistics stay as they are: in float16 counts overflow, and a whitening matrix loses the directions that carry little.
     prior: its default prior, written with the rest; or the hex id of one that lies in the folder already; "" for none, and one that lies
@@ -209,6 +215,11 @@ def save(
     if half:
         weights = tokenizer.parameter_names()
         tensors = {key: value.astype(np.float16) if key in weights else value for key, value in tensors.items()}
+    if narrow:
+        wide, weights = tokenizer.tensors(), tokenizer.parameter_names()
+        for key in weights:
+            if key.partition(".")[0] in narrow and pays(wide[key]):
+                tensors |= narrowed(key, wide[key])
     prior_id = prior if isinstance(prior, str) else prior.id.hex()
     content = {"tokenizer": tokenizer.config.kind, "config": to_dict(tokenizer.config), "prior": prior_id, **about}
     try:
@@ -241,6 +252,13 @@ def _tensors(info: ModelInfo) -> dict[str, np.ndarray]:
         shared = _stored(ZOO / name.replace("@", os.sep) / info.weights.name)
         tensors = {key: tensor for key, tensor in shared.items() if key.partition(".")[0] in parts} | tensors
     return tensors
+
+
+def _widened(info: ModelInfo, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    try:
+        return widened(tensors)
+    except ModelError as error:
+        raise ModelError(f"{info.weights}: {error}; config and weights do not belong together") from None
 
 
 def _stored(weights: Path) -> dict[str, np.ndarray]:

@@ -30,7 +30,7 @@ from smalti.priors import prior_for, prior_of, wanted_prior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
-from smalti.tokenizers.peers.trust import trusted
+from smalti.tokenizers.peers.trust import is_trusted, trusted
 from smalti.tokenizers.signals import Audio, Image, Shape, Video
 from smalti.tokenizers.tokens import Tokens
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "image-grid-16"
 T = TypeVar("T")
 MOST_KEPT = 4
-_kept: dict[tuple[Path, int, str], Tokenizer] = {}
+_kept: dict[tuple[Path, int, str, bool], Tokenizer] = {}
 
 
 def models() -> list[ModelInfo]:
@@ -323,7 +323,7 @@ def _device(device: str) -> str:
 def load_info(info: ModelInfo, device: str = "auto") -> Tokenizer:
     """The tokenizer of that very model folder; the last few are kept in memory for the next call."""
     device = _device(device)
-    key = (info.weights, info.weights.stat().st_mtime_ns if info.weights.is_file() else 0, device)
+    key = (info.weights, info.weights.stat().st_mtime_ns if info.weights.is_file() else 0, device, is_trusted())
     if key not in _kept:
         while len(_kept) >= MOST_KEPT:
             del _kept[next(iter(_kept))]

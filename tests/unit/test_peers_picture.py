@@ -96,11 +96,10 @@ def test_our_network_is_llamagens(made: Made) -> None:
     janus, _ = made("janus")
     shared = vqgan.VqganConfig("taming", 64, (1, 1, 2), 1, (2,), (2,), 32, 4, 64)
     names = naming.publisher(vqgan.TAMING, 3)
-    net = vqgan.VqganNet(shared)
     theirs = {key: value.numpy() for key, value in janus.state_dict().items()}
     # of the decoder transformers counts levels the other way round
     flipped = {_flipped(key): value for key, value in theirs.items()}
-    naming.filled_by(net, flipped, names, "janus")
+    net = naming.filled_by(lambda: vqgan.VqganNet(shared), flipped, names, "janus")
     image = picture(32, 48)
     with torch.no_grad():
         assert torch.allclose(net.encoder(seen(image)), janus.encoder(seen(image)), atol=1e-4)
@@ -282,6 +281,35 @@ def test_pictures_take_the_whole_way(made: Made, tmp_path: Path) -> None:
     first, second = (api.load(f"file:{folder / f'{seed}.pt'}") for seed in (0, 1))
     assert first.fingerprint != second.fingerprint
     assert first.encode([image]) != second.encode([image])
+
+
+def test_a_config_does_not_allocate_what_its_weights_do_not_fill(made: Made, tmp_path: Path) -> None:
+    _, source = made("llamagen")
+    zoo.save(zoo.load(source), tmp_path / "mine")
+    about = json.loads((tmp_path / "mine" / "config.json").read_text())
+    about["config"]["settings"]["codebook_size"] = 2**19  # with channels below more than any machine holds
+    about["config"]["settings"]["channels"] = 2**20
+    (tmp_path / "mine" / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match=r"has shape .*, expected \(2097152"):
+        zoo.load(str(tmp_path / "mine"))
+
+
+def test_tokens_go_through_arrays(made: Made, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from smalti.cli import program
+    from smalti.codecs.media.images import read_image, write_image
+
+    _, source = made("taming")
+    write_image(picture(16, 24), tmp_path / "a.png")
+    for command in (("tokenize", "a.png", "--format", "npy", "-o", "a.npy"), ("detokenize", "a.npy", "-o", "b.png")):
+        words = [str(tmp_path / word) if "." in word else word for word in command]
+        ran = CliRunner().invoke(program, [*words, "-m", source], standalone_mode=False)
+        assert ran.return_value == 0, ran.output
+    tokens = zoo.load(source).encode([picture(16, 24)])
+    (drawn,) = zoo.load(source).decode(tokens)
+    assert np.array_equal(np.load(tmp_path / "a.npy")[0], tokens[0].arrays[0])
+    assert np.array_equal(read_image(tmp_path / "b.png").pixels, drawn.pixels)
 
 
 def test_files_that_are_none_say_so(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def names_of(config: Magvit2Config) -> Callable[[str], str]:
 def build(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> Magvit2:
     """ModelError where settings and tensors do not belong together."""
     config = magvit2_config(settings)
-    return Magvit2(filled_by(Magvit2Net(config), averaged(tensors), names_of(config), name, LEFT_OUT), names_of(config))
+    return Magvit2(filled_by(lambda: Magvit2Net(config), averaged(tensors), names_of(config), name, LEFT_OUT), names_of(config))
 
 
 def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> dict[str, Any] | None:

@@ -254,7 +254,7 @@ def build(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: 
     """ModelError where settings and tensors do not belong together."""
     config = vqgan_config(settings)
     published = publisher(TABLES[config.names], len(config.multipliers))
-    return Vqgan(filled_by(VqganNet(config), averaged(tensors), published, name, LEFT_OUT), published)
+    return Vqgan(filled_by(lambda: VqganNet(config), averaged(tensors), published, name, LEFT_OUT), published)
 
 
 def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[str, dict[str, Any]] | None:

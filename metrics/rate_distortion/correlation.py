@@ -23,8 +23,8 @@ LEAST_POINTS = 3
 
 @dataclass(frozen=True)
 class Correlation:
-    """spearman: in [-1, 1], None where one side is constant or there are fewer than three points. low, high: its interval. points: how
-    many were ranked. over: what was drawn, "items" or "points"."""
+    """spearman: in [-1, 1], None where one side is constant or there are fewer than three points. low, high: its interval, None where
+    one side is constant on more than a few replicates. points: how many were ranked. over: what was drawn, "items" or "points"."""
 
     spearman: float | None
     low: float | None
@@ -73,7 +73,9 @@ def spearman_interval(
     value, replicates = float(_spearman(means[0][None], means[1][None])[0]), _spearman(*drawn)
     if np.isnan(value):
         return Correlation(None, None, None, len(x), over)
-    low, high = percentiles(replicates[np.isfinite(replicates)], level) if np.isfinite(replicates).any() else (None, None)
+    defined = np.isfinite(replicates)
+    # replicates on which one side is constant could lie anywhere: with many of them percentiles say nothing
+    low, high = percentiles(replicates[defined], level) if (~defined).mean() <= (1 - level) / 2 else (None, None)
     return Correlation(value, low, high, len(x), over)
 
 

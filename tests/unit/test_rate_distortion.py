@@ -379,6 +379,14 @@ def test_rank_correlation_over_items() -> None:
     assert spearman_interval(holes, np.concatenate([y, np.ones((10, 1))], 1)) == found
 
 
+def test_an_interval_wants_replicates_that_can_be_ranked() -> None:
+    """One item of three differs between codecs: a third of the replicates or so lacks it, and says nothing."""
+    x = np.ones((5, 3))
+    x[:, 0] = np.linspace(0, 1, 5)
+    found = spearman_interval(x, np.arange(15.0).reshape(5, 3))
+    assert (found.spearman, found.low, found.high) == (pytest.approx(1), None, None)
+
+
 @pytest.mark.parametrize(
     "pair",
     [

@@ -18,8 +18,8 @@ from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.peers.library import imported, quiet
 
 FILE = "checkpoint.pt"  # of families that are one file of weights
-IN_FILES = ("taming", "llamagen", "wavtokenizer")
-OURS = (*IN_FILES, "titok", "one-d-piece")  # whose networks are written here
+IN_FILES = ("taming", "llamagen", "ibq", "open-magvit2", "wavtokenizer")
+OURS = (*IN_FILES, "titok", "one-d-piece", "cosmos")  # that need no package of others
 _ENCODEC = {
     "num_filters": 4, "hidden_size": 16, "upsampling_ratios": [4, 2], "codebook_size": 64, "sampling_rate": 24000,
     "num_lstm_layers": 1, "target_bandwidths": [18.0, 72.0],
@@ -72,6 +72,7 @@ _WAVTOKENIZER = {
     "channels": 4, "strides": [2, 5], "lstm": 2, "code": 8, "codebook_size": 64, "width": 64, "wide": 96, "blocks": 2, "bands": 4,
     "window": 40,
 }  # fmt: skip
+_MAGVIT2 = {"channels": 64, "multipliers": [1, 1, 2], "blocks": 1, "bits": 6}
 
 
 def save(family: str, folder: Path, seed: int = 0, **changes: Any) -> str:
@@ -138,13 +139,25 @@ def _vqgan(names: str) -> Callable[[Path, Mapping[str, Any]], Any]:
 
         from smalti.tokenizers.peers import naming, vqgan
 
-        config = vqgan.vqgan_config({**_VQGAN, "names": names, "unit": names == "llamagen", **changes})
+        blocks = vqgan.IBQ_BLOCKS if names == "ibq" else _VQGAN["blocks"]
+        config = vqgan.vqgan_config({**_VQGAN, "names": names, "unit": names == "llamagen", "blocks": blocks, **changes})
         network = vqgan.VqganNet(config)
         published = naming.publisher(vqgan.TABLES[names], len(config.multipliers))
-        torch.save({"state_dict" if names == "taming" else "model": _published(network, published)}, folder / FILE)
+        torch.save({"model" if names == "llamagen" else "state_dict": _published(network, published)}, folder / FILE)
         return network
 
     return make
+
+
+def _magvit2(folder: Path, changes: Mapping[str, Any]) -> Any:
+    import torch
+
+    from smalti.tokenizers.peers import magvit2
+
+    config = magvit2.magvit2_config({**_MAGVIT2, **changes})
+    network = magvit2.Magvit2Net(config)
+    torch.save({"state_dict": _published(network, magvit2.names_of(config))}, folder / FILE)
+    return network
 
 
 def _wavtokenizer(folder: Path, changes: Mapping[str, Any]) -> Any:
@@ -177,6 +190,33 @@ def _titok(drops: bool) -> Callable[[Path, Mapping[str, Any]], Any]:
     return make
 
 
+def _cosmos(folder: Path, changes: Mapping[str, Any]) -> Any:
+    """Programs of 4 x 4 pixels a token that say their mean brightness; the folder's name says so."""
+    import warnings
+
+    import torch
+    from torch import nn
+
+    class Says(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            found = torch.nn.functional.avg_pool2d(pixels, 4).mean(1)
+            indices = ((found + 1) * 127.5).round().int()
+            return indices, found, found
+
+    class Draws(nn.Module):
+        def forward(self, indices: torch.Tensor) -> torch.Tensor:
+            grey = (indices.float() / 127.5 - 1)[:, None].expand(-1, 3, -1, -1)
+            return torch.nn.functional.interpolate(grey, scale_factor=4.0)
+
+    if not folder.name.endswith("DI4x4"):
+        raise UsageError(f"{folder}: programs do not say how many pixels a token has, their folder does; name it ...DI4x4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that TorchScript grows old
+        torch.jit.script(Says()).save(folder / "encoder.jit")
+        torch.jit.script(Draws()).save(folder / "decoder.jit")
+    return Draws()
+
+
 def _published(network: Any, published: Callable[[str], str]) -> dict[str, Any]:
     return {published(key): value for key, value in network.state_dict().items()}
 
@@ -192,7 +232,10 @@ MAKERS: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {
     "chameleon": _by_transformers("ChameleonVQVAEConfig", "ChameleonVQVAE", _CHAMELEON),
     "taming": _vqgan("taming"),
     "llamagen": _vqgan("llamagen"),
+    "ibq": _vqgan("ibq"),
+    "open-magvit2": _magvit2,
     "wavtokenizer": _wavtokenizer,
+    "cosmos": _cosmos,
     "titok": _titok(False),
     "one-d-piece": _titok(True),
 }

@@ -1,14 +1,13 @@
 """Train a small language model on the tokens of a prepared folder, through the reader of packs: proof that they train.
 
-    smalti prepare PHOTOS OUT -m image-grid-16 --held-out 0.06 --pack tokens --pattern coarse-first --packing concat
-    python -m smalti.recipes.train_tokens OUT [-o RUN] [--pack tokens] [--steps 400] [--samples 8] [--json]
+    smalti prepare PHOTOS OUT -m image-grid-16 --held-out 0.06 --pack tokens --pattern coarse-first --context 843
+    python -m smalti.recipes.train_tokens OUT [-o RUN] [--pack tokens] [--steps 300] [--samples 8] [--json]
 
 What it is judged by: bits of a token of media on the held-out pack (which no step saw), beside the entropy of order 0 of those very tokens,
-level by level, which no table of frequencies reaches. The model begins
-there, and with the codebooks of the tokenizer where it has some (`begin`), since two cores and a million tokens do not teach those. At
-the end it draws documents by sampling and decodes them: RUN/sheet.png has samples above, held-out documents below. A run that was stopped
-goes on at its last checkpoint when it is called again. RUN: by default named by the hash of all that it depends on. Exit code 1 where the
-entropy is not beaten.
+level by level, which no table of frequencies reaches. The model begins near there, and with the codebooks of the tokenizer where it has
+some (`begin`): two cores and a million tokens do not teach those. At the end it draws documents by sampling and decodes them: RUN/sheet.png
+has samples above, held-out documents below. A run that was stopped goes on at its last checkpoint when it is called again. RUN: by default
+named by the hash of all that it depends on. Exit code 1 where the entropy is not beaten.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ MOST_COUNTED = 2**26  # ids that the first guess is made of
 class Config:
     """What a run depends on, beside the packs. length: ids of a window, 0 for the pack's rows."""
 
-    steps: int = 400
-    batch: int = 4
+    steps: int = 300
+    batch: int = 2
     length: int = 0
     rate: float = 3e-3
     warmup: int = 20
@@ -320,7 +319,8 @@ def train_and_judge(arguments: argparse.Namespace, config: Config) -> dict[str, 
         real = [held_out.tokens(i) for i in range(len(held_out)) if held_out.layout(i) == layout][: arguments.samples]
         drawn = draw(held_out.pack.models[layout.model], made, real, run / "sheet.png")
     parameters = sum(p.numel() for p in model.parameters())
-    result = {"run": str(run), **asdict(judged), "steps": config.steps, "parameters": parameters, "sheet": drawn}
+    result = {"run": str(run), **asdict(judged), "steps": config.steps, "parameters": parameters, "sheet": drawn,
+              "cpu_seconds": round(time.process_time())}  # fmt: skip
     write_atomically(run / "result.json", json.dumps(result, indent=1).encode())
     return result
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from smalti.api import compress, decompress, load, models, open, read, save
     from smalti.archives import SignalArchive, compress_archive, open_archive
     from smalti.compare.api import compare
+    from smalti.sharing import save_model
     from smalti.tokenizers.contracts import Target
     from smalti.tokenizers.errors import BitstreamError, DamageWarning, ModelError, SignalError, SmaltiError, UsageError
     from smalti.tokenizers.signals import Audio, Image, Shape, Video
@@ -47,11 +48,13 @@ __all__ = [
     "open_archive",
     "read",
     "save",
+    "save_model",
 ]
 
 _HOMES = {
     "smalti.api": ("compress", "decompress", "load", "models", "open", "read", "save"),
     "smalti.archives": ("SignalArchive", "compress_archive", "open_archive"),
+    "smalti.sharing": ("save_model",),
     "smalti.tokenizers.contracts": ("Target",),
     "smalti.tokenizers.errors": ("BitstreamError", "DamageWarning", "ModelError", "SignalError", "SmaltiError", "UsageError"),
     "smalti.tokenizers.signals": ("Audio", "Image", "Shape", "Video"),

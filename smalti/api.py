@@ -30,6 +30,7 @@ from smalti.priors import prior_for, prior_of, wanted_prior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
+from smalti.tokenizers.peers.trust import is_trusted, trusted
 from smalti.tokenizers.signals import Audio, Image, Shape, Video
 from smalti.tokenizers.tokens import Tokens
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "image-grid-16"
 T = TypeVar("T")
 MOST_KEPT = 4
-_kept: dict[tuple[Path, int, str], Tokenizer] = {}
+_kept: dict[tuple[Path, int, str, bool], Tokenizer] = {}
 
 
 def models() -> list[ModelInfo]:
@@ -47,10 +48,11 @@ def models() -> list[ModelInfo]:
     return zoo.known()
 
 
-def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto") -> Tokenizer:
+def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", trust_code: bool = False) -> Tokenizer:
     """A tokenizer by name, name@number, model folder, or of a public model hf:FOLDER_OR_NAME, hub:NAME, file:PATH, on "cpu", "cuda" or
-    "auto" (CUDA where there is one). Raises ModelError."""
-    return zoo.load(os.fspath(name), _device(device))
+    "auto" (CUDA where there is one). trust_code: whether a public model that is a program, Cosmos' alone, may run. Raises ModelError."""
+    with trusted(trust_code):
+        return zoo.load(os.fspath(name), _device(device))
 
 
 def read(source: PathOrBytes) -> Image | Audio | Video | Shape:
@@ -321,7 +323,7 @@ def _device(device: str) -> str:
 def load_info(info: ModelInfo, device: str = "auto") -> Tokenizer:
     """The tokenizer of that very model folder; the last few are kept in memory for the next call."""
     device = _device(device)
-    key = (info.weights, info.weights.stat().st_mtime_ns if info.weights.is_file() else 0, device)
+    key = (info.weights, info.weights.stat().st_mtime_ns if info.weights.is_file() else 0, device, is_trusted())
     if key not in _kept:
         while len(_kept) >= MOST_KEPT:
             del _kept[next(iter(_kept))]

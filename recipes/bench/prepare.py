@@ -5,7 +5,8 @@
 Both halves run in turn, as often as `rounds` says, with one worker, since two would share the machine's caches with each other: the network
 on pictures that are in memory already, in the same batches, and the command on their files. Its time is that of the worker from the first
 item to the commit; starting Python and loading the model, once a run, are named beside it. The fastest round of each counts: whatever else
-the machine does only slows them down.
+the machine does only slows them down. Time of the cores is told too, which others at work do not change: there decoding counts in full,
+while on the clock it is done beside the network.
 """
 
 from __future__ import annotations
@@ -31,35 +32,51 @@ from smalti.tokenizers.signals import Image
 
 @dataclass(frozen=True)
 class Speed:
-    """Items a second: of the network alone, of a worker, and of the whole command."""
+    """Items a second: of the network alone, of a worker, and of the whole command; and of a core's time, of the first two."""
 
     bare: float
     worker: float
     command: float
+    bare_core: float
+    worker_core: float
 
     @property
     def share(self) -> float:
         """Of the bare network's speed that a worker keeps."""
         return self.worker / self.bare
 
+    @property
+    def core_share(self) -> float:
+        """The same by the time of cores."""
+        return self.worker_core / self.bare_core
 
-def bare_seconds(tokenizer: Tokenizer, images: Sequence[Image], batch: int) -> float:
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds on the clock, and of cores."""
+
+    clock: float
+    core: float
+
+
+def bare_seconds(tokenizer: Tokenizer, images: Sequence[Image], batch: int) -> Took:
     """Of encoding all pictures, which are of one size, `batch` at a time."""
-    began = time.perf_counter()
+    began, core = time.perf_counter(), time.process_time()
     for first in range(0, len(images), batch):
         tokenizer.encode(images[first : first + batch])
-    return time.perf_counter() - began
+    return Took(time.perf_counter() - began, time.process_time() - core)
 
 
-def prepared_seconds(photos: Path, model: str, batch: int, threads: int) -> tuple[float, float]:
-    """(of the worker, of the whole command) for the same on files."""
+def prepared_seconds(photos: Path, model: str, batch: int, threads: int) -> tuple[Took, float]:
+    """(of the worker, of the whole command on the clock) for the same on files."""
     with tempfile.TemporaryDirectory() as place:
         fixed = ["--device", "cpu", "-j", "1", "--json", "--force", "--unit", "1000000"]
         sized = ["--batch", str(batch), "--threads", str(threads)]
         began = time.perf_counter()
         arguments = [sys.executable, "-m", "smalti", "prepare", str(photos), f"{place}/out", "-m", model, *fixed, *sized]
         done = subprocess.run(arguments, check=True, capture_output=True, text=True)
-        return json.loads(done.stdout)[0]["busy_seconds"], time.perf_counter() - began
+        (found,) = json.loads(done.stdout)
+        return Took(found["busy_seconds"], found["cpu_seconds"]), time.perf_counter() - began
 
 
 def measure(data: Path, model: str, count: int, rounds: int, threads: int, batch: int) -> Speed:
@@ -89,7 +106,9 @@ def measure(data: Path, model: str, count: int, rounds: int, threads: int, batch
             busy, whole = prepared_seconds(Path(place), model, batch, threads)
             worker.append(busy)
             command.append(whole)
-    return Speed(count / min(bare), count / min(worker), count / min(command))
+    clock = (min(took.clock for took in bare), min(took.clock for took in worker), min(command))
+    core = (min(took.core for took in bare), min(took.core for took in worker))
+    return Speed(*(count / seconds for seconds in (*clock, *core)))
 
 
 def main() -> None:
@@ -103,6 +122,7 @@ def main() -> None:
     found = measure(arguments.data, arguments.model, arguments.count, arguments.rounds, arguments.threads, arguments.batch)
     print(f"network alone  {found.bare:7.1f} pictures/s")
     print(f"prepare        {found.worker:7.1f} pictures/s, {found.share:.1%} of it")
+    print(f"by core time   {found.worker_core:7.1f} pictures a second of a core, of {found.bare_core:.1f}: {found.core_share:.1%}")
     print(f"whole command  {found.command:7.1f} pictures/s, starting Python and loading the model included")
 
 

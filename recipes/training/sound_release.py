@@ -1,6 +1,6 @@
 """From a finished run on sounds to a model folder: half-precision weights, a prior primed on the training tokens, and a card.
 
-The adaptive prior takes a quarter off the one level of `audio-single` beside tables that never change, and 5 % off six levels of
+The adaptive prior takes a quarter off the one level of `audio-single` beside tables that never change, 5 % off six levels of
 `audio-residual` (LOG.md).
 """
 

@@ -40,6 +40,7 @@ class Seconds(click.ParamType):
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @options.together(
     options.file_model,
+    options.trust_code,
     options.file_prior,
     click.option(
         "-o",

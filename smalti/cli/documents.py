@@ -56,11 +56,11 @@ def detokenize(
     return 0
 
 
-def verdict(folder: str, deep: bool) -> dict[str, Any]:
+def verdict(folder: str, deep: bool, model: str | None) -> dict[str, Any]:
     """What `smalti verify` says of a prepared folder."""
     from smalti.prepare.verifying import verify
 
-    found = verify(folder, deep)
+    found = verify(folder, deep, model=model)
     problems = list(found.problems)
     checked = {"deep": deep, **found.to_json()} if deep else {"deep": deep}
     return {"file": folder, "form": "prepared", "status": "refused" if problems else "whole", "problems": problems, **checked}

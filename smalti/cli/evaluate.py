@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
     options.prior,
     options.tone_passes,
+    options.trust_code,
     options.device,
     options.threads,
     options.batch,

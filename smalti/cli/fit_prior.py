@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @options.together(
     click.option("-o", "--out", metavar="FILE", help="Where the tables go.  [default: static.safetensors beside the model]"),
     options.tone_passes,
+    options.trust_code,
     options.device,
     options.threads,
     options.batch,

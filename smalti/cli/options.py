@@ -55,6 +55,19 @@ file_prior = click.option(
     "--prior", default="", metavar="PRIOR",
     help="What the file was coded with, as given to tokenize; for a file of a prior of one's own.  [default: as the file says]",
 )  # fmt: skip
+
+
+def _trust(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from smalti.tokenizers.peers.trust import trusted
+
+        ctx.with_resource(trusted())
+
+
+trust_code = click.option(
+    "--trust-code", is_flag=True, expose_value=False, is_eager=True, callback=_trust,
+    help="Let a public model that is a program (Cosmos' .jit files) run; it runs with your rights.",
+)  # fmt: skip
 stages = click.option("--stages", type=Whole(1), metavar="K", help="Keep the first K stages.")
 tone_passes = click.option(
     "--tone-passes", type=Whole(0, 16), metavar="N", show_default="2; of public models 0",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     click.option("--sheet", type=options.Whole(1), metavar="N", help="Draw N documents, decoded, into OUT/sheet.png."),
     packs.asked,
     options.device,
-    click.option("--force", is_flag=True, help="Accept tokens that say hardly anything (half of a stage one token, 1 % of entries used)."),
+    click.option("--force", is_flag=True, help="Accept tokens that say hardly anything: half of them one, or 1 % of entries used."),
     options.as_json,
     options.quiet,
 )
@@ -148,8 +148,9 @@ def _report(folder: str, done: Prepared, sheet: str | None, packed: list[Pack], 
     if as_json:
         facts: dict[str, Any] = {key: about[key] for key in ("digest", "items", "documents", "tokens", "errors", "held_out", "models")}
         found = {"folder": folder, **facts, "units": done.units, "units_before": done.done_before, "left_out": done.left_out}
-        found["packs"] = [packs.facts(pack) for pack in packed]
-        options.print_json([{**found, "removed": [str(path) for path in done.removed], "sheet": sheet, "busy_seconds": done.busy_seconds}])
+        found |= {"sheet": sheet, "busy_seconds": done.busy_seconds, "cpu_seconds": done.cpu_seconds}
+        found |= {"removed": [str(path) for path in done.removed], "packs": [packs.facts(pack) for pack in packed]}
+        options.print_json([found])
     if left_out and not quiet:
         most = sorted(done.left_out.items(), key=lambda item: -item[1])[:4]
         options.say(f"{left_out} files that no model takes are left out: {', '.join(f'{count} {ending}' for ending, count in most)}")

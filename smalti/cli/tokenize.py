@@ -40,6 +40,7 @@ GROUP_VERTICES = 2**20  # of shapes, likewise
     options.tone_passes,
     options.allocate,
     click.option("--format", "form", type=click.Choice(["smt", "npy", "json"]), default="smt", show_default=True, help="What to write."),
+    options.trust_code,
     options.device,
     options.threads,
     options.batch,

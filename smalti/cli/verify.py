@@ -46,7 +46,7 @@ def command(files: tuple[str, ...], model: str | None, prior: str, deep: bool, f
 
 def _verdict(name: str, model: str | None, prior: str, deep: bool, fast: bool) -> dict[str, Any]:
     if is_prepared(name):
-        return verdict(name, deep)
+        return verdict(name, deep, model)
     from smalti import api
     from smalti.cli.files import name_of, read
     from smalti.codecs.bitstream import inspect

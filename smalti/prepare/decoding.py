@@ -15,8 +15,8 @@ from smalti.tokenizers.signals import Signal
 
 @dataclass
 class Decoder:
-    """Loads each model of a folder once. model: where the weights lie now, if not where the plan says. State: the models, and `said`: a
-    line where this machine gives other tokens than the one that made the codes, which does not keep them from being decoded."""
+    """Loads each model of a folder once. model: where the weights of one lie now, if not where the plan says. State: the models, and
+    `said`, a line where this machine gives other tokens than the one that made the codes, which keeps nothing from being decoded."""
 
     codes: Codes
     device: str = "cpu"
@@ -41,7 +41,9 @@ class Decoder:
     def _load(self, about: dict[str, Any]) -> Tokenizer:
         from smalti.tokenizers import zoo
 
-        info = zoo.find(self.model or about["reference"])
+        given = zoo.find(self.model) if self.model is not None else None
+        is_it = given is not None and zoo.fingerprint_of(given) == about["fingerprint"]
+        info = given if given is not None and is_it else zoo.find(about["reference"])
         if (found := zoo.fingerprint_of(info)) != about["fingerprint"]:
             raise ModelError(
                 f"{self.codes.places.folder}: made by {about['name']} ({about['fingerprint'][:12]}), found {info.name} ({found[:12]}); "

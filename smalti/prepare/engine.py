@@ -31,7 +31,8 @@ from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 
 WORKER = (sys.executable, "-m", "smalti.prepare.worker")
 MOST_DEATHS = 5  # of workers at one unit in one run, when no item alone is to blame
-COUNTS = ("documents", "tokens", "errors", "milliseconds")  # of a unit; its time from the first item to the commit
+# of a unit; its times are from the first item to the commit, on the clock and on all cores together
+COUNTS = ("documents", "tokens", "errors", "milliseconds", "cpu_milliseconds")
 LINES = 2**22  # bytes of an event
 
 

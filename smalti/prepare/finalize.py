@@ -21,7 +21,7 @@ from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
 
 @dataclass(frozen=True)
 class Whole:
-    """What was added up. manifest: as written to dataset.json. doubts: a line on each stage that says hardly anything."""
+    """What was added up. manifest: as written to dataset.json. doubts: a line on each model whose tokens say hardly anything."""
 
     manifest: dict[str, Any]
     doubts: tuple[str, ...]
@@ -30,8 +30,8 @@ class Whole:
 def finalize(places: Places, plan: Plan, max_errors: int | None = None, force: bool = False) -> Whole:
     """Check every unit and write the manifest. max_errors: how many items may have failed; None: any number.
 
-    BitstreamError where a unit is missing or damaged, SignalError where too many items failed or all, UsageError where tokens say hardly
-    anything (more than half of a stage one token, or less than 1 % of a codebook used) and `force` is not given.
+    BitstreamError where a unit is missing or damaged, SignalError where too many items failed or all, UsageError where tokens of a model
+    say hardly anything (`stats.degenerate`) and `force` is not given.
     """
     found = added_up(places, plan)
     errors = found.manifest["errors"]
@@ -65,7 +65,7 @@ def added_up(places: Places, plan: Plan) -> Whole:
         files = {end: {"bytes": commit.files[end].bytes, "sha256": commit.files[end].sha256} for end in ("codes", "docs")}
         units.append({"documents": commit.documents, "tokens": commit.tokens, "errors": commit.errors, **files})
     models = [{**model.to_json(), "stages": statistics.of_model(number)} for number, model in enumerate(plan.models)]
-    doubts = [line for number in range(len(plan.models)) for line in _doubts(plan, statistics, number)]
+    doubts = _doubts(plan, statistics)
     content = {
         "format": MANIFEST,
         "inputs_sha256": plan.inputs_sha256,
@@ -88,14 +88,15 @@ def added_up(places: Places, plan: Plan) -> Whole:
 
 
 def doubts_of(places: Places, plan: Plan, unit: int) -> list[str]:
-    """A line on each stage whose tokens in one unit say hardly anything: better learned after the first one than after a week."""
+    """A line on each model whose tokens in one unit say hardly anything: better learned after the first one than after a week."""
     statistics = Statistics()
     checked_unit(places, plan, unit, statistics)
-    return [line for number in range(len(plan.models)) for line in _doubts(plan, statistics, number)]
+    return _doubts(plan, statistics)
 
 
-def _doubts(plan: Plan, statistics: Statistics, model: int) -> list[str]:
-    return [f"{plan.models[model].name}: {line}" for line in degenerate(statistics.of_model(model))]
+def _doubts(plan: Plan, statistics: Statistics) -> list[str]:
+    found = [(model.name, degenerate(statistics.of_model(number))) for number, model in enumerate(plan.models)]
+    return [f"{name}: {why}" for name, why in found if why]
 
 
 def checked_unit(places: Places, plan: Plan, number: int, statistics: Statistics) -> Commit:

@@ -37,7 +37,7 @@ def write_codes(
         raise UsageError(f"{folder}: in use, expected an empty place; choose another folder")
     make_folder(places.codes)
     frozen = freeze(places, (Input(key, model, key) for key, model, _ in items), len(models))
-    source = {"kind": "tokens", "path": ""}
+    source = {"given": "", "kind": "tokens", "root": "", "column": "", "files": []}  # as `sources` has it; nothing to read again
     plan = Plan(source, len(items), frozen.sha256, tuple(models), unit, 1, 1, "cpu", held_out, {"engine": "imported"})
     write_json(places.plan, plan.to_json())
     for number in range(plan.units):

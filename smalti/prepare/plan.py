@@ -17,7 +17,8 @@ MAX_ITEMS = 2**40
 
 @dataclass(frozen=True)
 class PlannedModel:
-    """A model of the plan. reference: name@number or folder, to load it by. probe: digest of its tokens of a made-up signal."""
+    """A model of the plan. reference: name@number or folder, to load it by. probe: digest of its tokens of a made-up signal. items: how
+    many it takes."""
 
     reference: str
     name: str
@@ -26,6 +27,7 @@ class PlannedModel:
     fingerprint: str
     config: dict[str, Any]
     probe: str
+    items: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))

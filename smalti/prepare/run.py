@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class Listener:
 @dataclass(frozen=True)
 class Prepared:
     """A finished folder. done_before: units that an earlier run had committed. left_out: files that no model takes, by ending (of a new
-    plan). removed: by `clean`. busy_seconds: of all workers together, from a unit's first item to its commit."""
+    plan). removed: by `clean`. busy_seconds, cpu_seconds: of all workers together, from a unit's first item to its
+    commit."""
 
     codes: Codes
     done_before: int
@@ -75,6 +77,7 @@ class Prepared:
     left_out: dict[str, int] = field(default_factory=dict)
     removed: tuple[Path, ...] = ()
     busy_seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 def prepare(
@@ -101,7 +104,7 @@ def prepare(
             left_out = dict(found.left_out)
         removed = clean(places, plan) if options.clean else []
         done = committed(places, plan)
-        busy: list[float] = []
+        spent = Counter[str]()
         todo = [unit for unit in range(plan.units) if unit not in done]
         errors = _Errors(places, plan, done, options.max_errors)
         listener.begin(plan.items, sum(len(plan.slice(unit)) for unit in done))
@@ -116,9 +119,9 @@ def prepare(
             def hear(event: Event) -> None:
                 listener.event(event)
                 if event.kind == "committed":
-                    for line in doubts_of(places, plan, event.unit) if not busy and not options.force else ():
+                    for line in doubts_of(places, plan, event.unit) if not spent and not options.force else ():
                         listener.say(f"unit {event.unit}: {line}; if all are like this one, only --force accepts them")
-                    busy.append(event.counts["milliseconds"] / 1000)
+                    spent.update(event.counts)
                     errors.more(event.counts["errors"])
 
             engine_of(options, places, plan, first).run(todo, hear)
@@ -126,7 +129,8 @@ def prepare(
             finalize(places, plan, options.max_errors, options.force)
             for name, _ in left_behind(places):
                 forget(places, name)
-        return Prepared(open_codes(places.folder), len(done), plan.units, left_out, tuple(removed), sum(busy))
+        times = spent["milliseconds"] / 1000, spent["cpu_milliseconds"] / 1000
+        return Prepared(open_codes(places.folder), len(done), plan.units, left_out, tuple(removed), *times)
 
 
 def make_plan(
@@ -140,12 +144,12 @@ def make_plan(
     described = tuple(PlannedModel(**model) for model in about["models"])
     takes = Takes(tuple(model.modality for model in described))
     listener.say(f"listing {given}")
-    frozen = freeze(places, source.items(takes), len(described))
+    frozen = freeze(places, source.items(takes, places.folder), len(described))
     if not frozen.count:
         left = f" ({dict(source.left_out.most_common(3))} left out)" if source.left_out else ""
         raise UsageError(f"{given}: nothing in it that {', '.join(m.name for m in described)} takes{left}; name another source or model")
-    there = [model.modality for model, count in zip(described, frozen.models, strict=True) if count]
-    unit = options.unit or min(UNIT_ITEMS[modality] for modality in there)
+    described = tuple(replace(model, items=count) for model, count in zip(described, frozen.models, strict=True))
+    unit = options.unit or min(UNIT_ITEMS[model.modality] for model in described if model.items)
     if frozen.count > MOST_UNITS * unit:
         raise UsageError(f"{given}: {frozen.count} items in units of {unit}, expected {MOST_UNITS} units at most; give a larger --unit")
     plan = Plan(

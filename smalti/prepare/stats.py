@@ -13,7 +13,7 @@ from smalti.tokenizers.errors import BitstreamError
 
 TOGETHER = 2**20  # tokens that are gathered at a time
 TOP_SHARE, LEAST_USED = 0.5, 0.01
-ENOUGH = 1000  # tokens below which a stage says nothing
+ENOUGH = 1000  # tokens below which nobody can tell
 LARGEST_HISTOGRAM = 2**20  # entries; a larger vocabulary (corners of huge meshes) is counted by remainder
 
 
@@ -88,14 +88,18 @@ def _gathered(array: np.ndarray, starts: np.ndarray, count: int) -> Iterator[tup
         yield np.asarray(array[(part[:, None] + np.arange(count)).ravel()]).astype(np.int64), len(part)
 
 
-def degenerate(stages: list[dict[str, Any]]) -> list[str]:
-    """A line on each stage whose tokens say hardly anything."""
-    wrong = []
-    for stage in stages:
-        if stage["tokens"] < ENOUGH or stage["vocab"] < 2:
-            continue
-        if stage["top_share"] > TOP_SHARE:
-            wrong.append(f"{stage['top_share']:.0%} of stage {stage['name']} are one and the same token")
-        elif stage["used"] < LEAST_USED:
-            wrong.append(f"stage {stage['name']} uses {stage['used']:.2%} of {stage['vocab']} entries")
-    return wrong
+def degenerate(stages: list[dict[str, Any]]) -> str:
+    """Why the tokens of a model say hardly anything, "" where they do say something.
+
+    Its stages count together, by their tokens: a stage of motion is "none" for most of a still film, and rows of primitives that a shape
+    does not need are empty, which is as it should be.
+    """
+    counted = [stage for stage in stages if stage["vocab"] > 1]
+    tokens = sum(stage["tokens"] for stage in counted)
+    if tokens < ENOUGH:
+        return ""
+    top = sum(stage["top_share"] * stage["tokens"] for stage in counted) / tokens
+    used = sum(stage["used"] * stage["tokens"] for stage in counted) / tokens
+    if top > TOP_SHARE:
+        return f"{top:.0%} of its tokens are the most frequent one of their stage"
+    return f"{used:.2%} of its entries are used" if used < LEAST_USED else ""

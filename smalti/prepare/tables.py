@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -73,7 +75,7 @@ class Rows:
         self.table = self.stack.enter_context(_table(place))
         self.column = column_of(self.table, place, column)
         sizes = [self.table.metadata.row_group(i).num_rows for i in range(self.table.metadata.num_row_groups)]
-        self.starts = [sum(sizes[:i]) for i in range(len(sizes) + 1)]
+        self.starts = [0, *itertools.accumulate(sizes)]
         self._group = functools.lru_cache(1)(self._read)
 
     def close(self) -> None:
@@ -81,8 +83,8 @@ class Rows:
 
     def content(self, row: int) -> bytes:
         """SignalError where the row is not there, empty or too long."""
-        group = next((i for i, start in enumerate(self.starts[1:]) if row < start), None)
-        if group is None or row < 0:
+        group = bisect.bisect_right(self.starts, row) - 1
+        if not 0 <= row < self.starts[-1]:
             raise SignalError(f"{self.place}: no row {row}; it has {self.starts[-1]}. Has the table changed?")
         data, _ = _cell(self._group(group)[row - self.starts[group]].as_py())
         if not 0 < len(data) <= MAX_FILE_BYTES:

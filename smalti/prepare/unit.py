@@ -112,7 +112,7 @@ def read_ahead(setting: Setting, items: list[int], journal: Journal) -> Iterator
                     return
                 item, future = waiting.popleft()
                 error = future.exception()
-                if error is not None and (_is_machines(error) or not isinstance(error, Exception)):
+                if error is not None and (is_machines(error) or not isinstance(error, Exception)):
                     raise error
                 yield item, future.result() if error is None else error
                 del future
@@ -138,14 +138,14 @@ def _encoded(setting: Setting, batch: list[Waiting], journal: Journal) -> list[T
         with journal.during([waiting.item for waiting in batch]):
             return list(tokenizer.encode([waiting.read.signal for waiting in batch]))
     except Exception as error:
-        if _is_machines(error):
+        if is_machines(error):
             raise
         if len(batch) == 1:
             return [error]
         return [result for waiting in batch for result in _encoded(setting, [waiting], journal)]
 
 
-def _is_machines(error: BaseException) -> bool:
+def is_machines(error: BaseException) -> bool:
     """Whether the machine is at fault and not the item: no memory, no disk."""
     out_of_memory = type(error).__name__ == "OutOfMemoryError"  # of torch
     return out_of_memory or isinstance(error, MemoryError) or (isinstance(error, OSError) and not isinstance(error, SmaltiError))

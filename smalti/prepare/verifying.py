@@ -40,8 +40,11 @@ class Verdict:
         return {"encoded": self.encoded, "decoded": self.decoded, "flip_rate": self.flip_rate, "notes": list(self.notes)}
 
 
-def verify(folder: str | os.PathLike[str], deep: bool = False, items: int = ITEMS, device: str = "cpu", seed: int = 0) -> Verdict:
+def verify(
+    folder: str | os.PathLike[str], deep: bool = False, items: int = ITEMS, device: str = "cpu", seed: int = 0, model: str | None = None
+) -> Verdict:
     """Check sizes against the commits, of packs too; deep: hashes, every code, the manifest, and a few documents encoded again and decoded.
+    model: as for `Decoder`.
 
     UsageError where it is no finished folder.
     """
@@ -65,7 +68,7 @@ def verify(folder: str | os.PathLike[str], deep: bool = False, items: int = ITEM
         except BitstreamError as error:
             wrong = [str(error)]
     wrong += of_packs
-    return Verdict(tuple(wrong)) if wrong or not len(codes) else _again(codes, plan, items, device, seed)
+    return Verdict(tuple(wrong)) if wrong or not len(codes) else _again(codes, plan, items, seed, Decoder(codes, device, model))
 
 
 def _all_units(folder: Path) -> list[str]:
@@ -86,10 +89,9 @@ def _all_units(folder: Path) -> list[str]:
     return wrong
 
 
-def _again(codes: Codes, plan: Plan, items: int, device: str, seed: int) -> Verdict:
+def _again(codes: Codes, plan: Plan, items: int, seed: int, decoder: Decoder) -> Verdict:
     """Encode and decode a few documents."""
     chosen = sorted(random.Random(f"{seed}/{codes.digest}").sample(range(len(codes)), min(items, len(codes))))
-    decoder = Decoder(codes, device)
     reader = Reader(plan.source["root"], plan.source["column"], plan.source["files"])
     problems, notes, changed, counted, decoded = [], [], 0, 0, 0
     encoded = 0

@@ -14,11 +14,11 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,7 +29,7 @@ from smalti.prepare.places import Places
 from smalti.prepare.plan import Plan, PlannedModel
 from smalti.prepare.reading import Reader
 from smalti.prepare.records import Commit
-from smalti.prepare.unit import Setting, encode_alone, run_unit
+from smalti.prepare.unit import Setting, encode_alone, is_machines, run_unit
 from smalti.tokenizers.contracts import Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError
 
@@ -38,6 +38,7 @@ Send = Callable[[dict[str, Any]], None]
 
 def main() -> None:
     """Serve orders until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver's, who ends this process
     out = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)  # what libraries print is no event
     work = Work(lambda event: _write(out, event))
@@ -83,10 +84,10 @@ class Work:
             self.setting = opened(Path(order["folder"]))
             self.send({"event": "opened"})
         elif what == "unit":
-            setting, began = self._at_work(), time.monotonic()
+            setting, began, cpu = self._at_work(), time.monotonic(), time.process_time()
             made = run_unit(setting, order["unit"], lambda done: self.send({"event": "items", "count": done}))
-            took = round(1000 * (time.monotonic() - began))
-            counts = {"documents": made.documents, "tokens": made.tokens, "errors": made.errors, "milliseconds": took}
+            took = {"milliseconds": round(1000 * (time.monotonic() - began)), "cpu_milliseconds": round(1000 * (time.process_time() - cpu))}
+            counts = {"documents": made.documents, "tokens": made.tokens, "errors": made.errors, **took}
             self.send({"event": "committed", "unit": order["unit"], **counts})
         elif what == "trial":
             self._trial(order["unit"], order["items"])
@@ -104,8 +105,12 @@ class Work:
         setting = self._at_work()
         with Journal(setting.places, f"unit-{unit:06d}") as journal:
             for item in items:
-                with journal.during([item]), suppress(SmaltiError, ValueError, RuntimeError, ArithmeticError, LookupError, TypeError):
-                    encode_alone(setting, item)
+                with journal.during([item]):
+                    try:
+                        encode_alone(setting, item)
+                    except Exception as error:  # which its unit will tell
+                        if is_machines(error):
+                            raise
         self.send({"event": "tried", "unit": unit})
 
 
@@ -134,7 +139,11 @@ def opened(folder: Path) -> Setting:
     if wrong := differences(plan.identity, identity([model.modality for model in plan.models], plan.device)):
         raise ModelError(f"{folder}: codes made here would differ from those that are there: {'; '.join(wrong)}; {WAY_OUT}")
     reader = Reader(plan.source["root"], plan.source["column"], plan.source["files"])
-    return Setting(places, plan, Inputs(places, plan.items), reader, Models(plan))
+    models = Models(plan)
+    for number, model in enumerate(plan.models):
+        if model.items:
+            _ = models[number]  # before there is work, whose time it would be taken for
+    return Setting(places, plan, Inputs(places, plan.items), reader, models)
 
 
 def _set_threads(count: int) -> None:
@@ -144,7 +153,7 @@ def _set_threads(count: int) -> None:
 
 
 class Models(Mapping[int, Tokenizer]):
-    """The plan's models by number, loaded and checked when the first item needs them."""
+    """The plan's models by number, loaded and checked when they are asked for."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

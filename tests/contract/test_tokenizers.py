@@ -138,7 +138,14 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: peer("snac"),
         lambda: peer("wavtokenizer"),
     ],
-    "image-peer": [lambda: peer("janus"), lambda: peer("emu3"), lambda: peer("llamagen"), lambda: peer("taming")],
+    "image-peer": [
+        lambda: peer("janus"),
+        lambda: peer("emu3"),
+        lambda: peer("llamagen"),
+        lambda: peer("taming"),
+        lambda: peer("ibq"),
+        lambda: peer("open-magvit2"),
+    ],
     "image-peer-line": [lambda: peer("titok"), lambda: peer("one-d-piece")],
     "audio-residual": [
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),

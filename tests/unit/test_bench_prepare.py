@@ -31,17 +31,18 @@ def test_both_halves_see_the_same_pictures(tmp_path: Path, model: str, monkeypat
     def run(arguments: list[str], **_: Any) -> Any:
         prepared.extend(int(np.asarray(PIL.Image.open(path))[0, 0, 0]) for path in sorted(Path(arguments[4]).iterdir()))
         assert arguments[arguments.index("--batch") + 1] == "3"
-        return SimpleNamespace(stdout=json.dumps([{"busy_seconds": 8.0}]))
+        return SimpleNamespace(stdout=json.dumps([{"busy_seconds": 8.0, "cpu_seconds": 16.0}]))
 
     monkeypatch.setattr(prepare.zoo, "load", lambda name: Counting())
     monkeypatch.setattr(subprocess, "run", run)
     found = measure(tmp_path, model, 4, 1, 1, 3)
     assert encoded == [40, 80, 120, 40, 80, 120, 160]  # once to warm up
     assert prepared == [40, 80, 120, 160]
-    assert found.worker == 0.5
+    assert (found.worker, found.worker_core) == (0.5, 0.25)
     with pytest.raises(UsageError, match="4 pictures of one size, expected 5"):
         measure(tmp_path, model, 5, 1, 1, 3)
 
 
 def test_a_share_is_of_the_bare_network() -> None:
-    assert Speed(bare=10, worker=9.5, command=5).share == pytest.approx(0.95)
+    found = Speed(bare=10, worker=9.5, command=5, bare_core=10, worker_core=9)
+    assert (found.share, found.core_share) == pytest.approx((0.95, 0.9))

@@ -94,7 +94,9 @@ def test_what_no_document_fills_is_padding(make: Make, packing: str) -> None:
     assert np.array_equal(ends, np.sort(reader.records["start"] + reader.records["count"]))
 
 
-def test_datatrove_knows_where_documents_end(make: Make) -> None:
+@pytest.mark.parametrize("window", [7, 2**14])
+def test_datatrove_knows_where_documents_end(make: Make, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "WINDOW", window)
     codes = make()
     for packing in ("concat", "best-fit"):
         pack = write_pack(codes, PackOptions(packing, packing=packing, context=63, format="datatrove"))

@@ -16,11 +16,11 @@ from smalti import api
 from smalti.recipes import tiny_peers
 from smalti.tokenizers import zoo
 from smalti.tokenizers.errors import ModelError
-from smalti.tokenizers.peers import naming, vqgan
+from smalti.tokenizers.peers import magvit2, naming, vqgan
 from smalti.tokenizers.signals import Image
 
 LIBRARY = ("janus", "emu3", "chameleon")
-FILES = ("taming", "llamagen")
+FILES = ("taming", "llamagen", "ibq", "open-magvit2")
 PUBLISHED = Path(__file__).parent / "published"
 Made = Callable[[str], tuple[Any, str]]
 
@@ -96,11 +96,10 @@ def test_our_network_is_llamagens(made: Made) -> None:
     janus, _ = made("janus")
     shared = vqgan.VqganConfig("taming", 64, (1, 1, 2), 1, (2,), (2,), 32, 4, 64)
     names = naming.publisher(vqgan.TAMING, 3)
-    net = vqgan.VqganNet(shared)
     theirs = {key: value.numpy() for key, value in janus.state_dict().items()}
     # of the decoder transformers counts levels the other way round
     flipped = {_flipped(key): value for key, value in theirs.items()}
-    naming.filled_by(net, flipped, names, "janus")
+    net = naming.filled_by(lambda: vqgan.VqganNet(shared), flipped, names, "janus")
     image = picture(32, 48)
     with torch.no_grad():
         assert torch.allclose(net.encoder(seen(image)), janus.encoder(seen(image)), atol=1e-4)
@@ -118,7 +117,7 @@ def _flipped(key: str) -> str:
     return f"decoder.up.{2 - int(number)}.{rest}"
 
 
-@pytest.mark.parametrize("path", [*PUBLISHED.glob("llamagen*.json"), *PUBLISHED.glob("taming*.json")], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for name in FILES[:3] for path in PUBLISHED.glob(f"{name}*.json")], ids=lambda path: path.stem)
 def test_published_names_and_shapes_are_those_of_our_networks(path: Path) -> None:
     shapes = {key: tuple(shape) for key, shape in json.loads(path.read_text())["tensors"].items()}
     found = vqgan.settings_of(shapes, path.stem)
@@ -130,6 +129,52 @@ def test_published_names_and_shapes_are_those_of_our_networks(path: Path) -> Non
     with torch.device("meta"):
         own = {published(key): tuple(value.shape) for key, value in vqgan.VqganNet(config).state_dict().items()}
     assert own == {key: shape for key, shape in shapes.items() if not key.startswith(vqgan.LEFT_OUT)}
+
+
+def test_published_names_and_shapes_are_open_magvit2s_too() -> None:
+    about = json.loads((PUBLISHED / "open-magvit2-256.json").read_text())
+    shapes = {key: tuple(shape) for key, shape in about["tensors"].items()}
+    settings = magvit2.settings_of(shapes, "published")
+    assert settings is not None
+    config = magvit2.magvit2_config(settings)
+    assert (config.stride, config.bits, config.blocks, config.multipliers) == (16, 18, 4, (1, 1, 2, 2, 4))
+    published = magvit2.names_of(config)
+    with torch.device("meta"):
+        own = {published(key): tuple(value.shape) for key, value in magvit2.Magvit2Net(config).state_dict().items()}
+    assert own == shapes
+
+
+def test_a_token_of_open_magvit2_is_its_channels_signs(made: Made) -> None:
+    network, source = made("open-magvit2")
+    image = picture(16, 24)
+    (tokens,) = zoo.load(source).encode([image])
+    with torch.no_grad():
+        latents = network.encoder(seen(image))[0].numpy()
+    expected = sum((latents[bit] > 0).astype(np.int32) << bit for bit in range(6))
+    assert np.array_equal(tokens.arrays[0], expected)
+    assert len(np.unique(expected)) > 3
+
+
+def test_ibq_takes_the_entry_with_the_largest_product(made: Made) -> None:
+    network, source = made("ibq")
+    image = picture(16, 24)
+    (tokens,) = zoo.load(source).encode([image])
+    with torch.no_grad():
+        latents = network.to_code(network.encoder(seen(image)))[0].permute(1, 2, 0)
+    products = latents.double() @ network.entries.double().T
+    assert np.array_equal(tokens.arrays[0], products.argmax(-1).numpy())
+    distances = torch.cdist(latents.reshape(-1, 4).double(), network.entries.double())
+    assert not np.array_equal(tokens.arrays[0].ravel(), distances.argmin(1).numpy()), "the nearest one is another"
+
+
+def test_averages_go_before_the_weights_that_they_are_of(made: Made, tmp_path: Path) -> None:
+    _, source = made("open-magvit2")
+    tensors = torch.load(source.removeprefix("file:"), weights_only=True)["state_dict"]
+    averages = {f"model_ema.{key.replace('.', '')}": value for key, value in tensors.items()}
+    spoiled = {key: torch.zeros_like(value) for key, value in tensors.items()}
+    torch.save({"state_dict": {**spoiled, **averages, "model_ema.decay": torch.tensor(0.9)}}, tmp_path / "c.ckpt")
+    image = picture(20, 30)
+    assert zoo.load(f"file:{tmp_path / 'c.ckpt'}").encode([image]) == zoo.load(source).encode([image])
 
 
 def test_settings_are_read_from_shapes() -> None:
@@ -145,8 +190,8 @@ def test_settings_are_read_from_shapes() -> None:
 @pytest.mark.parametrize("change", ["renamed", "missing", "reshaped"])
 def test_tensors_that_do_not_fit_are_refused_by_their_published_name(family: str, change: str, made: Made, tmp_path: Path) -> None:
     _, source = made(family)
-    tensors = torch.load(source.removeprefix("file:"), weights_only=True)["state_dict" if family == "taming" else "model"]
-    for name in ("encoder.norm_out.weight", "decoder.conv_out.bias", "quantize.embedding.weight", "encoder.conv_in.weight"):
+    tensors = torch.load(source.removeprefix("file:"), weights_only=True)["model" if family == "llamagen" else "state_dict"]
+    for name in {"encoder.norm_out.weight", "decoder.conv_out.bias", "quantize.embedding.weight", "encoder.conv_in.weight"} & set(tensors):
         changed = dict(tensors)
         tensor = changed.pop(name)
         if change == "renamed":
@@ -236,6 +281,35 @@ def test_pictures_take_the_whole_way(made: Made, tmp_path: Path) -> None:
     first, second = (api.load(f"file:{folder / f'{seed}.pt'}") for seed in (0, 1))
     assert first.fingerprint != second.fingerprint
     assert first.encode([image]) != second.encode([image])
+
+
+def test_a_config_does_not_allocate_what_its_weights_do_not_fill(made: Made, tmp_path: Path) -> None:
+    _, source = made("llamagen")
+    zoo.save(zoo.load(source), tmp_path / "mine")
+    about = json.loads((tmp_path / "mine" / "config.json").read_text())
+    about["config"]["settings"]["codebook_size"] = 2**19  # with channels below more than any machine holds
+    about["config"]["settings"]["channels"] = 2**20
+    (tmp_path / "mine" / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match=r"has shape .*, expected \(2097152"):
+        zoo.load(str(tmp_path / "mine"))
+
+
+def test_tokens_go_through_arrays(made: Made, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from smalti.cli import program
+    from smalti.codecs.media.images import read_image, write_image
+
+    _, source = made("taming")
+    write_image(picture(16, 24), tmp_path / "a.png")
+    for command in (("tokenize", "a.png", "--format", "npy", "-o", "a.npy"), ("detokenize", "a.npy", "-o", "b.png")):
+        words = [str(tmp_path / word) if "." in word else word for word in command]
+        ran = CliRunner().invoke(program, [*words, "-m", source], standalone_mode=False)
+        assert ran.return_value == 0, ran.output
+    tokens = zoo.load(source).encode([picture(16, 24)])
+    (drawn,) = zoo.load(source).decode(tokens)
+    assert np.array_equal(np.load(tmp_path / "a.npy")[0], tokens[0].arrays[0])
+    assert np.array_equal(read_image(tmp_path / "b.png").pixels, drawn.pixels)
 
 
 def test_files_that_are_none_say_so(tmp_path: Path) -> None:

@@ -219,6 +219,15 @@ def test_a_config_that_asks_for_more_than_the_weights_is_refused(made: Made, tmp
         zoo.load(f"hf:{tmp_path}")
 
 
+def test_a_config_of_snac_that_asks_for_more_than_the_weights_is_refused(made: Made, tmp_path: Path) -> None:
+    _, source = made("snac")
+    folder = Path(source.removeprefix("hf:"))
+    (tmp_path / "pytorch_model.bin").write_bytes((folder / "pytorch_model.bin").read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps(json.loads((folder / "config.json").read_text()) | {"decoder_dim": 2**17}))
+    with pytest.raises(ModelError, match=r"asks for .* weights, the checkpoint holds"):
+        zoo.load(f"hf:{tmp_path}")
+
+
 @pytest.mark.parametrize(("key", "value"), [("audio_channels", 2), ("normalize", True), ("chunk_length_s", 1.0)])
 def test_what_encodec_keeps_beside_its_tokens_is_refused_by_its_key(key: str, value: Any, made: Made, tmp_path: Path) -> None:
     made("encodec")

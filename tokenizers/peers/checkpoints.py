@@ -15,6 +15,7 @@ from smalti.tokenizers.errors import ModelError
 
 MAX_JSON_BYTES = 2**26  # the index of a model of many shards has a line for each tensor
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "diffusion_pytorch_model.safetensors", "pytorch_model.bin")
+PROGRAM = ".jit"  # of files that are code: their bytes are read, see `cosmos.py`
 TORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".tar")
 NESTED = ("ema", "model", "state_dict", "module")  # keys below which training programs put a network's tensors; averaged ones first
 MOST_TENSORS = 2**17
@@ -67,6 +68,9 @@ def read_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """All tensors of the part by name, bfloat16 widened to float32; ModelError names the file that is missing or damaged."""
     tensors: dict[str, np.ndarray] = {}
     for path in checkpoint.files:
+        if path.suffix == PROGRAM:
+            tensors[path.name] = np.frombuffer(_bytes_of(path), np.uint8)
+            continue
         found = _of_torch(path) if path.suffix in TORCH_SUFFIXES else _of_safetensors(path, checkpoint.part)
         for name, tensor in found.items():
             if name.startswith(checkpoint.part):
@@ -75,6 +79,13 @@ def read_tensors(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
         wanted = f" whose names begin with {checkpoint.part!r}" if checkpoint.part else ""
         raise ModelError(f"{checkpoint.files[0]}: no tensors{wanted}; name a checkpoint that holds them")
     return tensors
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: not readable ({error}); the checkpoint is incomplete") from None
 
 
 def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:

@@ -35,9 +35,14 @@ def publisher(table: Table, levels: int) -> Callable[[str], str]:
     return published
 
 
-def filled_by(net: Net, tensors: Mapping[str, np.ndarray], published: Callable[[str], str], name: str, left_out: Sequence[str] = ()) -> Net:
-    """The network with the tensors that its own are published as; loaded, for evaluation. ModelError names the first that is missing,
-    unknown or of another shape. left_out: what the names of tensors begin with that a checkpoint may hold beside the network's."""
+def filled_by(
+    make: Callable[[], Net], tensors: Mapping[str, np.ndarray], published: Callable[[str], str], name: str, left_out: Sequence[str] = ()
+) -> Net:
+    """The network that `make` makes, with the tensors that its own are published as, for evaluation. ModelError names the first that is
+    missing, unknown or of another shape, before anything as large as a config says is allocated. left_out: what the names of tensors
+    begin with that a checkpoint may hold beside the network's."""
+    with torch.device("meta"):
+        net = make()
     expected = {published(key): (key, value) for key, value in net.state_dict().items()}
     held = {key for key in tensors if not key.startswith(tuple(left_out))}
     for key in sorted(expected.keys() - held):
@@ -47,6 +52,11 @@ def filled_by(net: Net, tensors: Mapping[str, np.ndarray], published: Callable[[
     for key, (_, value) in sorted(expected.items()):
         if tuple(value.shape) != tensors[key].shape:
             raise ModelError(f"{name}: tensor {key!r} has shape {tensors[key].shape}, expected {tuple(value.shape)}")
-    state = {own: torch.from_numpy(np.array(tensors[key], value.numpy().dtype)) for key, (own, value) in expected.items()}
-    net.load_state_dict(state)
+    state = {own: torch.from_numpy(np.array(tensors[key])).to(value.dtype) for key, (own, value) in expected.items()}
+    net.load_state_dict(state, assign=True)
     return net.eval().requires_grad_(False)
+
+
+def averaged(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A checkpoint's tensors, each replaced by its running average where it holds that too: `model_ema.` and the name without its dots."""
+    return {key: tensors.get(f"model_ema.{key.replace('.', '')}", tensor) for key, tensor in tensors.items()}

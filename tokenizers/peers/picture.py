@@ -47,6 +47,11 @@ class PeerPictureConfig:
         """What follows from the settings; ModelError where they are none of the family's."""
         return plan(self.family, canonical_json(self))
 
+    @property
+    def stride(self) -> int:
+        """Pixels a token."""
+        return self.plan.stride
+
 
 class PeerPicture:
     """Fulfils `contracts.Tokenizer` for `Image` signals of 1 x 1 pixel and more."""

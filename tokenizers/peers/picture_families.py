@@ -1,7 +1,8 @@
 """The families of public networks of pictures whose tokens lie in a grid: what follows from a config, and how each is asked.
 
 Through transformers: Janus (LlamaGen's tokenizer), Emu3 (a tokenizer of films; a picture is a still one), and Chameleon, of which that
-package holds the encoder alone. With our own network (`vqgan.py`): LlamaGen's and taming-transformers' files.
+package holds the encoder alone. With our own networks: (`vqgan.py`) LlamaGen's, taming-transformers' and IBQ's files, and (`magvit2.py`)
+Open-MAGVIT2's.
 """
 
 from __future__ import annotations
@@ -155,6 +156,32 @@ def _vqgan(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name:
     return build(settings, tensors, name)
 
 
+def _magvit2_plan(settings: Mapping[str, Any]) -> PicturePlan:
+    from smalti.tokenizers.peers.magvit2 import magvit2_config
+
+    config = magvit2_config(settings)
+    return PicturePlan(config.stride, 2**config.bits)
+
+
+def _magvit2(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> PictureNet:
+    from smalti.tokenizers.peers.magvit2 import build
+
+    return build(settings, tensors, name)
+
+
+def _cosmos_plan(settings: Mapping[str, Any]) -> PicturePlan:
+    stride, entries = settings.get("stride"), settings.get("codebook_size")
+    if type(stride) is not int or type(entries) is not int:
+        raise ModelError(f"cosmos: its config has stride = {stride!r} and codebook_size = {entries!r}, expected whole numbers")
+    return PicturePlan(stride, entries)
+
+
+def _cosmos(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> PictureNet:
+    from smalti.tokenizers.peers.cosmos import build
+
+    return build(settings, tensors, name)
+
+
 FAMILIES = {
     "janus": Family(
         "Janus VQ (transformers)",
@@ -173,4 +200,7 @@ FAMILIES = {
     ),
     "taming": Family("taming-transformers' VQGAN (a file)", _vqgan_plan, _vqgan),
     "llamagen": Family("LlamaGen's VQ (a file)", _vqgan_plan, _vqgan),
+    "ibq": Family("IBQ (a file)", _vqgan_plan, _vqgan),
+    "cosmos": Family("Cosmos DI (programs)", _cosmos_plan, _cosmos),
+    "open-magvit2": Family("Open-MAGVIT2 (a file)", _magvit2_plan, _magvit2),
 }

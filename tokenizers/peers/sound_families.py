@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from smalti.tokenizers.errors import ModelError
-from smalti.tokenizers.peers.library import config_of, imported, network_of, plain_settings
+from smalti.tokenizers.peers.library import SPARE, config_of, imported, network_of, plain_settings
 from smalti.tokenizers.tokens import MAX_STAGES
 
 Tensor = Any  # torch.Tensor
@@ -230,10 +230,20 @@ def _snac_plan(settings: Mapping[str, Any]) -> SoundPlan:
 
 
 def _snac(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> SoundNet:
+    import torch
+
     from smalti.tokenizers.nets.stored import filled
 
     package = imported("snac", name)
+    for key in ("encoder_rates", "decoder_rates", "vq_strides"):
+        if len(settings.get(key, ())) > MAX_STAGES:
+            raise ModelError(f"{name}: its config has {len(settings[key])} {key}, expected {MAX_STAGES} at most")
     try:
+        with torch.device("meta"):  # shapes only: a config must not make us allocate what its weights do not fill
+            wanted = sum(tensor.numel() for tensor in package.SNAC(**plain_settings(settings)).state_dict().values())
+        held = sum(tensor.size for tensor in tensors.values())
+        if wanted > held + SPARE:
+            raise ModelError(f"{name}: its config asks for {wanted} weights, the checkpoint holds {held}; they do not belong together")
         network = package.SNAC(**plain_settings(settings))
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ModelError(f"{name}: a config that snac refuses: {error}") from None

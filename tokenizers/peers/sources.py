@@ -1,8 +1,10 @@
 """Where public models come from, and which family each is: `hf:FOLDER_OR_NAME`, `hub:NAME`, `file:PATH`.
 
 hf: a folder as the transformers package saves it (config.json, weights), or the name of a model that lies in the local cache of the
-Hugging Face hub. hub: the same, downloaded where it is not there yet. file: one file of weights, whose tensors' names say what it is.
-Nothing but JSON and tensors is read; code that lies beside them is not run.
+Hugging Face hub. hub: the same, downloaded where it is not there yet. Either may be a model of ours, as `smalti.save_model` writes it.
+file: one file of weights, whose tensors' names say what it is.
+Nothing but JSON and tensors is read; code that lies beside them is not run. The one exception, Cosmos' programs, wants to be allowed
+(`cosmos.py`).
 """
 
 from __future__ import annotations
@@ -14,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from smalti.tokenizers.errors import ModelError
+from smalti.tokenizers.peers import cosmos
 from smalti.tokenizers.peers.checkpoints import Checkpoint, read_json, shapes_of, stamps, weights_in
 from smalti.tokenizers.peers.library import plain_settings
-from smalti.tokenizers.zoo.folder import ModelInfo
+from smalti.tokenizers.zoo.folder import ModelInfo, own_info
 
 PREFIXES = ("hf:", "hub:", "file:")
-WANTED = ("*.json", "*.safetensors", "pytorch_model.bin", "*.md")  # of a repository on the hub
+WANTED = ("*.json", "*.safetensors", "pytorch_model.bin", *cosmos.PROGRAMS, "*.md")  # of a repository on the hub
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 LINE = "image-peer-line"
-IN_FILES = ("llamagen", "taming", "titok", "wavtokenizer")
+IN_FILES = ("llamagen", "taming", "ibq", "open-magvit2", "titok", "wavtokenizer")
 PICTURES = {"janus_vqgan": "janus", "emu3_vqgan": "emu3", "chameleon_vqgan": "chameleon"}  # model types of the tokenizers alone
 WHOLES = {"janus": "janus", "emu3": "emu3", "chameleon": "chameleon"}  # of models that hold one, as `vq_config` and `...vqmodel.`
 WHOLE_PARTS = ("model.vqmodel.", "vqmodel.")  # as releases of transformers have called it
@@ -45,7 +48,20 @@ def find(source: str) -> ModelInfo:
     folder = Path(rest)
     if not folder.is_dir():
         folder = _of_hub(rest, prefix == "hub")
+    programs = cosmos.settings_of(folder, source)
+    if programs is not None:
+        return _programs(folder, source, programs)
+    if "tokenizer" in read_json(folder / CONFIG, "model's config"):
+        return own_info(folder, source)  # one of our own, shared in the same way
     return in_folder(folder, source)
+
+
+def _programs(folder: Path, source: str, settings: dict[str, Any]) -> ModelInfo:
+    """A Cosmos tokenizer: code, which is not run before somebody allows it."""
+    files = tuple(folder / name for name in cosmos.PROGRAMS)
+    config = {"kind": "image-peer", "family": "cosmos", "settings": settings, "scale": [2.0] * 3, "shift": [1.0] * 3}
+    size, summary = sum(path.stat().st_size for path in files), "cosmos, a public model, as programs"
+    return ModelInfo(source, "image-peer", folder, config, "", size, "", summary, "", None, source, Checkpoint(files))
 
 
 def in_folder(folder: Path, source: str) -> ModelInfo:
@@ -77,7 +93,7 @@ def _in_file(path: Path, source: str, when: tuple[int, ...]) -> ModelInfo:
     shapes = shapes_of(path)
     if "latent_tokens" in shapes:
         return _line_file(path, source, shapes)
-    from smalti.tokenizers.peers import vqgan, wavtokenizer
+    from smalti.tokenizers.peers import magvit2, vqgan, wavtokenizer
 
     size = path.stat().st_size
     heard = wavtokenizer.settings_of(shapes, str(path))
@@ -85,7 +101,8 @@ def _in_file(path: Path, source: str, when: tuple[int, ...]) -> ModelInfo:
         config: dict[str, Any] = {"kind": "audio-peer", "family": "wavtokenizer", "settings": heard}
         summary = "wavtokenizer, a public model"
         return ModelInfo(source, "audio-peer", path.parent, config, "", size, "", summary, "", None, source, Checkpoint((path,)))
-    found = vqgan.settings_of(shapes, str(path))
+    signs = magvit2.settings_of(shapes, str(path))
+    found = ("open-magvit2", signs) if signs is not None else vqgan.settings_of(shapes, str(path))
     if found is None:
         some = ", ".join(sorted(shapes)[:4])
         raise ModelError(f"{path}: its tensors ({some}, ...) are those of no family known here: {', '.join(IN_FILES)}")

@@ -67,8 +67,8 @@ class PixelConfig:
     codebook_size: int
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.multipliers) <= 7 or any(self.channels * m % GROUPS for m in self.multipliers):
-            raise UsageError(f"1 to 7 levels of channels in groups of {GROUPS}, found {self.channels} times {self.multipliers}")
+        if not 1 <= len(self.multipliers) <= 7 or not 1 <= self.blocks <= 64 or any(self.channels * m % GROUPS for m in self.multipliers):
+            raise UsageError(f"1 to 7 levels of 1 to 64 blocks, channels in groups of {GROUPS}, found {self}")
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class TiTokConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.patch <= self.side <= 1024 or self.side % self.patch:
             raise UsageError(f"a side of whole patches and 1024 pixels at most, found {self.side} and {self.patch}")
-        if any(width < HEAD or width % HEAD for width in self.widths):
-            raise UsageError(f"widths are whole heads of {HEAD}, found {self.widths}")
+        if any(width < HEAD or width % HEAD for width in self.widths) or not all(1 <= count <= 128 for count in self.layers):
+            raise UsageError(f"1 to 128 layers of whole heads of {HEAD}, found widths {self.widths} and layers {self.layers}")
         if not self.bands or min(self.bands) < 1 or sum(self.bands) > 4096:
             raise UsageError(f"1 to 4096 tokens in bands of one and more, found {self.bands}")
         if self.pixel is not None and self.patch != 2 ** (len(self.pixel.multipliers) - 1):
@@ -273,7 +273,7 @@ def names_of(config: TiTokConfig) -> Callable[[str], str]:
 def build(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> TiTok:
     """ModelError where settings and tensors do not belong together."""
     config = titok_config(settings)
-    return TiTok(filled_by(TiTokNet(config), tensors, names_of(config), name, LEFT_OUT), names_of(config))
+    return TiTok(filled_by(lambda: TiTokNet(config), tensors, names_of(config), name, LEFT_OUT), names_of(config))
 
 
 def bands_of(count: int, drops: bool) -> list[int]:

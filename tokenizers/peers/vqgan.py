@@ -1,8 +1,9 @@
-"""The convolutional network of VQGAN (Esser et al., arXiv:2012.09841) as taming-transformers and LlamaGen publish it, in our words.
+"""The convolutional network of VQGAN (Esser et al., arXiv:2012.09841) as taming-transformers, LlamaGen and IBQ publish it, in our words.
 
 Residual blocks of two convolutions behind group norms, halved or doubled between levels, attention over all positions at some of them and
-in the middle. What differs between the two is names and, in LlamaGen, a codebook on the unit sphere (arXiv:2406.06525); sizes are those of
-the tensors. Written from the papers and the lists of published tensors; no code is taken over.
+in the middle. What differs between them is names and, in LlamaGen, a codebook on the unit sphere (arXiv:2406.06525), in IBQ which entry
+is taken (arXiv:2412.02692); sizes are those of the tensors. Written from the papers and the lists of published tensors; no code is
+taken over.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from smalti.tokenizers.configs import from_dict
 from smalti.tokenizers.errors import ModelError, UsageError
-from smalti.tokenizers.peers.naming import Table, filled_by, publisher
+from smalti.tokenizers.peers.naming import Table, averaged, filled_by, publisher
 
 GROUPS = 32
 TAMING: Table = (
@@ -60,7 +61,8 @@ LLAMAGEN: Table = (
     ("decoder.middle.{n}.", "decoder.mid.{n}."),
     *(row for row in TAMING if not row[0].startswith(("encoder.levels", "decoder.levels", "encoder.middle", "decoder.middle"))),
 )
-TABLES = {"taming": TAMING, "llamagen": LLAMAGEN}
+TABLES = {"taming": TAMING, "llamagen": LLAMAGEN, "ibq": TAMING}
+IBQ_BLOCKS = 4  # a level, of all published IBQ; all of taming-transformers have 2, and there is nothing else to tell them by
 # of training alone: losses with their networks, averages, counts of entries' use
 LEFT_OUT = ("loss.", "model_ema.", "quantize.codebook_used", "colorize")
 
@@ -226,7 +228,8 @@ class Vqgan:
         rows = latents.permute(0, 2, 3, 1)
         if self.network.config.unit:
             rows = F.normalize(rows, dim=-1)
-        return nearest(rows.reshape(-1, rows.shape[-1]), table).reshape(rows.shape[:3])
+        chosen = likeliest if self.network.config.names == "ibq" else nearest
+        return chosen(rows.reshape(-1, rows.shape[-1]), table).reshape(rows.shape[:3])
 
     def detokenize(self, indices: Tensor) -> Tensor:
         return self.network.decoder(self.network.from_code(self._table()[indices].permute(0, 3, 1, 2).contiguous()))
@@ -242,11 +245,16 @@ def nearest(rows: Tensor, table: Tensor, at_once: int = 2**26) -> Tensor:
     return torch.cat([(squares - 2 * part @ table.T + part.square().sum(1, keepdim=True)).argmin(1) for part in parts])
 
 
+def likeliest(rows: Tensor, table: Tensor, at_once: int = 2**26) -> Tensor:
+    """int64 (N,): the entry (K, D) with the largest product with each row (N, D), which is what IBQ learns (arXiv:2412.02692)."""
+    return torch.cat([(part @ table.T).argmax(1) for part in rows.split(max(1, at_once // len(table)))])
+
+
 def build(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: str) -> Vqgan:
     """ModelError where settings and tensors do not belong together."""
     config = vqgan_config(settings)
     published = publisher(TABLES[config.names], len(config.multipliers))
-    return Vqgan(filled_by(VqganNet(config), tensors, published, name, LEFT_OUT), published)
+    return Vqgan(filled_by(lambda: VqganNet(config), averaged(tensors), published, name, LEFT_OUT), published)
 
 
 def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[str, dict[str, Any]] | None:
@@ -264,8 +272,11 @@ def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[str, 
         family, level, block, attends, up = "taming", r"encoder\.down\.(\d+)\.block", "encoder.down.{}.block.{}", "attn", "up"
     else:
         return None
+    names = family
     levels = 1 + max(int(found.group(1)) for key in shapes if (found := re.match(level, key)))
     blocks = 1 + max(int(found.group(2)) for key in shapes if (found := re.match(level + r"\.(\d+)\.", key)))
+    if family == "taming" and blocks == IBQ_BLOCKS:
+        names = "ibq"
     down = block.partition("{}")[0].removeprefix("encoder.").rstrip(".")
 
     def shape(key: str) -> tuple[int, ...]:
@@ -280,8 +291,8 @@ def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[str, 
     seen = [i for i in range(levels) if f"encoder.{down}.{i}.{attends}.0.norm.weight" in shapes]
     drawn = [i for i in range(levels) if f"decoder.{up}.{i}.{attends}.0.norm.weight" in shapes]
     entries = shape("quantize.embedding.weight")
-    return family, {
-        "names": family, "channels": channels, "multipliers": [width // channels for width in widths], "blocks": blocks,
+    return names, {
+        "names": names, "channels": channels, "multipliers": [width // channels for width in widths], "blocks": blocks,
         "encoder_attention": seen, "decoder_attention": sorted(levels - 1 - i for i in drawn) if family == "llamagen" else drawn,
         "latent": shape("encoder.conv_out.weight")[0], "code": entries[1], "codebook_size": entries[0], "unit": family == "llamagen",
     }  # fmt: skip

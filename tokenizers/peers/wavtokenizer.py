@@ -50,6 +50,8 @@ class WavTokenizerConfig:
     def __post_init__(self) -> None:
         if not 1 <= len(self.strides) <= 8 or min(self.strides) < 1 or math.prod(self.strides) > 2**14:
             raise UsageError(f"1 to 8 strides, 16384 samples a token at most, found {self.strides}")
+        if not (1 <= self.lstm <= 16 and 1 <= self.blocks <= 128):
+            raise UsageError(f"1 to 16 recurrent layers and 1 to 128 blocks, found {self.lstm} and {self.blocks}")
         if self.width % GROUPS or self.window < self.hop or (self.window - self.hop) % 2:
             raise UsageError(
                 f"a width in groups of {GROUPS} and a window that lies evenly about a hop, found {self.width} and {self.window}"
@@ -263,7 +265,7 @@ def build(settings: Mapping[str, Any], tensors: Mapping[str, np.ndarray], name: 
     """ModelError where settings and tensors do not belong together."""
     config = wavtokenizer_config(settings)
     own = {key: tensor for key, tensor in tensors.items() if key.startswith(PARTS)}
-    return WavTokenizer(filled_by(WavTokenizerNet(config), own, names_of(config), name, LEFT_OUT), names_of(config))
+    return WavTokenizer(filled_by(lambda: WavTokenizerNet(config), own, names_of(config), name, LEFT_OUT), names_of(config))
 
 
 def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> dict[str, Any] | None:

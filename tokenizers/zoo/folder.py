@@ -97,7 +97,7 @@ def _scan() -> list[ModelInfo | ModelError]:
     found: list[ModelInfo | ModelError] = [*_foreign(roots[1:])]
     for folder in ordered:
         try:
-            found.append(_info(folder, f"{folder.parent.name}@{folder.name}"))
+            found.append(own_info(folder, f"{folder.parent.name}@{folder.name}"))
         except ModelError as error:
             found.append(error)
     return found
@@ -130,7 +130,7 @@ def find(name: str) -> ModelInfo:
             return info
     folder = Path(name)
     if (folder / "config.json").is_file():
-        return sources.in_folder(folder, f"hf:{folder}") if sources.looks_foreign(folder) else _info(folder, folder.name)
+        return sources.in_folder(folder, f"hf:{folder}") if sources.looks_foreign(folder) else own_info(folder, folder.name)
     names = sorted({info.name.partition("@")[0] for info in models})
     near = difflib.get_close_matches(name, names, 1)
     if folder.is_dir():
@@ -177,7 +177,7 @@ def _fingerprint_of_source(source: str, modified: tuple[int, ...]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _fingerprint(folder: Path, modified: int) -> str:
-    info = _info(folder, folder.name)
+    info = own_info(folder, folder.name)
     return fingerprint(info.config, _tensors(info), info.prior)
 
 
@@ -238,7 +238,7 @@ def save(
                     os.replace(Path(part) / name, folder / name)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{folder}: the model cannot be written ({error}); choose another place or make this one writable") from None
-    return _info(folder, folder.name)
+    return own_info(folder, folder.name)
 
 
 def _tensors(info: ModelInfo) -> dict[str, np.ndarray]:
@@ -287,7 +287,8 @@ def _shares(found: Any) -> tuple[str, tuple[str, ...]] | None:
     return name, tuple(parts)
 
 
-def _info(folder: Path, name: str) -> ModelInfo:
+def own_info(folder: Path, name: str) -> ModelInfo:
+    """What a folder of ours says of itself; ModelError where it is none."""
     path = folder / "config.json"
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

@@ -28,7 +28,7 @@ def best_fit(lengths: Array, row: int) -> tuple[Array, int]:
     for i in np.argsort(-lengths, kind="stable").tolist():
         length = int(lengths[i])
         at = bisect_left(sizes, length)
-        if length <= row and at < len(sizes):
+        if at < len(sizes):  # never for one that is longer than a row
             free = sizes[at]
             opened = room[free].pop()
             if not room[free]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from smalti.prepare.engine import Event, raise_refusal
+from smalti.prepare.engine import COUNTS, Event, raise_refusal
 from smalti.prepare.plan import Plan
 from smalti.tokenizers.errors import SmaltiError
 
@@ -58,7 +58,7 @@ class InlineEngine:
             if done == self.stop:
                 raise KeyboardInterrupt
             event = worker.ask({"do": "unit", "unit": unit})
-            report(Event("committed", unit, {key: event[key] for key in ("documents", "tokens", "errors", "milliseconds")}))
+            report(Event("committed", unit, {key: event[key] for key in COUNTS}))
 
 
 @contextmanager

@@ -200,7 +200,7 @@ def test_a_corpus_of_one_grey_token_is_refused(prepare: Any, tiny: Path, tmp_pat
     for i in range(3):
         PIL.Image.new("RGB", (256, 256), (99, 99, 99)).save(tmp_path / "in" / f"{i}.png")
     said: list[str] = []
-    with pytest.raises(UsageError, match="one and the same token"):
+    with pytest.raises(UsageError, match="of its tokens are the most frequent one of their stage"):
         prepare(tmp_path / "in", tmp_path / "out", tiny, said=said)
     assert [line for line in said if line.startswith("unit 0: ")]  # before the others are done
     assert len(prepare(tmp_path / "in", tmp_path / "out", tiny, force=True).codes) == 3
@@ -303,3 +303,11 @@ def test_an_item_that_changed_is_a_failure(prepare: Any, photos: Path, tiny: Pat
     assert codes.manifest["errors"] == 2
     with pytest.raises(SmaltiError, match="could not be used"):
         codes.find("00.png")
+
+
+def test_public_names_are_found_on_use() -> None:
+    import smalti.prepare
+
+    assert {name for name in smalti.prepare.__all__ if getattr(smalti.prepare, name) is None} == set()
+    with pytest.raises(AttributeError, match="no attribute 'prepair'"):
+        _ = smalti.prepare.prepair  # type: ignore[attr-defined]

@@ -183,7 +183,10 @@ def test_statistics_are_those_of_all_documents() -> None:
 
 def test_what_says_hardly_anything() -> None:
     good = {"name": "a", "vocab": 1024, "tokens": 5000, "top_share": 0.1, "used": 0.9}
-    assert degenerate([good]) == []
-    assert degenerate([good | {"top_share": 0.51}]) == ["51% of stage a are one and the same token"]
-    assert degenerate([good | {"used": 0.009}]) == ["stage a uses 0.90% of 1024 entries"]
-    assert degenerate([good | {"top_share": 1.0, "tokens": 10}]) == []  # too few to tell
+    assert degenerate([good]) == ""
+    assert degenerate([good | {"top_share": 0.51}]) == "51% of its tokens are the most frequent one of their stage"
+    assert degenerate([good | {"used": 0.009}]) == "0.90% of its entries are used"
+    assert degenerate([good | {"top_share": 1.0, "tokens": 10}]) == ""  # too few to tell
+    assert degenerate([good | {"top_share": 0.99}, good, good]) == ""  # of a still film, its motion
+    assert degenerate([good | {"top_share": 0.99}, good | {"top_share": 0.8}, good]) != ""
+    assert degenerate([good | {"top_share": 1.0, "vocab": 1}, good | {"tokens": 1000}]) == ""  # the only entry that there is

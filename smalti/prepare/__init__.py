@@ -6,6 +6,7 @@ OUT/codes/unit-N.codes  tokens of a slice of the items; unit-N.docs: which are w
 OUT/dataset.json        the manifest, written when everything adds up
 OUT/packs/NAME/         streams for language models, made of the codes
 
+smalti.prepare.prepare("photos", "OUT", ["image-grid-16"])
 codes = smalti.prepare.open_codes("OUT")
 document = codes.document(0)            # .key, .tokens
 """
@@ -17,9 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smalti.prepare.codes import Codes, Document, open_codes
+    from smalti.prepare.run import Listener, Options, Prepared, prepare
+    from smalti.prepare.verifying import Verdict, verify
 
-__all__ = ["Codes", "Document", "open_codes"]
-_HOMES = {"Codes": "smalti.prepare.codes", "Document": "smalti.prepare.codes", "open_codes": "smalti.prepare.codes"}
+__all__ = ["Codes", "Document", "Listener", "Options", "Prepared", "Verdict", "open_codes", "prepare", "verify"]
+_HOMES = {
+    **dict.fromkeys(("Codes", "Document", "open_codes"), "smalti.prepare.codes"),
+    **dict.fromkeys(("Listener", "Options", "Prepared", "prepare"), "smalti.prepare.run"),
+    **dict.fromkeys(("Verdict", "verify"), "smalti.prepare.verifying"),
+}
 
 
 def __getattr__(name: str) -> Any:

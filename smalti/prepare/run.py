@@ -144,7 +144,7 @@ def make_plan(
     described = tuple(PlannedModel(**model) for model in about["models"])
     takes = Takes(tuple(model.modality for model in described))
     listener.say(f"listing {given}")
-    frozen = freeze(places, source.items(takes), len(described))
+    frozen = freeze(places, source.items(takes, places.folder), len(described))
     if not frozen.count:
         left = f" ({dict(source.left_out.most_common(3))} left out)" if source.left_out else ""
         raise UsageError(f"{given}: nothing in it that {', '.join(m.name for m in described)} takes{left}; name another source or model")

@@ -303,3 +303,11 @@ def test_an_item_that_changed_is_a_failure(prepare: Any, photos: Path, tiny: Pat
     assert codes.manifest["errors"] == 2
     with pytest.raises(SmaltiError, match="could not be used"):
         codes.find("00.png")
+
+
+def test_public_names_are_found_on_use() -> None:
+    import smalti.prepare
+
+    assert {name for name in smalti.prepare.__all__ if getattr(smalti.prepare, name) is None} == set()
+    with pytest.raises(AttributeError, match="no attribute 'prepair'"):
+        _ = smalti.prepare.prepair  # type: ignore[attr-defined]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -84,7 +86,7 @@ class Pool:
     def _open(self) -> ProcessPoolExecutor:
         if self._executor is None:
             with _environment():
-                self._executor = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"))
+                self._executor = ProcessPoolExecutor(self.processes, multiprocessing.get_context("spawn"), _end_with_parent)
                 # processes begin with the first jobs, and take the environment of that moment
                 wait([self._executor.submit(int) for _ in range(self.processes)])
         return self._executor
@@ -93,6 +95,13 @@ class Pool:
         if self._executor is not None:
             executor, self._executor = self._executor, None
             executor.shutdown(wait=wait_for, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """See to it that this process does not outlive one that was killed: nobody would ever give it another job, or its memory back."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (multiprocessing.connection.wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 @contextlib.contextmanager

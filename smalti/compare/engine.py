@@ -22,7 +22,7 @@ from smalti.compare.judging import Judges
 from smalti.compare.lineup import Contender, Lineup, Setting
 from smalti.compare.manifest import manifest_of
 from smalti.compare.results import FILE, MEDIA, SCHEMA, Failure, Item, Report, Row, TaskInfo, TaskScore
-from smalti.tokenizers.errors import SignalError, UsageError
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 
 CACHE = "cache"
 Step = Callable[[str, int, int], None]  # (what is done, how many are, of how many)
@@ -213,7 +213,7 @@ class _Run:
         score = None if isinstance(outcome, pool.Died) else outcome.score
         if score is None:
             if getattr(outcome, "absent", False):
-                self.absent.append(lineup.absence(name, ValueError(outcome.error)))
+                self.absent.append(lineup.absence(name, ModelError(outcome.error)))
             else:
                 self.failures.append(Failure(None, None, None, f"task {name}", outcome.error))
             return None, {}

@@ -25,7 +25,7 @@ from smalti.compare.results import Failure, Item, finite
 from smalti.compare.small import pair
 from smalti.compare.timing import TimedFrames, timed
 from smalti.tokenizers.contracts import Codec, Score, Target
-from smalti.tokenizers.errors import SignalError, SmaltiError
+from smalti.tokenizers.errors import BitstreamError, SignalError, SmaltiError
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
 
 LAG_SECONDS = 1.0  # that a decoded sound is looked for, before and after
@@ -75,13 +75,13 @@ def scan(source: Source) -> Described:
     """Size and hash of an item."""
     try:
         return Described(describe(source))
-    except SmaltiError as error:
-        return Described(None, str(error))
+    except Exception as error:  # whatever a library makes of a damaged file: it is said, and the others are read
+        return Described(None, said(error))
 
 
 _read: tuple[Source, Signal] | None = None
 _codecs: dict[str, Codec] = {}
-_warm: set[str] = set()
+_warm: set[tuple[str, Target]] = set()
 
 
 def signal_of(source: Source) -> Signal:
@@ -107,9 +107,12 @@ def measure(job: Job) -> list[Outcome]:
         signal = signal_of(job.source)
         failure = replace(failure, stage="compress")
         codec = codec_of(job.contender)
-        if job.contender.codec not in _warm:
-            _warm_up(codec, signal, job.wants[0].setting.target)
-            _warm.add(job.contender.codec)
+        wants = job.wants if isinstance(signal, Image) else job.wants[:1]  # of pictures some cluster tables for a setting
+        for target in (want.setting.target for want in wants):
+            use = (job.contender.codec, target if isinstance(signal, Image) else Target())
+            if use not in _warm:
+                _warm_up(codec, signal, target)
+                _warm.add(use)
     except Exception as error:  # whatever a codec of others raises: it is said, and the rest goes on
         return [
             Outcome(want.setting.label, failures=(replace(failure, setting=want.setting.label, error=said(error)),)) for want in job.wants
@@ -125,6 +128,8 @@ def _one(job: Job, want: Want, files: _Files) -> Outcome:
         if data is None:
             made = files.make(want.setting.target)
             data = made.value
+            if not data:
+                raise BitstreamError("a file of no bytes")
             record = {"bytes": len(data), "digest": keep_file(job.folder, data), "encode_seconds": made.seconds}
         failure = replace(failure, stage="decompress")
         back = _Decoded(files.codec, data, files.signal)

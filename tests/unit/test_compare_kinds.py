@@ -298,3 +298,17 @@ def test_the_command(photos: Path, tmp_path: Path, cli: Any) -> None:
     assert (ran.code, ran.out) == (1, "")
     assert "c.png: read:" in ran.err
     assert "did you mean 'webp'" in cli("compare", photos, "--codecs", "wepb").refusal()
+
+
+def test_what_changed_is_said_in_one_order(reports: tuple[Report, Path]) -> None:
+    report = dataclasses.replace(reports[0], curves=(), bd=())
+    packages = {f"package{k}": "1" for k in range(20)}
+    before = dataclasses.replace(report, manifest=dataclasses.replace(report.manifest, packages=packages))
+    after = dataclasses.replace(report, manifest=dataclasses.replace(report.manifest, packages={}))
+    assert difference(before, after) == sorted(f"package {name}: gone" for name in packages)
+    assert difference(after, before) == sorted(f"package {name}: new" for name in packages)
+    moved = tuple(dataclasses.replace(c, points=tuple(dataclasses.replace(p, value=99.0) for p in c.points)) for c in reports[0].curves)
+    lines = difference(dataclasses.replace(report, curves=reports[0].curves), dataclasses.replace(report, curves=moved))
+    assert [line.partition(":")[0] for line in lines] == [f"psnr of {c} at q{q}" for c, q in (
+        ("jpeg", 20), ("jpeg", 40), ("jpeg", 60), ("jpeg", 80), ("webp", 10), ("webp", 30), ("webp", 50), ("webp", 70),
+    )]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import smalti
 from smalti.codecs.media.audio import write_audio
 from smalti.codecs.media.shapes import write_shape
-from smalti.compare import lineup
+from smalti.compare import lineup, measuring, timing
 from smalti.compare.difference import difference
 from smalti.compare.items import Source, find
 from smalti.compare.labels import of_all, read_groups, read_labels, read_texts
@@ -23,8 +24,9 @@ from smalti.compare.measuring import lag_of
 from smalti.compare.pool import Pool
 from smalti.compare.results import Report, load, save
 from smalti.compare.timing import TimedFrames
+from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.signals import Audio, Shape, Video
+from smalti.tokenizers.signals import Audio, Shape, Signal, Video
 
 
 def picture(path: Path, seed: int, side: int = 64) -> None:
@@ -302,7 +304,7 @@ def test_the_command(photos: Path, tmp_path: Path, cli: Any) -> None:
 
 def test_what_changed_is_said_in_one_order(reports: tuple[Report, Path]) -> None:
     report = dataclasses.replace(reports[0], curves=(), bd=())
-    packages = {f"package{k}": "1" for k in range(20)}
+    packages = {f"package{k:02}": "1" for k in range(20)}
     before = dataclasses.replace(report, manifest=dataclasses.replace(report.manifest, packages=packages))
     after = dataclasses.replace(report, manifest=dataclasses.replace(report.manifest, packages={}))
     assert difference(before, after) == sorted(f"package {name}: gone" for name in packages)
@@ -312,3 +314,26 @@ def test_what_changed_is_said_in_one_order(reports: tuple[Report, Path]) -> None
     assert [line.partition(":")[0] for line in lines] == [f"psnr of {c} at q{q}" for c, q in (
         ("jpeg", 20), ("jpeg", 40), ("jpeg", 60), ("jpeg", 80), ("webp", 10), ("webp", 30), ("webp", 50), ("webp", 70),
     )]  # fmt: skip
+
+
+def test_a_search_that_is_kept_counts_for_each_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    class Searching:
+        name = "searching"
+        kept = 0
+
+        def compress(self, signal: Signal, target: Target = Target()) -> bytes:
+            clock[0] += 1.0
+            if self.kept < (target.bytes or 0):
+                self.kept = 300 if (target.bytes or 0) <= 300 else 900
+                clock[0] += self.kept / 10
+            return bytes(target.bytes or 0)
+
+        def decompress(self, data: bytes) -> Signal:
+            raise NotImplementedError
+
+    monkeypatch.setattr(timing, "time", types.SimpleNamespace(process_time=lambda: clock[0]))
+    files = measuring._Files(Searching(), icosahedron())
+    made = [files.make(Target(bytes=size)) for size in (100, 200, 600, 700)]
+    assert [(len(file.value), file.seconds) for file in made] == [(100, 31.0), (200, 31.0), (600, 91.0), (700, 91.0)]

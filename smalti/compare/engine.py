@@ -51,6 +51,8 @@ class Plan:
 
 def run(plan: Plan, step: Step = lambda what, done, total: None) -> Report:
     """The report, which then lies in the folder; UsageError and SignalError where nothing can be compared."""
+    measuring.forget()
+    tasks.forget()
     sources = find(plan.data, plan.limit)
     kind = sources[0].kind
     field_ = lineup.of(kind, plan.codecs, plan.rates)

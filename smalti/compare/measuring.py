@@ -84,6 +84,14 @@ _codecs: dict[str, Codec] = {}
 _warm: set[tuple[str, Target]] = set()
 
 
+def forget() -> None:
+    """What this process keeps: before another run, since files, weights and modules may have changed under their names."""
+    global _read
+    _read = None
+    _codecs.clear()
+    _warm.clear()
+
+
 def signal_of(source: Source) -> Signal:
     """The signal; that of the last source is kept, films aside, whose frames pass anew each time."""
     global _read
@@ -107,8 +115,8 @@ def measure(job: Job) -> list[Outcome]:
         signal = signal_of(job.source)
         failure = replace(failure, stage="compress")
         codec = codec_of(job.contender)
-        wants = job.wants if isinstance(signal, Image) else job.wants[:1]  # of pictures some cluster tables for a setting
-        for target in (want.setting.target for want in wants):
+        targets = [want.setting.target for want in job.wants if not want.digest]  # what is timed
+        for target in targets if isinstance(signal, Image) else targets[:1]:  # of pictures some cluster tables for a setting
             use = (job.contender.codec, target if isinstance(signal, Image) else Target())
             if use not in _warm:
                 _warm_up(codec, signal, target)

@@ -27,9 +27,6 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module of toys, as comparisons import it; what processes keep is forgotten."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.delitem(sys.modules, "compare_toys", raising=False)
-    measuring._codecs.clear()
-    measuring._warm.clear()
-    tasks._tasks.clear()
     judging.metric.cache_clear()
     import compare_toys
 
@@ -63,7 +60,6 @@ def run(toys: Any, photos: Path, tmp_path: Path) -> Run:
 
     def compare(codecs: str = "compare_toys:coarse", out: str = "out", data: Path = photos, **more: Any) -> Report:
         toys.CALLS.clear()
-        measuring._read = None
         more = {"metrics": ["psnr", "compare_toys:MeanDifference"], "tasks": [], "page": False, **more}
         return smalti.compare(data, codecs, tmp_path / out, **more)
 
@@ -346,7 +342,6 @@ def test_an_edited_codec_is_measured_again(run: Run, photos: Path, tmp_path: Pat
         module.write_text(f"{text}.decompress(data)\n{more}{back}make = {last}\n")
         sys.modules.pop("edited_codec", None)
         sys.path_importer_cache.clear()
-        measuring._codecs.clear()
         sys.path.insert(0, str(tmp_path))
         try:
             scores.append([row.metrics["psnr"] for row in run("edited_codec:make:1,2").rows])
@@ -370,3 +365,16 @@ def test_one_name_for_one_thing(run: Run, toys: Any) -> None:
         run("jpeg:10,20,10.0")
     with pytest.raises(UsageError, match="two codecs are called 'coarse'"):
         run("compare_toys:coarse,compare_toys:quieter")
+
+
+def test_what_changed_between_two_runs_of_a_process_is_seen(run: Run, photos: Path) -> None:
+    names = {"tasks": ["compare_toys:Bright"], "metrics": ["psnr"]}
+    run(**names)
+    last = photos / f"{ITEMS - 1}.png"
+    PIL.Image.fromarray(np.full((SIDE, SIDE, 3), 200, np.uint8)).save(last)
+    changed = run(**names)
+    (photos.parent / "out").rename(photos.parent / "old")
+    measuring.forget()
+    tasks.forget()
+    clean = run(**names)
+    assert comparable(changed) == comparable(clean)

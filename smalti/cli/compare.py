@@ -167,8 +167,8 @@ def _diff(data: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         options.print_json(lines)
     else:
-        for line in lines:
-            click.echo(line)
+        for line in lines:  # names in reports of others may hold what terminals obey
+            click.echo("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
     return int(bool(lines))
 
 

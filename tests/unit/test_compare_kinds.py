@@ -279,6 +279,9 @@ def test_what_changed(reports: tuple[Report, Path], cli: Any) -> None:
     assert (ran.code, len(ran.json)) == (1, 4)
     with pytest.raises(UsageError, match="image and audio"):
         difference(report, dataclasses.replace(report, kind="audio"))
+    hostile = dataclasses.replace(report.items[0], id="a\x1b[31m\n.png")
+    save(dataclasses.replace(report, items=(*report.items, hostile)), path.parent / "other.json")
+    assert cli("compare", "--diff", path, path.parent / "other.json").out == "item a\ufffd[31m\ufffd.png: new\n"
     assert "takes two reports" in cli("compare", "--diff", path).refusal()
 
 

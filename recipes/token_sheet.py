@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from smalti.codecs.media.images import write_image
 from smalti.prepare.packs.pack import PackedModel
+from smalti.prepare.places import Places, read_json
 from smalti.tokenizers import zoo
 from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.signals import Image
@@ -17,17 +19,26 @@ from smalti.tokenizers.tokens import Tokens
 GAP = 4  # pixels between pictures
 
 
-def draw(model: PackedModel, made: Sequence[Tokens], real: Sequence[Tokens], path: Path) -> str | None:
+def maker(model: PackedModel, pack: Path) -> Any:
+    """The tokenizer that made a pack's tokens, from where the plan of its folder has it, or by name. ModelError where it is not there, or
+    is another by now."""
+    plan = Places(pack.parent.parent).plan
+    planned = read_json(plan)["models"] if plan.is_file() else []
+    references = [item["reference"] for item in planned if item["fingerprint"] == model.fingerprint]
+    info = zoo.find(references[0] if references else model.name)
+    if zoo.fingerprint_of(info) != model.fingerprint:
+        raise ModelError(
+            f"{info.name}: is {zoo.fingerprint_of(info)[:12]}, the tokens were made by {model.fingerprint[:12]}; bring that one"
+        )
+    return zoo.load_model(info)
+
+
+def draw(model: PackedModel, pack: Path, made: Sequence[Tokens], real: Sequence[Tokens], path: Path) -> str | None:
     """Write the sheet, a row of what was made and one of real documents; None where these are no pictures. ModelError where the model that
     made the tokens is not there, or is another by now."""
     if model.modality != "image":
         return None
-    info = zoo.find(model.name)
-    if zoo.fingerprint_of(info) != model.fingerprint:
-        raise ModelError(
-            f"{model.name}: is {zoo.fingerprint_of(info)[:12]}, the tokens were made by {model.fingerprint[:12]}; install that one"
-        )
-    tokenizer = zoo.load_model(info)
+    tokenizer = maker(model, pack)
     rows = [[item for item in tokenizer.decode(list(tokens)) if isinstance(item, Image)] for tokens in (made, real) if tokens]
     write_image(Image(sheet([[picture.eight_bits for picture in row] for row in rows])), path)
     return str(path)

@@ -34,8 +34,7 @@ from smalti.prepare.packs.vocabulary import Vocabulary
 from smalti.prepare.reader import PackReader, open_pack
 from smalti.recipes.prime_prior import tables_of
 from smalti.recipes.token_model import Cache, TokenModel, TokenModelConfig, positions_of
-from smalti.recipes.token_sheet import draw
-from smalti.tokenizers import zoo
+from smalti.recipes.token_sheet import draw, maker
 from smalti.tokenizers.configs import to_dict
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.tokens import Tokens
@@ -139,7 +138,7 @@ def begin(model: TokenModel, reader: PackReader, seed: int) -> list[str]:
     deviation, done = float(table.std()), []
     for made_by in reader.pack.models:
         ranges = [r for r in reader.pack.vocabulary.ranges if r.stages and r.modality == made_by.modality]
-        for found, vectors in zip(ranges, vectors_of(made_by, len(ranges)), strict=True):
+        for found, vectors in zip(ranges, vectors_of(made_by, reader.pack.folder, len(ranges)), strict=True):
             rows = table[found.base : found.base + found.size]
             if vectors is not None and len(vectors) == found.size:
                 even = (vectors - vectors.mean(0)) / vectors.std(0).clamp(min=1e-6)
@@ -150,13 +149,10 @@ def begin(model: TokenModel, reader: PackReader, seed: int) -> list[str]:
     return done
 
 
-def vectors_of(model: PackedModel, ranges: int) -> list[torch.Tensor | None]:
+def vectors_of(model: PackedModel, pack: Path, ranges: int) -> list[torch.Tensor | None]:
     """The entries of the codebook of each range of a model's ids."""
     try:
-        info = zoo.find(model.name)
-        if zoo.fingerprint_of(info) != model.fingerprint:
-            return [None] * ranges
-        quantizer = getattr(getattr(zoo.load_model(info), "net", None), "quantizer", None)
+        quantizer = getattr(getattr(maker(model, pack), "net", None), "quantizer", None)
     except ModelError:
         return [None] * ranges
     tables = tables_of(quantizer, ranges) if quantizer is not None else []
@@ -317,7 +313,7 @@ def train_and_judge(arguments: argparse.Namespace, config: Config) -> dict[str, 
         made = sample(model, held_out, like, arguments.samples, config.seed, arguments.temperature)
         layout = held_out.layout(like)
         real = [held_out.tokens(i) for i in range(len(held_out)) if held_out.layout(i) == layout][: arguments.samples]
-        drawn = draw(held_out.pack.models[layout.model], made, real, run / "sheet.png")
+        drawn = draw(held_out.pack.models[layout.model], held_out.pack.folder, made, real, run / "sheet.png")
     parameters = sum(p.numel() for p in model.parameters())
     result = {"run": str(run), **asdict(judged), "steps": config.steps, "parameters": parameters, "sheet": drawn,
               "cpu_seconds": round(time.process_time())}  # fmt: skip

@@ -62,7 +62,7 @@ def command(
 
     --diff A.json B.json prints what changed beyond the intervals, and ends with 1 where something did.
 
-    Exit code 1: something failed or is not at hand; the report and stderr say what.
+    Exit code 1: something failed, or what was asked for is not at hand; the report and stderr say what.
     """
     if diff:
         return _diff(data, as_json)
@@ -86,7 +86,15 @@ def command(
         options.print_json(to_dict(report))
     elif not quiet:
         _show(report, Path(output or "comparison"))
-    return options.exit_code(len(report.rows), len(report.failures) + len(report.absent))
+    return options.exit_code(len(report.rows), len(report.failures) + _asked_and_absent(report, bool(codecs), bool(metrics or tasks)))
+
+
+def _asked_and_absent(report: Report, codecs: bool, judges: bool) -> int:
+    """How many of those that were named are not at hand. codecs, judges: whether such were named, or the usual ones taken."""
+    from smalti.metrics.registry import known, known_tasks
+
+    of_judges = sum(item.name in known() or item.name in known_tasks() for item in report.absent)
+    return codecs * (len(report.absent) - of_judges) + judges * of_judges
 
 
 def _names(text: str | None) -> list[str] | None:

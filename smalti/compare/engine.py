@@ -194,12 +194,18 @@ class _Run:
                     if record is None:
                         continue
                     self.records[contender.name, setting.label, item.id] = record
-                    for name, key in self.judges.metrics.items():
-                        if error := record["scores"].get(key, {}).get("error"):
-                            self.failures.append(Failure(contender.name, setting.label, item.id, f"metric {name}", error))
+        for name, key in self.judges.metrics.items():
+            self.failures += self._unscored(name, key)
         if not self.records:
             first = self.failures[0].error if self.failures else "no codec has a setting"
             raise UsageError(f"nothing could be measured; {first}")
+
+    def _unscored(self, name: str, key: str) -> list[Failure]:
+        """Where a metric could not score; one line for all where that is everywhere, for one reason."""
+        found = {place: error for place, record in self.records.items() if (error := record["scores"].get(key, {}).get("error"))}
+        if len(found) == len(self.records) and len(set(found.values())) == 1:
+            return [Failure(None, None, None, f"metric {name}", next(iter(found.values())))]
+        return [Failure(*place, f"metric {name}", error) for place, error in found.items()]
 
     def _tasks(self) -> tuple[tuple[TaskInfo, ...], tuple[TaskScore, ...]]:
         infos, scores = [], []

@@ -1,4 +1,4 @@
-"""What is compared on: signals of one kind, found from files, folders, zips of shapes, or `pages:N`."""
+"""What is compared on: signals of one kind, found from files, folders and zips of shapes."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def _usable(table: _Table) -> Rows:
     assert table.values is not None
     numbers = np.isfinite(table.rates) & np.isfinite(table.values)
     counts = numbers.sum(1)
-    kept = 2 * counts >= max(1, counts.max(initial=0))
+    kept = 2 * counts >= counts.max(initial=0)
     return Rows(table.rates[kept], np.where(numbers, table.values, np.nan)[kept])
 
 

@@ -125,8 +125,7 @@ def describe(models: Sequence[str], device: str, threads: int) -> dict[str, Any]
     for reference in models:
         info = zoo.find(reference)
         modality, tokenizer = modality_of_kind(info.kind), zoo.load_model(info, device)
-        reference = info.name if info.folder.parent.parent == zoo.folder.ZOO else str(info.folder.resolve())
-        about = PlannedModel(reference, info.name, info.kind, modality, tokenizer.fingerprint, info.config, probe(tokenizer, modality))
+        about = PlannedModel(info.reference, info.name, info.kind, modality, tokenizer.fingerprint, info.config, probe(tokenizer, modality))
         found.append(about.to_json())
     return {"device": device, "models": found, "identity": identity([model["modality"] for model in found], device)}
 

@@ -95,7 +95,7 @@ def test_a_hundred_thousand_pictures(tmp_path: Path) -> None:
         ended.wait(0.5)
         units = len(list((tmp_path / "out" / "codes").glob("unit-*.json")))
         found = [resident(process.pid), *(resident(child) for child in children(process.pid))]
-        if min(found) > 0:
+        if min(found) > 0 and len(found) == 3:  # the driver and both workers
             samples[units] = found
     assert process.returncode == 0
     codes = open_codes(tmp_path / "out")

@@ -186,6 +186,9 @@ def test_one_failing_file_stops_nothing(run: Run, photos: Path) -> None:
     assert next(row for row in report.rows if row.item == "3.png").metrics == {"compare_toys:ScoresEven": None}
     pair = next(p for p in report.paired if p.anchor == "failing")
     assert pair.items == 4
+    small = run(metrics=["psnr", "ms-ssim"])
+    (line,) = [failure for failure in small.failures if failure.stage != "read"]
+    assert (line.codec, line.setting, line.item, line.stage) == (None, None, None, "metric ms-ssim")
     # what failed is tried again, and what could not be scored is said again
     assert comparable(run("compare_toys:failing,compare_toys:coarse", metrics=["compare_toys:ScoresEven"])) == comparable(report)
 

@@ -16,7 +16,7 @@ import pytest
 import smalti
 from smalti.codecs.media.audio import write_audio
 from smalti.codecs.media.shapes import write_shape
-from smalti.compare import lineup, measuring, timing
+from smalti.compare import judging, lineup, measuring, timing
 from smalti.compare.difference import difference
 from smalti.compare.items import Source, find
 from smalti.compare.labels import of_all, read_groups, read_labels, read_texts
@@ -285,7 +285,7 @@ def test_what_changed(reports: tuple[Report, Path], cli: Any) -> None:
     assert "takes two reports" in cli("compare", "--diff", path).refusal()
 
 
-def test_the_command(photos: Path, tmp_path: Path, cli: Any) -> None:
+def test_the_command(photos: Path, tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "made"
     arguments = ("compare", photos, "--codecs", "jpeg:30,60", "-o", out, "--metrics", "psnr", "--tasks", "none", "-j", 1)
     ran = cli(*arguments)
@@ -302,6 +302,15 @@ def test_the_command(photos: Path, tmp_path: Path, cli: Any) -> None:
     ran = cli(*arguments, "-q")
     assert (ran.code, ran.out) == (1, "")
     assert "c.png: read:" in ran.err
+    (photos / "c.png").unlink()
+    monkeypatch.setenv("SMALTI_JUDGES", str(tmp_path))
+    judging.metric.cache_clear()
+    usual = cli("compare", photos, "--codecs", "jpeg:30,60", "-o", out, "--tasks", "none", "--no-page")
+    named = cli(*arguments, "--metrics", "psnr,lpips")
+    judging.metric.cache_clear()
+    assert (usual.code, named.code) == (1, 1)  # ms-ssim scores no picture so small
+    assert all("lpips-alex is not at hand: " in ran.err and "smalti fetch-judges alex" in ran.err for ran in (usual, named))
+    assert usual.err.count("ms-ssim needs sides of 161") == 1
     assert "did you mean 'webp'" in cli("compare", photos, "--codecs", "wepb").refusal()
 
 

@@ -262,6 +262,8 @@ def test_packs_of_a_folder_are_verified(make: Make, tmp_path: Path) -> None:
     assert problems_of(tmp_path / "nowhere", codes.digest) == []
     (line, _) = problems_of(codes.places.packs, "f" * 64)
     assert f"made of codes {codes.digest[:12]}, the folder holds ffffffffffff; smalti prepare --repack" in line
+    (line,) = verifying.verify(codes.places.folder, deep=True).problems
+    assert "tiny" in line  # all that is wrong: no such model is installed, so nothing can be encoded again
     damaged(pack, ".bin", flipped)
     assert verifying.verify(codes.places.folder).problems == ()
     (line,) = verifying.verify(codes.places.folder, deep=True).problems

@@ -73,6 +73,19 @@ def test_names_of_the_hub_are_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
         zoo.find("hub:somebody/grid")
 
 
+def test_a_reference_finds_a_model_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_peers.save("llamagen", tmp_path / "a")
+    tiny_peers.save("titok", tmp_path / "b")
+    smalti.save_model("image-grid-8", tmp_path / "c")
+    monkeypatch.chdir(tmp_path)
+    named = ("file:a/checkpoint.pt", "hf:b", "c", "image-grid-8")
+    expected = [zoo.fingerprint_of(zoo.find(name)) for name in named]
+    references = [zoo.find(name).reference for name in named]
+    monkeypatch.chdir("/")
+    assert [zoo.fingerprint_of(zoo.find(reference)) for reference in references] == expected
+    assert references[3].startswith("image-grid-8@")
+
+
 def test_what_no_folder_can_hold_is_refused(tmp_path: Path) -> None:
     class Foreign:
         name = "foreign"

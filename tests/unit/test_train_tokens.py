@@ -52,7 +52,7 @@ def reader_of(prepared: Path, name: str = "tokens-held-out") -> PackReader:
 
 
 def test_it_beats_the_entropy_of_order_0(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(train_tokens, "draw", lambda model, made, real, path: f"{len(made)} {len(real)} {path.name}")
+    monkeypatch.setattr(train_tokens, "draw", lambda model, pack, made, real, path: f"{len(made)} {len(real)} {path.name}")
     assert run(monkeypatch, prepared, "-o", tmp_path / "run", "--steps", 60, "--json", *SMALL) == 0
     result = json.loads(capsys.readouterr().out)
     held_out = reader_of(prepared)
@@ -151,7 +151,7 @@ def test_training_begins_at_order_0_with_codebooks(prepared: Path, monkeypatch: 
     expected = np.log((np.bincount(ids, minlength=len(model.order_0)) + 1) / (len(ids) + len(model.order_0)))
     assert np.allclose(model.order_0.detach().numpy(), expected, atol=1e-6)
     entries = torch.tensor([[1.0, 0.0], [1.01, 0.0], *([-1.0, float(k)] for k in range(6))])
-    monkeypatch.setattr(train_tokens, "vectors_of", lambda made_by, ranges: [entries])
+    monkeypatch.setattr(train_tokens, "vectors_of", lambda made_by, pack, ranges: [entries])
     before = model.table.weight.detach().clone()
     assert train_tokens.begin(model, held_out, 0) == ["image.grid"]
     base = held_out.pack.vocabulary.of_stage("image", "grid", 8).base
@@ -169,12 +169,12 @@ def test_vectors_come_from_the_model_that_made_the_tokens(tmp_path: Path, monkey
     widths: dict[str, Any] = {"widths": (8, 8), "encoder_depths": (1, 1), "decoder_depths": (1, 1), "head_width": 8}
     zoo.save(ImageGrid.from_config(ImageGridConfig(SingleConfig(VQConfig(8, 4)), **widths)), tmp_path / "m", half=False)
     mark = zoo.fingerprint_of(zoo.find(str(tmp_path / "m")))
-    (found,) = train_tokens.vectors_of(PackedModel(str(tmp_path / "m"), "image-grid", "image", mark), 1)
+    (found,) = train_tokens.vectors_of(PackedModel(str(tmp_path / "m"), "image-grid", "image", mark), tmp_path, 1)
     assert found is not None
     assert found.shape == (8, 4)
-    assert train_tokens.vectors_of(PackedModel(str(tmp_path / "m"), "image-grid", "image", "b" * 64), 1) == [None]
+    assert train_tokens.vectors_of(PackedModel(str(tmp_path / "m"), "image-grid", "image", "b" * 64), tmp_path, 1) == [None]
     with pytest.raises(ModelError, match="the tokens were made by bbbbbbbbbbbb"):
-        token_sheet.draw(PackedModel(str(tmp_path / "m"), "image-grid", "image", "b" * 64), [], [], tmp_path / "x.png")
+        token_sheet.draw(PackedModel(str(tmp_path / "m"), "image-grid", "image", "b" * 64), tmp_path, [], [], tmp_path / "x.png")
 
 
 def test_a_sheet_has_a_row_of_each() -> None:

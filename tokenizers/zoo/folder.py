@@ -72,6 +72,15 @@ class ModelInfo:
     def weights(self) -> Path:
         return self.folder / "model.safetensors" if self.checkpoint is None else self.checkpoint.files[0]
 
+    @property
+    def reference(self) -> str:
+        """A name that finds it again on this machine, from whatever folder: name@number of a shipped one, else the place where it lies."""
+        if self.source.startswith("file:"):
+            return f"file:{self.weights.resolve()}"
+        if self.source:
+            return f"hf:{self.folder.resolve()}"
+        return self.name if self.folder.parent.parent == ZOO else str(self.folder.resolve())
+
     def beside(self, name: str) -> Path:
         """Where a file that belongs to the model lies: in its folder, of a file of weights beside that."""
         return self.folder / (f"{self.weights.name}.{name}" if self.source.startswith("file:") else name)

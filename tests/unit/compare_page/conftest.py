@@ -215,6 +215,8 @@ class Browser:
         """Show a file in a window of so many pixels."""
         self.events.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        # a page that still glides to a place is under the pointer somewhere else
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
         self.call("Page.navigate", url=path.as_uri())
         self.wait("Page.loadEventFired")
 

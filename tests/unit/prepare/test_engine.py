@@ -44,7 +44,9 @@ def test_an_item_that_kills_is_kept_out_and_nothing_else(prepare: Any, photos: P
     failed = {failure["key"]: failure for failure in map(json.loads, lines)}
     assert set(failed) == {"b/03.png", "b/torn.png"}
     assert "killed every worker that tried it, the last one by SIGSEGV" in failed["b/03.png"]["message"]
-    assert [event.unit for event in heard if event.kind == "lost"] == [1, 1]  # the second time in a trial of its own
+    lost = [event.unit for event in heard if event.kind == "lost"]
+    assert set(lost) == {1}
+    assert len(lost) in (2, 3)  # the last in a trial of its own; once more where another item was at work beside it
     assert sorted(event.unit for event in heard if event.kind == "committed") == [0, 1]
     with held(tmp_path / "alone") as places:
         quarantine(places, Failure(7, "b/03.png", "worker", "Killed", "elsewhere"))

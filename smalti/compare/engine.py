@@ -247,7 +247,8 @@ class _Run:
                 place = (contender.name, setting.label)
                 hashes = [self.items[item].sha256 for item in ids]
                 keys[place] = key_of(
-                    task=name, ceiling=ceiling, items=hashes, digests=digests, codec=[contender.name, contender.version],
+                    task=name, ceiling=ceiling, items=hashes, digests=digests,
+                    codec=[contender.name, contender.version, contender.sample],
                     labels=job.labels, texts=job.texts, groups=job.groups,
                 )  # fmt: skip
                 if (record := self.cache.get(keys[place])) is not None:

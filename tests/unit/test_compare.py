@@ -338,7 +338,7 @@ def test_an_edited_codec_is_measured_again(run: Run, photos: Path, tmp_path: Pat
     text = (
         "from compare_toys import Coarse\nclass Edited(Coarse):\n    version = ''\n    def decompress(self, data):\n        return super()"
     )
-    scores = []
+    scores, tasked = [], []
     for more in ("", "\nclass Shifted(Edited):\n    def decompress(self, data):\n        image = super().decompress(data)\n"):
         last = "Shifted" if more else "Edited"
         back = "        import dataclasses\n        return dataclasses.replace(image, pixels=image.pixels ^ 64)\n" if more else "\n"
@@ -347,10 +347,13 @@ def test_an_edited_codec_is_measured_again(run: Run, photos: Path, tmp_path: Pat
         sys.path_importer_cache.clear()
         sys.path.insert(0, str(tmp_path))
         try:
-            scores.append([row.metrics["psnr"] for row in run("edited_codec:make:1,2").rows])
+            report = run("edited_codec:make:1,2", tasks=["compare_toys:Bright"])
+            scores.append([row.metrics["psnr"] for row in report.rows])
+            tasked.append([score.value for score in report.task_scores])
         finally:
             sys.path.remove(str(tmp_path))
     assert len(set(scores[0]) & set(scores[1])) == 0
+    assert tasked[0] != tasked[1]
 
 
 def test_reports_among_the_data_are_no_data(run: Run, photos: Path, tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from smalti.compare.measuring import lag_of
 from smalti.compare.pool import Pool
 from smalti.compare.results import Report, load, save
 from smalti.compare.timing import TimedFrames
-from smalti.tokenizers.contracts import Target
+from smalti.metrics import video
+from smalti.tokenizers.contracts import Score, Target
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.signals import Audio, Shape, Signal, Video
 
@@ -349,3 +350,19 @@ def test_a_search_that_is_kept_counts_for_each_file(monkeypatch: pytest.MonkeyPa
     files = measuring._Files(Searching(), icosahedron())
     made = [files.make(Target(bytes=size)) for size in (100, 200, 600, 700)]
     assert [(len(file.value), file.seconds) for file in made] == [(100, 31.0), (200, 31.0), (600, 91.0), (700, 91.0)]
+
+
+def test_a_metric_of_films_that_breaks_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(judges: Any, *films: Any) -> Any:
+        if len(judges) > 1:
+            raise RuntimeError("a bug")
+        return measured(judges, *films)
+
+    measured = video.measure
+    monkeypatch.setattr(video, "measure", broken)
+    film = Video(tuple(np.full((32, 32, 3), k, np.uint8) for k in (10, 20)), Fraction(25))
+    codec: Any = types.SimpleNamespace(decompress=lambda data: Video(tuple(frame + 1 for frame in film.frames), Fraction(25)))
+    found = dict(measuring._pass(film, measuring._Decoded(codec, b"", film), ("video-psnr", "temporal-difference")))
+    assert isinstance(found["video-psnr"], Score)
+    assert found["video-psnr"].value == pytest.approx(20 * np.log10(255))
+    assert isinstance(found["temporal-difference"], Score)

@@ -55,9 +55,10 @@ class StillCodec:
 
     @property
     def version(self) -> str:
-        """The library that writes, and Pillow."""
+        """The library that writes, Pillow, and how they are asked to."""
         library, known_as = _LIBRARIES[self.format]
-        return f"{library} {features.version(known_as)}, Pillow {PIL.__version__}"
+        asked = ", ".join(f"{key} {value}" for key, value in self.options.items()) or "options by default"
+        return f"{library} {features.version(known_as)}, Pillow {PIL.__version__}; {asked}"
 
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file of that quality, or of the best that fits; the best of all without a target. Raises UsageError where nothing fits."""

@@ -34,7 +34,7 @@ Step = Callable[[str, int, int], None]
         "--resume/--fresh", default=True, show_default=True, help="Go on where an earlier run into DIR was stopped, or forget it."
     ),
     click.option("-j", "processes", type=options.Whole(1), metavar="N", help="Processes at a time.  [default: one for each core]"),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of bootstraps and probes."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Of bootstraps."),
     click.option("--no-page", is_flag=True, help="JSON and CSV alone."),
     click.option("--page-only", is_flag=True, help="Make the page of DATA, a folder with a report.json, anew."),
     click.option("--diff", is_flag=True, help="Say what changed from one report.json to another; DATA are these two."),
@@ -175,8 +175,8 @@ def _diff(data: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         options.print_json(lines)
     else:
-        for line in lines:
-            click.echo(line)
+        for line in lines:  # names in reports of others may hold what terminals obey
+            click.echo("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
     return int(bool(lines))
 
 

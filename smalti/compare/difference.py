@@ -42,9 +42,9 @@ def _versions(before: Report, after: Report) -> Iterator[str]:
 
 def _named(what: str, before: Mapping[str, str], after: Mapping[str, str], changed: str) -> Iterator[str]:
     """Things by name that went, came, or say something else. changed: is said in the place of what they say."""
-    for name in before.keys() - after.keys():
+    for name in sorted(before.keys() - after.keys()):
         yield f"{what} {name}: gone"
-    for name in after.keys() - before.keys():
+    for name in sorted(after.keys() - before.keys()):
         yield f"{what} {name}: new"
     for name, value in before.items():
         if name in after and after[name] != value:
@@ -55,7 +55,7 @@ def _bytes(before: Report, after: Report) -> Iterator[str]:
     old = {(row.codec, row.setting, row.item): row.bytes for row in before.rows}
     new = {(row.codec, row.setting, row.item): row.bytes for row in after.rows}
     common = old.keys() & new.keys()
-    changed = sorted((key for key in common if old[key] != new[key]), key=lambda key: -abs(new[key] / max(1, old[key]) - 1))
+    changed = sorted((key for key in common if old[key] != new[key]), key=lambda key: (-abs(new[key] / max(1, old[key]) - 1), key))
     for codec, setting, item in changed[:MOST_LINES]:
         a, b = old[codec, setting, item], new[codec, setting, item]
         yield f"bytes of {item} by {codec} {setting}: {a} -> {b} ({100 * (b / max(1, a) - 1):+.1f} %)"
@@ -69,7 +69,7 @@ def _bytes(before: Report, after: Report) -> Iterator[str]:
 
 def _curves(before: Report, after: Report) -> Iterator[str]:
     old, new = _points(before), _points(after)
-    for key in old.keys() & new.keys():
+    for key in sorted(old.keys() & new.keys()):
         a, b = old[key], new[key]
         if a.value is None or b.value is None:
             if (a.value is None) != (b.value is None):

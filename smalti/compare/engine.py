@@ -22,7 +22,7 @@ from smalti.compare.judging import Judges
 from smalti.compare.lineup import Contender, Lineup, Setting
 from smalti.compare.manifest import manifest_of
 from smalti.compare.results import FILE, MEDIA, SCHEMA, Failure, Item, Report, Row, TaskInfo, TaskScore
-from smalti.tokenizers.errors import SignalError, UsageError
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 
 CACHE = "cache"
 Step = Callable[[str, int, int], None]  # (what is done, how many are, of how many)
@@ -51,6 +51,8 @@ class Plan:
 
 def run(plan: Plan, step: Step = lambda what, done, total: None) -> Report:
     """The report, which then lies in the folder; UsageError and SignalError where nothing can be compared."""
+    measuring.forget()
+    tasks.forget()
     sources = find(plan.data, plan.limit)
     kind = sources[0].kind
     field_ = lineup.of(kind, plan.codecs, plan.rates)
@@ -219,7 +221,7 @@ class _Run:
         score = None if isinstance(outcome, pool.Died) else outcome.score
         if score is None:
             if getattr(outcome, "absent", False):
-                self.absent.append(lineup.absence(name, ValueError(outcome.error)))
+                self.absent.append(lineup.absence(name, ModelError(outcome.error)))
             else:
                 self.failures.append(Failure(None, None, None, f"task {name}", outcome.error))
             return None, {}
@@ -245,7 +247,8 @@ class _Run:
                 place = (contender.name, setting.label)
                 hashes = [self.items[item].sha256 for item in ids]
                 keys[place] = key_of(
-                    task=name, ceiling=ceiling, items=hashes, digests=digests, codec=[contender.name, contender.version],
+                    task=name, ceiling=ceiling, items=hashes, digests=digests,
+                    codec=[contender.name, contender.version, contender.sample],
                     labels=job.labels, texts=job.texts, groups=job.groups,
                 )  # fmt: skip
                 if (record := self.cache.get(keys[place])) is not None:

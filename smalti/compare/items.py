@@ -18,7 +18,8 @@ from smalti.codecs.media.files import (
     list_files,
     open_file,
 )
-from smalti.compare.results import Item, Rate
+from smalti.compare.cache import LINES
+from smalti.compare.results import FILE, MEDIA, Item, Rate
 from smalti.media import modality_of
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.signals import Audio, Image, Shape, Signal, Video
@@ -102,7 +103,7 @@ def find(data: Sequence[str], limit: int | None = None) -> list[Source]:
 def _of(place: str) -> list[Source]:
     path = Path(place)
     if path.is_dir():
-        files = [(file, kind) for kind, suffixes in SUFFIXES.items() for file in list_files(path, suffixes)]
+        files = [(file, kind) for kind, suffixes in SUFFIXES.items() for file in list_files(path, suffixes) if not _is_preview(file, path)]
         ordered = sorted(files, key=lambda pair: pair[0].parts)
         return [Source(file.relative_to(path).as_posix(), kind, str(file)) for file, kind in ordered]
     if path.suffix.lower() == ".zip":
@@ -110,6 +111,13 @@ def _of(place: str) -> list[Source]:
     if not path.exists():
         raise SignalError(f"{place}: no such file or folder; check the name")
     return [Source(path.name, modality_of(place), place)]
+
+
+def _is_preview(file: Path, root: Path) -> bool:
+    """Whether it belongs to a report that was written among the data."""
+    folders = file.relative_to(root).parts[:-1]
+    above = [root.joinpath(*folders[:depth]) for depth, name in enumerate(folders) if name == MEDIA]
+    return any((folder / FILE).is_file() or (folder / "cache" / LINES).is_file() for folder in above)
 
 
 def _members(path: Path) -> list[Source]:

@@ -17,7 +17,7 @@ from smalti.compare.lineup import absence
 from smalti.compare.small import pair
 from smalti.metrics import registry
 from smalti.tokenizers.contracts import Metric, Score
-from smalti.tokenizers.errors import ModelError, SignalError, UsageError
+from smalti.tokenizers.errors import SignalError, UsageError
 
 METRICS = {
     "image": ("psnr", "ms-ssim", "lpips-alex"),
@@ -58,7 +58,9 @@ def of(kind: str, metrics: Sequence[str] | None, tasks: Sequence[str] | None, te
     for name in dict.fromkeys(name for name in wanted if name not in known):
         try:
             score, keys[name] = _probed(kind, name)
-        except ModelError as error:
+        except UsageError:
+            raise
+        except Exception as error:  # a metric of others may raise anything
             absent.append(absence(name, error))
             continue
         if score is not None:

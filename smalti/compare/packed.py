@@ -68,8 +68,9 @@ class PackedTokens:
 
     @property
     def version(self) -> str:
-        """The compressor's."""
-        return version(self.method)
+        """The compressor's, and the fingerprints of the models: files depend on both."""
+        models = [zoo.find(model) for model in ([self.model] if self.model else MODELS.values())]
+        return ", ".join([version(self.method), *(f"{info.name} {zoo.fingerprint_of(info)[:12]}" for info in models)])
 
     @property
     def ladder(self) -> tuple[tuple[str, Target], ...]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from smalti.compare import results
+from smalti.compare.lineup import LEAST_RATES
 from smalti.compare.results import Report, finite
 from smalti.metrics.rate_distortion import Rows, bootstrap_bd, decibels, mean_curve, paired_ratios, spearman_interval
 
@@ -72,7 +73,12 @@ def _in_order(report: Report) -> Report:
 
     def ordered(codec: results.CodecInfo) -> results.CodecInfo:
         means = {s: float(np.mean(by_setting.get((codec.name, s), [np.inf]))) for s in codec.settings}
-        return replace(codec, settings=tuple(sorted(codec.settings, key=lambda setting: means[setting])))
+        codec = replace(codec, settings=tuple(sorted(codec.settings, key=lambda setting: means[setting])))
+        measured = sum((codec.name, s) in by_setting for s in codec.settings)
+        if not codec.bd or measured >= LEAST_RATES:
+            return codec
+        reason = f"{measured} of {len(means)} rates could be measured; a BD rate needs {LEAST_RATES}"
+        return replace(codec, bd=False, fixed_rate=True, reason=reason)
 
     codecs = tuple(ordered(codec) for codec in report.codecs)
     place = {(codec.name, setting): (i, j) for i, codec in enumerate(codecs) for j, setting in enumerate(codec.settings)}
@@ -139,7 +145,12 @@ def _or_none(value: float | None) -> float | None:
 
 
 def _bd(judge: _Judge, anchor: str, codec: str, a: _Table, b: _Table, seed: int) -> results.BD:
-    found = bootstrap_bd(_usable(a), _usable(b), judge.better, judge.transform, seed=seed)
+    rows = _usable(a), _usable(b)
+    points = len(rows[0].rates), len(rows[1].rates)
+    if min(points) < LEAST_RATES:
+        reason = f"{min(points)} rates that most items have numbers at, a BD rate needs {LEAST_RATES}"
+        return results.BD(judge.name, anchor, codec, None, None, None, None, 0.0, points, (0, 0), 1.0, "undefined", reason)
+    found = bootstrap_bd(*rows, judge.better, judge.transform, seed=seed)
     return results.BD(
         judge.name, anchor, codec, _or_none(found.percent), _or_none(found.low), _or_none(found.high), _or_none(found.akima_percent),
         found.overlap, found.points, found.dropped, found.undefined_share, found.verdict, found.reason,
@@ -192,4 +203,9 @@ def _points(pairs: Sequence[tuple[_Table, _Table]], metric: _Judge) -> tuple[Arr
                 x.append(np.asarray(score))
                 mean = np.nanmean(judged.values[i])
                 y.append(decibels(mean) if metric.transform else np.asarray(mean))
-    return np.array(x, np.float64), np.array(y, np.float64)
+    first, second = np.array(x, np.float64), np.array(y, np.float64)
+    if itemized and len(first):  # an item counts where all points have it: a setting that failed on most would leave none
+        counts = (np.isfinite(first) & np.isfinite(second)).sum(1)
+        kept = (counts > 0) & (2 * counts >= counts.max())
+        first, second = first[kept], second[kept]
+    return first, second

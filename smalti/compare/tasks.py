@@ -95,6 +95,13 @@ _originals: tuple[tuple[Source, ...], Signals] | None = None
 _tasks: dict[str, Any] = {}
 
 
+def forget() -> None:
+    """As `measuring.forget`."""
+    global _originals
+    _originals = None
+    _tasks.clear()
+
+
 def score(job: TaskJob) -> TaskOutcome:
     """What the task says; nothing is raised."""
     try:

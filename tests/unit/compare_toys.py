@@ -146,3 +146,51 @@ def quieter() -> Coarse:
 
 def missing() -> Coarse:
     raise ModelError("this codec needs the package nowhere: pip install nowhere")
+
+
+class Partial(Coarse):
+    """Keeps three bits or more."""
+
+    def compress(self, signal: Signal, target: Target = Target()) -> bytes:
+        if target.quality is None or target.quality < 3:
+            raise SignalError("too few bits for this codec")
+        return super().compress(signal, target)
+
+
+class Empty(Coarse):
+    """Writes nothing of pictures whose first sample is odd."""
+
+    def compress(self, signal: Signal, target: Target = Target()) -> bytes:
+        assert isinstance(signal, Image)
+        return b"" if signal.pixels[0, 0, 0] % 2 else super().compress(signal, target)
+
+
+class Lazy(Coarse):
+    """Loads something by the first use of each quality."""
+
+    def __init__(self, name: str = "lazy") -> None:
+        super().__init__(name)
+        self.loaded: set[float | None] = set()
+
+    def compress(self, signal: Signal, target: Target = Target()) -> bytes:
+        assert isinstance(signal, Image)
+        if target.quality not in self.loaded:
+            self.loaded.add(target.quality)
+            CALLS.append(f"load {signal.height}")
+        return super().compress(signal, target)
+
+
+def partial() -> Coarse:
+    return Partial("partial")
+
+
+def empty() -> Coarse:
+    return Empty("empty")
+
+
+def lazy() -> Coarse:
+    return Lazy()
+
+
+def broken() -> Coarse:
+    raise TypeError("a bug of\nwho makes it")

@@ -27,9 +27,6 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module of toys, as comparisons import it; what processes keep is forgotten."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.delitem(sys.modules, "compare_toys", raising=False)
-    measuring._codecs.clear()
-    measuring._warm.clear()
-    tasks._tasks.clear()
     judging.metric.cache_clear()
     import compare_toys
 
@@ -63,7 +60,6 @@ def run(toys: Any, photos: Path, tmp_path: Path) -> Run:
 
     def compare(codecs: str = "compare_toys:coarse", out: str = "out", data: Path = photos, **more: Any) -> Report:
         toys.CALLS.clear()
-        measuring._read = None
         more = {"metrics": ["psnr", "compare_toys:MeanDifference"], "tasks": [], "page": False, **more}
         return smalti.compare(data, codecs, tmp_path / out, **more)
 
@@ -292,3 +288,99 @@ def test_a_report_holds_together(run: Run, tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(UsageError, match="no JSON"):
         load(path)
+
+
+def test_whatever_a_maker_or_a_reader_raises_is_said(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def describe(source: Any) -> Any:
+        if source.id == "1.png":
+            raise RuntimeError("a bug of\na library")
+        return describe_rightly(source)
+
+    describe_rightly = measuring.describe
+    monkeypatch.setattr(measuring, "describe", describe)
+    report = run("compare_toys:broken,compare_toys:coarse", metrics=["psnr", "compare_toys:broken"])
+    said = "TypeError: a bug of who makes it"
+    assert [(a.name, a.reason) for a in report.absent] == [("compare_toys:broken", said), ("compare_toys:broken", said)]
+    assert [(f.item, f.stage, f.error) for f in report.failures] == [("1.png", "read", "RuntimeError: a bug of a library")]
+    assert len(report.rows) == 5 * (ITEMS - 1)
+
+
+def test_a_file_without_bytes_is_none(run: Run, photos: Path) -> None:
+    picture(photos / "3.png", 3, first=5)
+    report = run("compare_toys:empty,compare_toys:coarse")
+    assert {(f.codec, f.item, f.stage, f.error) for f in report.failures} == {("empty", "3.png", "compress", "a file of no bytes")}
+    assert sum(row.codec == "empty" for row in report.rows) == 5 * (ITEMS - 1)
+
+
+def test_settings_that_all_fail_leave_no_curve_and_no_gap(run: Run) -> None:
+    whole = run("compare_toys:coarse", "whole", tasks=["compare_toys:Bright"])
+    report = run("compare_toys:coarse,compare_toys:partial", tasks=["compare_toys:Bright"])
+    partial = report.codecs[1]
+    assert (partial.bd, partial.reason) == (False, "3 of 5 rates could be measured; a BD rate needs 4")
+    assert {bd.codec for bd in report.bd} == {"coarse"}
+    # the others' points still say how judges agree
+    (alone,), (beside,) = ([c for c in r.correlations if c.metric == "psnr"] for r in (whole, report))
+    assert alone.spearman is not None
+    assert beside.spearman is not None
+    assert (alone.points, beside.points) == (5, 8)
+
+
+def test_what_a_codec_loads_for_a_setting_is_not_timed(run: Run, toys: Any, photos: Path) -> None:
+    for path in photos.iterdir():
+        PIL.Image.fromarray(np.full((200, 200, 3), 90, np.uint8)).save(path)
+    run("compare_toys:lazy")
+    assert [call for call in toys.CALLS if call.startswith("load")].count("load 192") == 5
+    assert "load 200" not in toys.CALLS
+
+
+def test_an_edited_codec_is_measured_again(run: Run, photos: Path, tmp_path: Path) -> None:
+    module = tmp_path / "edited_codec.py"
+    text = (
+        "from compare_toys import Coarse\nclass Edited(Coarse):\n    version = ''\n    def decompress(self, data):\n        return super()"
+    )
+    scores, tasked = [], []
+    for more in ("", "\nclass Shifted(Edited):\n    def decompress(self, data):\n        image = super().decompress(data)\n"):
+        last = "Shifted" if more else "Edited"
+        back = "        import dataclasses\n        return dataclasses.replace(image, pixels=image.pixels ^ 64)\n" if more else "\n"
+        module.write_text(f"{text}.decompress(data)\n{more}{back}make = {last}\n")
+        sys.modules.pop("edited_codec", None)
+        sys.path_importer_cache.clear()
+        sys.path.insert(0, str(tmp_path))
+        try:
+            report = run("edited_codec:make:1,2", tasks=["compare_toys:Bright"])
+            scores.append([row.metrics["psnr"] for row in report.rows])
+            tasked.append([score.value for score in report.task_scores])
+        finally:
+            sys.path.remove(str(tmp_path))
+    assert len(set(scores[0]) & set(scores[1])) == 0
+    assert tasked[0] != tasked[1]
+
+
+def test_reports_among_the_data_are_no_data(run: Run, photos: Path, tmp_path: Path) -> None:
+    first = run(out="photos/comparison")
+    assert list((photos / "comparison" / "media").glob("*.webp"))
+    second = run(out="photos/comparison")
+    assert [item.id for item in second.items] == [item.id for item in first.items] == [f"{i}.png" for i in range(ITEMS)]
+    (photos / "media").mkdir()
+    picture(photos / "media" / "6.png", 6)  # a name that others use too
+    assert len(run(out="photos/comparison").items) == ITEMS + 1
+
+
+def test_one_name_for_one_thing(run: Run, toys: Any) -> None:
+    with pytest.raises(UsageError, match=r"setting '10\.0' of jpeg is named twice"):
+        run("jpeg:10,20,10.0")
+    with pytest.raises(UsageError, match="two codecs are called 'coarse'"):
+        run("compare_toys:coarse,compare_toys:quieter")
+
+
+def test_what_changed_between_two_runs_of_a_process_is_seen(run: Run, photos: Path) -> None:
+    names = {"tasks": ["compare_toys:Bright"], "metrics": ["psnr"]}
+    run(**names)
+    last = photos / f"{ITEMS - 1}.png"
+    PIL.Image.fromarray(np.full((SIDE, SIDE, 3), 200, np.uint8)).save(last)
+    changed = run(**names)
+    (photos.parent / "out").rename(photos.parent / "old")
+    measuring.forget()
+    tasks.forget()
+    clean = run(**names)
+    assert comparable(changed) == comparable(clean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import smalti
 from smalti.codecs.media.audio import write_audio
 from smalti.codecs.media.shapes import write_shape
-from smalti.compare import judging, lineup
+from smalti.compare import judging, lineup, measuring, timing
 from smalti.compare.difference import difference
 from smalti.compare.items import Source, find
 from smalti.compare.labels import of_all, read_groups, read_labels, read_texts
@@ -23,8 +24,10 @@ from smalti.compare.measuring import lag_of
 from smalti.compare.pool import Pool
 from smalti.compare.results import Report, load, save
 from smalti.compare.timing import TimedFrames
+from smalti.metrics import video
+from smalti.tokenizers.contracts import Score, Target
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.signals import Audio, Shape, Video
+from smalti.tokenizers.signals import Audio, Shape, Signal, Video
 
 
 def picture(path: Path, seed: int, side: int = 64) -> None:
@@ -277,6 +280,9 @@ def test_what_changed(reports: tuple[Report, Path], cli: Any) -> None:
     assert (ran.code, len(ran.json)) == (1, 4)
     with pytest.raises(UsageError, match="image and audio"):
         difference(report, dataclasses.replace(report, kind="audio"))
+    hostile = dataclasses.replace(report.items[0], id="a\x1b[31m\n.png")
+    save(dataclasses.replace(report, items=(*report.items, hostile)), path.parent / "other.json")
+    assert cli("compare", "--diff", path, path.parent / "other.json").out == "item a\ufffd[31m\ufffd.png: new\n"
     assert "takes two reports" in cli("compare", "--diff", path).refusal()
 
 
@@ -307,3 +313,56 @@ def test_the_command(photos: Path, tmp_path: Path, cli: Any, monkeypatch: pytest
     assert all("lpips-alex is not at hand: " in ran.err and "smalti fetch-judges alex" in ran.err for ran in (usual, named))
     assert usual.err.count("ms-ssim needs sides of 161") == 1
     assert "did you mean 'webp'" in cli("compare", photos, "--codecs", "wepb").refusal()
+
+
+def test_what_changed_is_said_in_one_order(reports: tuple[Report, Path]) -> None:
+    report = dataclasses.replace(reports[0], curves=(), bd=())
+    packages = {f"package{k:02}": "1" for k in range(20)}
+    before = dataclasses.replace(report, manifest=dataclasses.replace(report.manifest, packages=packages))
+    after = dataclasses.replace(report, manifest=dataclasses.replace(report.manifest, packages={}))
+    assert difference(before, after) == sorted(f"package {name}: gone" for name in packages)
+    assert difference(after, before) == sorted(f"package {name}: new" for name in packages)
+    moved = tuple(dataclasses.replace(c, points=tuple(dataclasses.replace(p, value=99.0) for p in c.points)) for c in reports[0].curves)
+    lines = difference(dataclasses.replace(report, curves=reports[0].curves), dataclasses.replace(report, curves=moved))
+    assert [line.partition(":")[0] for line in lines] == [f"psnr of {c} at q{q}" for c, q in (
+        ("jpeg", 20), ("jpeg", 40), ("jpeg", 60), ("jpeg", 80), ("webp", 10), ("webp", 30), ("webp", 50), ("webp", 70),
+    )]  # fmt: skip
+
+
+def test_a_search_that_is_kept_counts_for_each_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    class Searching:
+        name = "searching"
+        kept = 0
+
+        def compress(self, signal: Signal, target: Target = Target()) -> bytes:
+            clock[0] += 1.0
+            if self.kept < (target.bytes or 0):
+                self.kept = 300 if (target.bytes or 0) <= 300 else 900
+                clock[0] += self.kept / 10
+            return bytes(target.bytes or 0)
+
+        def decompress(self, data: bytes) -> Signal:
+            raise NotImplementedError
+
+    monkeypatch.setattr(timing, "time", types.SimpleNamespace(process_time=lambda: clock[0]))
+    files = measuring._Files(Searching(), icosahedron())
+    made = [files.make(Target(bytes=size)) for size in (100, 200, 600, 700)]
+    assert [(len(file.value), file.seconds) for file in made] == [(100, 31.0), (200, 31.0), (600, 91.0), (700, 91.0)]
+
+
+def test_a_metric_of_films_that_breaks_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(judges: Any, *films: Any) -> Any:
+        if len(judges) > 1:
+            raise RuntimeError("a bug")
+        return measured(judges, *films)
+
+    measured = video.measure
+    monkeypatch.setattr(video, "measure", broken)
+    film = Video(tuple(np.full((32, 32, 3), k, np.uint8) for k in (10, 20)), Fraction(25))
+    codec: Any = types.SimpleNamespace(decompress=lambda data: Video(tuple(frame + 1 for frame in film.frames), Fraction(25)))
+    found = dict(measuring._pass(film, measuring._Decoded(codec, b"", film), ("video-psnr", "temporal-difference")))
+    assert isinstance(found["video-psnr"], Score)
+    assert found["video-psnr"].value == pytest.approx(20 * np.log10(255))
+    assert isinstance(found["temporal-difference"], Score)

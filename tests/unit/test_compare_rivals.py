@@ -14,6 +14,7 @@ from smalti.compare.decimated import DecimateDraco
 from smalti.compare.packed import METHODS, PackedTokens
 from smalti.metrics.surfaces import compared
 from smalti.testing import check_codec
+from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Target
 from smalti.tokenizers.errors import BitstreamError, ModelError, SignalError, UsageError
 from smalti.tokenizers.signals import Array, Audio, Image, Shape
@@ -48,6 +49,12 @@ def test_packed_tokens_decode_as_the_models_own_file_does(method: str) -> None:
         with pytest.raises(BitstreamError):
             codec.decompress(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
     assert codec.version
+
+
+def test_packed_tokens_name_the_weights_that_made_them() -> None:
+    named, usual = PackedTokens("zlib", MODEL).version, PackedTokens("zlib").version
+    assert named == f"{packed.version('zlib')}, {zoo.find(MODEL).name} {zoo.fingerprint_of(zoo.find(MODEL))[:12]}"
+    assert all(f", {zoo.find(model).name} {zoo.fingerprint_of(zoo.find(model))[:12]}" in usual for model in packed.MODELS.values())
 
 
 def test_packed_tokens_conform() -> None:

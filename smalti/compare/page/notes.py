@@ -112,14 +112,16 @@ def _notes(facts: Facts) -> tuple[tuple[str, str], ...]:
         (
             "Curves",
             f"Means over items at each setting. Bars are 95{SPACE}% intervals by bootstrap over items: how far the mean would move with "
-            "other items of this kind.",
+            "other items of this kind. An item without a number at a setting (it failed, did not fit, or came back without any loss where "
+            "the measure is infinite then) is left out of that point alone.",
         ),
         (
             "Bytes for equal quality",
             "BD rate: the mean difference of the logarithms of the rates over the qualities that both curves reach, between points by "
-            "pchip, with akima as a check. Points at which more bytes gave less quality are dropped first (monotone envelope). Overlap is "
-            "the share of both curves' qualities that they have in common: below half, the number speaks of a small part of both, and "
-            "below a quarter it makes no leader.",
+            "pchip, with akima as a check, by the items that both codecs have at all settings; a setting that fewer than half as many "
+            "items have as the best one is left out. Points at which more bytes gave less quality are dropped first (monotone envelope). "
+            "Overlap is the share of both curves' qualities that they have in common: below half, the number speaks of a small part of "
+            "both, and below a quarter it makes no leader.",
         ),
         (
             "Intervals and verdicts",
@@ -132,6 +134,11 @@ def _notes(facts: Facts) -> tuple[tuple[str, str], ...]:
             "Curves are read between their points along straight lines over the logarithm of the rate. A codec wins where its "
             f"difference from every other that reaches the rate keeps its sign in 95{SPACE}% of {DRAWS} draws over the items that all of "
             f"them have; with fewer than {LEAST_ITEMS} of those nobody does.",
+        ),
+        (
+            "Rank correlations",
+            f"Over all codecs and settings. Where a task has an outcome for each item, 95{SPACE}% intervals are by drawing items. Where it "
+            "has none, points are drawn as if settings of one codec did not depend on each other, so those intervals are too narrow.",
         ),
         ("Times", "Processor seconds after a warm-up, on the machine below; the median where it was cheap to repeat."),
     )

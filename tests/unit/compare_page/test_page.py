@@ -236,6 +236,7 @@ def test_nothing_came_out(make: Any, tmp_path: Path) -> None:
     page = page_of(report, tmp_path)
     assert "Nothing could be compared" in page.words
     assert "No times were measured" in page.words
+    assert "those intervals are too narrow" in page.words
 
 
 def test_what_failed_and_what_is_absent(make: Any, tmp_path: Path) -> None:

@@ -4,11 +4,11 @@
 
 Encoder, decoder and the first key's tables are those of a shipped model. Later keys are residuals in a closed loop (`residual_loop.py`),
 with tables of as many entries as the model's, fitted by k-means on the residuals of the training clips: first on those against the model's
-own latents, then twice on those of their own loop. One and two levels have loops and tables of their own. Bits are those of the coder
-(motion, which is the same for all, and levels) under the adaptive prior, for every way with trees of its tables and primed on the same
-training clips, and unprimed. A residual way's first key is priced by the model's prior, the others as a stream of their own. Equal bits
-are reached by the encoder's slack, found by secants with the prior primed anew. Judged are the keys, drawn by the shipped decoder from
-what a decoder sums up.
+own latents, then three times on those of their own loop, the last at the slack that gives the wanted bits. One and two levels have loops
+and tables of their own. Bits are those of the coder (motion, which is the same for all, and levels) under the adaptive prior, for every
+way with trees of its tables and primed on the same training clips, and unprimed. A residual way's first key is priced by the model's
+prior, the others as a stream of their own. Equal bits are reached by the encoder's slack, found by secants with the prior primed anew.
+Judged are the keys, drawn by the shipped decoder from what a decoder sums up.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ from smalti.tokenizers.video.network import VideoCausalNet
 from smalti.tokenizers.video.stream import AXES
 
 PASSES = 3
-SLACK_TIMES = 2  # the model's: at which tables are fitted, near the slack at which bits meet
 SLOPE = -0.25  # about that of log bits over log slack
 NEAR = 0.005  # bits that count as equal
 ROUNDS = 6  # at most, to get there
@@ -81,8 +80,8 @@ class Item:
     are psnr and lpips. difference: of neighbouring keys, see `metrics.video`."""
 
     clip: str
-    bits_per_pixel: float
-    unprimed: float
+    bits_per_pixel: float | None
+    unprimed: float | None
     error: tuple[float, ...]
     psnr: tuple[float, ...]
     lpips: tuple[float, ...]
@@ -93,7 +92,7 @@ class Item:
 class Row:
     way: str
     levels: str
-    slack: float
+    slack: float | None
     items: tuple[Item, ...]
 
 
@@ -129,15 +128,15 @@ class Comparison:
         layout = self.net.quantizer.layout(tuple(motion.shape), AXES).prefix(1 + len(levels))
         return Tokens(layout, tuple(stage.numpy().astype(np.int32) for stage in (motion, *levels)))
 
-    def fit(self, way: Way, size: int, slack: float) -> Way:
-        """The way with tables of that many entries: from latents of the model's own, then from its own loop."""
-        for number in range(PASSES):
-            if number == 0:
-                found = [self._against_own(film, way) for film in self.learnt]
-            else:
+    def fit(self, way: Way, size: int, slack: float, passes: int = PASSES) -> Way:
+        """The way with tables of that many entries, on residuals of its own loop, and before it has one on those of the model's latents."""
+        for number in range(passes):
+            if way.tables:
                 found = [self._coded(film, way, slack).residuals for film in self.learnt]
+            else:
+                found = [self._against_own(film, way) for film in self.learnt]
             way = replace(way, tables=fitted(torch.cat([to_rows(residuals) for residuals in found]), way.levels, size, slack))
-            print(f"{way.name}, {way.levels} levels: fitted, pass {number + 1} of {PASSES}", file=sys.stderr)
+            print(f"{way.name}, {way.levels} levels: fitted at {slack:.3f}, pass {number + 1} of {passes}", file=sys.stderr)
         return way
 
     def _against_own(self, film: Film, way: Way) -> Tensor:
@@ -173,10 +172,9 @@ class Comparison:
                 rows.append(_rates([a + b for a, b in zip(still.price(first), moving.price(later), strict=True)], film))
         return Priced(slack, coded, tuple(bits), tuple(unprimed))
 
-    def at_rate(self, way: Way, goal: float) -> Priced:
-        """At the slack whose mean bits per pixel are nearest to a goal: secants in logarithms of both, from `SLACK_TIMES` the model's."""
+    def at_rate(self, way: Way, goal: float, slack: float) -> Priced:
+        """At the slack whose mean bits per pixel are nearest to a goal: secants in logarithms of both, from a slack on."""
         tried: list[Priced] = []
-        slack = SLACK_TIMES * self.slack
         while True:
             tried.append(self.priced(way, slack))
             found = tried[-1]
@@ -205,17 +203,20 @@ def compared(comparison: Comparison, judge: Callable[[Film, Tensor], dict[str, A
         items = []
         for number, (film, drawn) in enumerate(zip(films, latents, strict=True)):
             error = (drawn - film.z).square().sum(1).mean((1, 2)).tolist()
-            rates = (priced.bits[number][level], priced.unprimed[number][level]) if priced else (math.nan, math.nan)
+            rates = (priced.bits[number][level], priced.unprimed[number][level]) if priced else (None, None)
             items.append(Item(film.name, *rates, tuple(error), **judge(film, drawn)))
-        rows.append(Row(name, levels, priced.slack if priced else math.nan, tuple(items)))
+        rows.append(Row(name, levels, priced.slack if priced else None, tuple(items)))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
 
     ways = {"residual, same place": Prediction(), "residual, moved": Prediction(net.config.motion, net.config.stride)}
     for levels in range(1, len(films[0].own) + 1):
         add(OURS, str(levels), own, levels, [comparison.dequantized(film, levels) for film in films])
         for name, prediction in ways.items():
-            way = comparison.fit(Way(name, levels, prediction), size, SLACK_TIMES * comparison.slack)
-            found = comparison.at_rate(way, own.rate(levels))
+            goal, slack = own.rate(levels), comparison.slack
+            way = comparison.fit(Way(name, levels, prediction), size, slack)
+            slack = comparison.at_rate(way, goal, slack).slack
+            way = comparison.fit(way, size, slack, 1)
+            found = comparison.at_rate(way, goal, slack)
             for shown in range(levels, 0, -1):
                 starts = [comparison.dequantized(film, shown)[0] for film in films]
                 parts = zip(films, starts, found.coded, strict=True)
@@ -303,15 +304,20 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _of_clip(item: Item) -> str:
-    return f"{item.bits_per_pixel:.4f}: {mean(item.psnr):.2f}, {mean(item.lpips):.4f}"
+    return f"{_or_none(item.bits_per_pixel, '.4f')}: {mean(item.psnr):.2f}, {mean(item.lpips):.4f}"
+
+
+def _or_none(value: float | None, style: str) -> str:
+    return "-" if value is None else format(value, style)
 
 
 def _line(row: Row) -> str:
     items = row.items
     psnr, lpips = ([mean([getattr(item, name)[key] for item in items]) for key in (1, -1)] for name in ("psnr", "lpips"))
     cells = [
-        *(row.way, row.levels, f"{row.slack:.2f}"),
-        *(f"{mean([getattr(item, name) for item in items]):.4f}" for name in ("bits_per_pixel", "unprimed")),
+        *(row.way, row.levels, _or_none(row.slack, ".2f")),
+        _or_none(None if row.slack is None else mean([item.bits_per_pixel or 0 for item in items]), ".4f"),
+        _or_none(None if row.slack is None else mean([item.unprimed or 0 for item in items]), ".4f"),
         f"{mean([mean(item.error) for item in items]):.2f}",
         f"{mean([mean(item.psnr) for item in items]):.2f}",
         f"{mean([mean(item.lpips) for item in items]):.4f}",

@@ -97,14 +97,17 @@ def _added(before: Tensor, entries: Sequence[Tensor], tables: Sequence[Tensor]) 
 def fitted(residuals: Tensor, levels: int, size: int, slack: float) -> tuple[Tensor, ...]:
     """Tables (size, D) of residuals (N, D), each by k-means on what the levels before left over; entry 0 is zero.
 
-    Rows that `chosen` gives entry 0 whatever the table are left out. UsageError where too few are left.
+    Rows that `chosen` gives entry 0 whatever the table are left out, as far as enough are left without them. UsageError for too few rows.
     """
+    if len(residuals) < size - 1:
+        raise UsageError(f"{len(residuals)} residuals can't make {size - 1} entries; name more films, or a model of fewer entries")
     tables: list[Tensor] = []
     rows = residuals
-    for level in range(levels):
-        held = rows[rows.square().sum(1) > slack]
+    for _ in range(levels):
+        lengths = rows.square().sum(1)
+        held = rows[lengths > slack]
         if len(held) < size - 1:
-            raise UsageError(f"level {level} has {len(held)} residuals to make {size - 1} entries of; name more films, or fewer entries")
+            held = rows[lengths.topk(size - 1).indices]
         drawn = held[torch.randperm(len(held))[: ROWS_PER_ENTRY * size]]
         tables.append(torch.cat([rows.new_zeros(1, rows.shape[1]), cluster(drawn, size - 1).centres]))
         rows = rows - tables[-1][chosen(rows, tables[-1], slack)]

@@ -26,7 +26,11 @@ _TICKS = (_FINE, 90000, 10000, 1000, 100, 10, 1)  # of a second, to be tried in 
 
 
 def at_one_rate(film: Video) -> Video:
-    """The film as tokenizers take it: times of frames, of which a broken file may announce more than it has, become their mean rate."""
+    """The film as tokenizers take it: times of frames, of which a broken file may announce more than it has, become their mean rate.
+
+    UsageError for times and aspects that no file can hold, before a network has run for them.
+    """
+    fields_of(film, 1 if isinstance(film.timing, Fraction) else len(film.timing))
     return replace(film, timing=mean_rate(film.timing, len(film.timing))) if not isinstance(film.timing, Fraction) else film
 
 

@@ -15,30 +15,44 @@ from smalti.tokenizers.contracts import Codec
 from smalti.tokenizers.errors import ModelError, UsageError
 
 CODECS = {
+    "jpeg": "smalti.codecs.classical.still:jpeg",
     "jpeg-420": "smalti.codecs.classical.still:jpeg_420",
     "jpeg-444": "smalti.codecs.classical.still:jpeg_444",
     "webp": "smalti.codecs.classical.still:webp",
+    "avif": "smalti.codecs.classical.still:avif",
     "avif-420": "smalti.codecs.classical.still:avif_420",
     "avif-444": "smalti.codecs.classical.still:avif_444",
+    "jpeg2000": "smalti.codecs.classical.still:jpeg2000",
+    "jxl": "smalti.codecs.classical.jxl:Jxl",
+    "hyperprior": "smalti.codecs.hyperprior.codec:load",
 }
 
 SOUND_CODECS = {
     "opus": "smalti.codecs.classical.opus:Opus",
     "opus-audio": "smalti.codecs.classical.opus:opus_audio",
+    "mp3": "smalti.codecs.classical.packets:mp3",
+    "aac": "smalti.codecs.classical.packets:aac",
     "lyra": "smalti.codecs.classical.lyra:Lyra",
+    "flac": "smalti.codecs.classical.flac:Flac",
 }
 
+# put together outside of this folder, since they join codecs with tokenizers
+JOINED_CODECS = {
+    "decimate-draco": "smalti.compare.decimated:DecimateDraco",
+    **{f"tokens-{method}": f"smalti.compare.packed:tokens_{method}" for method in ("raw", "zlib", "bz2", "lzma", "zstd", "brotli")},
+}
 SHAPE_CODECS = {"draco": "smalti.codecs.classical.draco:Draco"}
 VIDEO_CODECS = {
     "x264": "smalti.codecs.classical.video:x264",
     "x265": "smalti.codecs.classical.video:x265",
+    "vp9": "smalti.codecs.classical.video:vp9",
     "svt-av1": "smalti.codecs.classical.video:svt_av1",
 }
 
 
 def known() -> dict[str, str]:
     """Ours and those of other distributions; a name of ours stays ours."""
-    ours = CODECS | SOUND_CODECS | SHAPE_CODECS | VIDEO_CODECS
+    ours = CODECS | SOUND_CODECS | SHAPE_CODECS | VIDEO_CODECS | JOINED_CODECS
     return {point.name: point.value for point in entry_points(group="smalti.codecs")} | ours
 
 
@@ -49,8 +63,8 @@ def resolve(name: str) -> Codec:
     if base not in codecs:
         near = difflib.get_close_matches(base, codecs, 1)
         raise UsageError(f"no codec {base!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(codecs)}"))
-    if slash and base in SOUND_CODECS | SHAPE_CODECS:
-        kind = "sounds" if base in SOUND_CODECS else "shapes"
+    if slash and base in SOUND_CODECS | SHAPE_CODECS | JOINED_CODECS:
+        kind = "sounds" if base in SOUND_CODECS else "tokens" if base.startswith("tokens-") else "shapes"
         raise UsageError(f"no codec {name!r}; pictures are shrunk, {kind} are not: {base!r}")
     if slash and factor not in map(str, FACTORS):
         raise UsageError(f"no codec {name!r}; pictures and films are shrunk by {' or '.join(f'{base}/{f}' for f in FACTORS)}")

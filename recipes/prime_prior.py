@@ -1,28 +1,31 @@
-"""Prime the adaptive prior of a picture or film model: trees from its codebooks, counters from the tokens of training data.
+"""Prime the adaptive prior of a picture, film or sound model: trees from its codebooks, counters from the tokens of training data.
 
     python -m smalti.recipes.prime_prior MODEL DATA... -o FILE [--judge DATA] [--device cpu] [--json]
 
-DATA: folders of training pictures, or for a film model of films (or of pictures: stills), one after the other; each item is learnt as it
-is and mirrored. FILE: what `--prior` takes, and what a model folder holds as prior.safetensors. With --judge: bits of the tokens of these
-items by level, pooled, under H0 (the order-0 entropy of those very tokens, which no table made beforehand reaches), tables fitted to the
-same training tokens, and the adaptive prior unprimed and primed. Files that cannot be read are named and left out.
+DATA: folders of training pictures, for a sound model of sounds, for a film model of films (or of pictures: stills), one after the other;
+each picture and film is learnt as it is and mirrored. FILE: what `--prior` takes, and what a model folder holds as prior.safetensors. With
+--judge: bits of the tokens of these items by level, pooled, under H0 (the order-0 entropy of those very tokens, which no table made
+beforehand reaches), tables fitted to the same training tokens, and the adaptive prior unprimed and primed. Files that cannot be read are
+named and left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from smalti.codecs.media.files import check_place, list_images
+from smalti.codecs.media.audio import read_audio
+from smalti.codecs.media.files import AUDIO_SUFFIXES, check_place, list_images, list_sounds
 from smalti.codecs.media.images import read_image
 from smalti.codecs.priors import adaptive_tree
 from smalti.codecs.priors.adaptive import AdaptivePrior
@@ -32,11 +35,12 @@ from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior
 from smalti.tokenizers.errors import SignalError, SmaltiError, UsageError
 from smalti.tokenizers.quantizers.grouped import books
-from smalti.tokenizers.signals import Image, Video
+from smalti.tokenizers.signals import Image, Signal, Video
 from smalti.tokenizers.tokens import Stage, Tokens
 from smalti.tokenizers.video.keyed import Keyed
 
 EVERY_SECONDS = 5.0
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -86,45 +90,48 @@ def tables_of(quantizer: Any, stages: int) -> list[Any]:
 
 def readable(files: Sequence[Path]) -> Iterator[tuple[int, Image]]:
     """(number from 1 on, picture) of each file that can be read; the others are named on standard error."""
+    return readable_as(read_image, files)
+
+
+def readable_as(read: Callable[[Path], Read], files: Sequence[Path]) -> Iterator[tuple[int, Read]]:
+    """The same of what `read` reads."""
     for number, path in enumerate(files, 1):
         try:
-            picture = read_image(path)
+            signal = read(path)
         except SignalError as error:
             print(f"left out: {error}", file=sys.stderr)
             continue
-        yield number, picture
+        yield number, signal
 
 
-def readable_films(files: Sequence[Path]) -> Iterator[tuple[int, Video]]:
-    """The same of films, at a rate that does not matter."""
-    for number, path in enumerate(files, 1):
-        try:
-            frames = read_frames(path)
-        except SignalError as error:
-            print(f"left out: {error}", file=sys.stderr)
-            continue
-        yield number, Video(list(frames), Fraction(25))
+def read_signal(path: Path) -> Signal:
+    """A sound, a film (at a rate that does not matter) or a picture, by its suffix; raises SignalError."""
+    suffix = path.suffix.lower()
+    if suffix in AUDIO_SUFFIXES:
+        return read_audio(path)
+    return Video(list(read_frames(path)), Fraction(25)) if suffix in SUFFIXES else read_image(path)
 
 
-def mirror(signal: Image | Video) -> Image | Video:
-    """Left for right."""
+def mirror(signal: Signal) -> list[Signal]:
+    """Left for right; nothing of a sound, which backwards is none that anybody hears."""
     if isinstance(signal, Video):
-        return Video([np.ascontiguousarray(frame[:, ::-1]) for frame in signal.frames], signal.timing)
-    return Image(np.ascontiguousarray(signal.pixels[:, ::-1]))
+        return [Video([np.ascontiguousarray(frame[:, ::-1]) for frame in signal.frames], signal.timing)]
+    return [Image(np.ascontiguousarray(signal.pixels[:, ::-1]))] if isinstance(signal, Image) else []
 
 
 def files_of(kind: str, folder: Path) -> list[Path]:
-    """The films of a folder for a tokenizer of films, if there are any; else its pictures."""
+    """The sounds of a folder for a tokenizer of sounds; its films for one of films, if there are any; else its pictures."""
+    if kind.startswith("audio"):
+        return list_sounds(folder)
     return (list_films(folder) if kind.startswith("video") else []) or list_images(folder)
 
 
 def tokenize(tokenizer: Any, files: Sequence[Path], mirrored: bool) -> list[Tokens]:
-    """Tokens of each picture, or each film, and of its mirror image after it."""
+    """Tokens of each picture, film or sound, and of its mirror image after it where it has one."""
     tokens: list[Tokens] = []
     progress = Progress("tokenized", len(files))
-    films = [path for path in files if path.suffix.lower() in SUFFIXES]
-    for done, signal in readable_films(films) if films else readable(files):
-        tokens += tokenizer.encode([signal, mirror(signal)] if mirrored else [signal])
+    for done, signal in readable_as(read_signal, files):
+        tokens += tokenizer.encode([signal, *(mirror(signal) if mirrored else [])])
         progress(done)
     if not tokens:
         raise UsageError("none of the files can be read")
@@ -146,7 +153,12 @@ def judge(tokens: Sequence[Tokens], priors: dict[str, Prior]) -> list[Row]:
     found = {"H0": h0}
     for name, prior in priors.items():
         found[name] = tuple(float(level) for level in np.sum([prior.price(item) for item in tokens], axis=0))
-    return [Row(name, bits, sum(bits) / sum(h0)) for name, bits in found.items()]
+    return [Row(name, bits, _share(sum(bits), sum(h0))) for name, bits in found.items()]
+
+
+def _share(bits: float, of: float) -> float:
+    """Tokens that are all alike have no entropy."""
+    return bits / of if of else 1.0 if not bits else math.inf
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

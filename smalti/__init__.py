@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smalti.api import compress, decompress, load, models, open, read, save
     from smalti.archives import SignalArchive, compress_archive, open_archive
+    from smalti.compare.api import compare
+    from smalti.sharing import save_model
     from smalti.tokenizers.contracts import Target
     from smalti.tokenizers.errors import BitstreamError, DamageWarning, ModelError, SignalError, SmaltiError, UsageError
     from smalti.tokenizers.signals import Audio, Image, Shape, Video
@@ -36,6 +38,7 @@ __all__ = [
     "UsageError",
     "Video",
     "__version__",
+    "compare",
     "compress",
     "compress_archive",
     "decompress",
@@ -45,11 +48,13 @@ __all__ = [
     "open_archive",
     "read",
     "save",
+    "save_model",
 ]
 
 _HOMES = {
     "smalti.api": ("compress", "decompress", "load", "models", "open", "read", "save"),
     "smalti.archives": ("SignalArchive", "compress_archive", "open_archive"),
+    "smalti.sharing": ("save_model",),
     "smalti.tokenizers.contracts": ("Target",),
     "smalti.tokenizers.errors": ("BitstreamError", "DamageWarning", "ModelError", "SignalError", "SmaltiError", "UsageError"),
     "smalti.tokenizers.signals": ("Audio", "Image", "Shape", "Video"),
@@ -69,6 +74,8 @@ def __getattr__(name: str) -> Any:
         value: Any = _version()
     elif name in _HOME_OF:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    elif name == "compare":  # a package that can be called
+        value = importlib.import_module("smalti.compare")
     else:
         raise AttributeError(f"module 'smalti' has no attribute {name!r}")
     globals()[name] = value

@@ -30,6 +30,7 @@ from smalti.priors import prior_for, prior_of, wanted_prior
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Prior, Target, Tokenizer
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
+from smalti.tokenizers.peers.trust import is_trusted, trusted
 from smalti.tokenizers.signals import Audio, Image, Shape, Video
 from smalti.tokenizers.tokens import Tokens
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "image-grid-16"
 T = TypeVar("T")
 MOST_KEPT = 4
-_kept: dict[tuple[Path, int, str], Tokenizer] = {}
+_kept: dict[tuple[Path, int, str, bool], Tokenizer] = {}
 
 
 def models() -> list[ModelInfo]:
@@ -47,9 +48,11 @@ def models() -> list[ModelInfo]:
     return zoo.known()
 
 
-def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto") -> Tokenizer:
-    """A tokenizer by name, name@number or model folder, on "cpu", "cuda" or "auto" (CUDA where there is one). Raises ModelError."""
-    return zoo.load(os.fspath(name), _device(device))
+def load(name: str | os.PathLike[str] = DEFAULT_MODEL, device: str = "auto", trust_code: bool = False) -> Tokenizer:
+    """A tokenizer by name, name@number, model folder, or of a public model hf:FOLDER_OR_NAME, hub:NAME, file:PATH, on "cpu", "cuda" or
+    "auto" (CUDA where there is one). trust_code: whether a public model that is a program, Cosmos' alone, may run. Raises ModelError."""
+    with trusted(trust_code):
+        return zoo.load(os.fspath(name), _device(device))
 
 
 def read(source: PathOrBytes) -> Image | Audio | Video | Shape:
@@ -65,15 +68,18 @@ def codec(
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     device: str = "auto",
     prior: str = "",
-    tone_passes: int = tone.PASSES,
+    tone_passes: int | None = None,
     allocate: bool = True,
     audio_model: str | os.PathLike[str] | None = None,
 ) -> NeuralCodec:
     """Tokenizer and prior of a model as a codec. prior: "" for the model's own, or as `prior_named`. tone_passes, allocate:
-    as in `NeuralCodec`. audio_model: of a model of films, the one that their sound is written with.
+    as in `NeuralCodec`; tone_passes None: 2, of public models 0, so that their tokens are their own. audio_model: of a model
+    of films, the one that their sound is written with.
     """
     info = zoo.find(os.fspath(model))
     sound = _sound_codec(info, audio_model, device) if audio_model is not None else None
+    if tone_passes is None:
+        tone_passes = 0 if info.kind in zoo.PUBLIC else tone.PASSES
     return NeuralCodec(load_info(info, device), prior_of(info, prior, _device(device)), info.name, not prior, tone_passes, allocate, sound)
 
 
@@ -166,7 +172,7 @@ def compress(
     kbps: float | None = None,
     stages: int | None = None,
     device: str = "auto",
-    tone_passes: int = tone.PASSES,
+    tone_passes: int | None = None,
     allocate: bool = True,
     audio_model: str | os.PathLike[str] | None = None,
 ) -> bytes:
@@ -176,7 +182,8 @@ def compress(
     into the same file; without it the sound is left out.
     Give at most one target: bytes, bits_per_pixel or, of sounds and films, kbps of the whole file at most, or the number of stages; without
     any all stages are kept.
-    tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most.
+    tone_passes: how often the picture is encoded again so that its brightness and hues come back; 0 is fastest, 16 the most; None: 2, with
+    public models 0.
     allocate: whether a size is spent on the regions of the picture where it lowers distortion most, with a model that has regions.
     Raises UsageError where not even the first stage fits, SignalError where the signal cannot be read.
     """
@@ -316,7 +323,7 @@ def _device(device: str) -> str:
 def load_info(info: ModelInfo, device: str = "auto") -> Tokenizer:
     """The tokenizer of that very model folder; the last few are kept in memory for the next call."""
     device = _device(device)
-    key = (info.folder, info.weights.stat().st_mtime_ns if info.weights.is_file() else 0, device)
+    key = (info.weights, info.weights.stat().st_mtime_ns if info.weights.is_file() else 0, device, is_trusted())
     if key not in _kept:
         while len(_kept) >= MOST_KEPT:
             del _kept[next(iter(_kept))]

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from smalti import api
 from smalti.api import DEFAULT_MODEL
-from smalti.codecs import films, tone
+from smalti.codecs import films
 from smalti.codecs.bitstream import Archive, File, Whole, check_applied, recover, write_archive
 from smalti.codecs.bitstream.names import key_of
 from smalti.codecs.bitstream.wire import MAX_PAYLOAD
@@ -186,7 +186,7 @@ def compress_archive(
     kbps: float | None = None,
     stages: int | None = None,
     device: str = "auto",
-    tone_passes: int = tone.PASSES,
+    tone_passes: int | None = None,
     allocate: bool = True,
 ) -> bytes:
     """Pictures, sounds, films (without their sound) or shapes, or the files of them, as the bytes of one archive, in this order.

@@ -48,9 +48,24 @@ def read(source: PathOrBytes) -> AnySignal:
 
 
 def read_for(kind: str, source: PathOrBytes) -> AnySignal:
-    """What a tokenizer of that kind takes of a file: of a film, one of sound takes the soundtrack."""
+    """What a tokenizer of that kind takes of a file: of a film, one of sound takes the soundtrack; a picture is a film of one frame."""
     modality = modality_of_kind(kind)
-    return read(source) if modality == "image" or not isinstance(source, str | os.PathLike | bytes) else _read_as(modality, source)
+    if modality == "image" or not isinstance(source, str | os.PathLike | bytes):
+        return read(source)
+    if modality == "video" and is_still(source):
+        from smalti.tokenizers.video.films import video_of
+
+        return video_of(_read_as("image", source), kind)
+    return _read_as(modality, source)
+
+
+def is_still(source: PathOrBytes) -> bool:
+    """Whether a file holds a picture that is no film to anybody: a GIF is one to who wants films."""
+    from smalti.codecs.media.files import IMAGE_SUFFIXES
+
+    if isinstance(source, bytes):
+        return modality_of(source) == "image" and source[:3] != b"GIF"
+    return os.path.splitext(os.fspath(source))[1].lower() in set(IMAGE_SUFFIXES) - {".gif"} and modality_of(source) == "image"
 
 
 def _read_as(modality: str, source: PathOrBytes) -> AnySignal:

@@ -22,7 +22,8 @@ def prior_of(info: ModelInfo, prior: str = "", device: str = "cpu") -> Prior:
 
 
 def prior_named(name: str, made_by: ModelInfo | None, device: str = "cpu") -> Prior:
-    """The prior "uniform", "adaptive" (unprimed), "masked" (the one beside the model), or that of a file; raises UsageError, ModelError.
+    """The prior "uniform", "adaptive" (unprimed), "masked" or "static" (those beside the model), or that of a file; raises UsageError,
+    ModelError.
 
     device: where a masked prior's network runs; its files are the same everywhere.
     """
@@ -36,9 +37,11 @@ def prior_named(name: str, made_by: ModelInfo | None, device: str = "cpu") -> Pr
         return AdaptivePrior()
     if name == "masked":
         return _masked(made_by, device)
+    if name == "static":
+        return _static(made_by)
     if not Path(name).is_file():
         raise UsageError(
-            f"no prior {name!r}; give 'uniform', 'adaptive', 'masked' or a file of a prior, or leave it out for the model's own"
+            f"no prior {name!r}; give 'uniform', 'adaptive', 'static', 'masked' or a file of a prior, or leave it out for the model's own"
         )
     return stored.load(name, device)
 
@@ -54,20 +57,40 @@ def _masked(made_by: ModelInfo | None, device: str) -> Prior:
             f"{made_by.name} brings no masked prior; train one: python -m smalti.recipes.train_prior {made_by.name} PICTURES -o FILE, "
             "and give that file"
         )
-    return MaskedPrior.load(made_by.folder / stored.MASKED, device)
+    return MaskedPrior.load(made_by.beside(stored.MASKED), device)
 
 
 def brings_masked(info: ModelInfo) -> bool:
     """Whether a masked prior lies beside the model."""
     from smalti.codecs.priors import stored
 
-    return (info.folder / stored.MASKED).is_file()
+    return info.beside(stored.MASKED).is_file()
+
+
+def _static(made_by: ModelInfo | None) -> Prior:
+    """The tables that `smalti fit-prior` put beside a model; where there are none its own, if those are static."""
+    from smalti.codecs.priors import stored
+    from smalti.codecs.priors.static import StaticPrior
+
+    if made_by is None:
+        raise UsageError("raw tokens, made by no model, have no prior of their own; name 'uniform', 'adaptive' or a file of tables")
+    beside = made_by.beside(stored.STATIC)
+    if beside.is_file():
+        return StaticPrior.load(beside)
+    own = prior_of(made_by)
+    if not isinstance(own, StaticPrior):
+        raise UsageError(
+            f"{made_by.name} brings no static tables; fit some by smalti fit-prior {made_by.name} DATA, name a file of them, 'uniform' or "
+            "'adaptive', or leave it out for the model's own"
+        )
+    return own
 
 
 def prior_for(info: StreamInfo, made_by: ModelInfo | None, prior: str | os.PathLike[str] = "", device: str = "cpu") -> Prior:
     """The prior that a stream was coded with, found by its id: uniform, unprimed, the model's own, the masked one beside the model; or
     that which `prior` names. ModelError where it is another.
     """
+    from smalti.codecs.priors import stored
     from smalti.codecs.priors.adaptive import UNPRIMED, AdaptivePrior
     from smalti.codecs.priors.uniform import UniformPrior
 
@@ -84,6 +107,10 @@ def prior_for(info: StreamInfo, made_by: ModelInfo | None, prior: str | os.PathL
         masked = _masked(made_by, device)
         if info.prior_id == masked.id:
             return masked
+    if made_by.beside(stored.STATIC).is_file():
+        static = _static(made_by)
+        if info.prior_id == static.id:
+            return static
     raise ModelError(
         f"coded with prior {info.prior_id.hex()}, which {made_by.name} does not bring; it was made elsewhere: name its file as the prior"
     )
@@ -98,15 +125,9 @@ def _given(info: StreamInfo, made_by: ModelInfo | None, name: str, device: str) 
 
 
 def wanted_prior(made_by: ModelInfo | None, name: str) -> Prior:
-    from smalti.codecs.priors.static import StaticPrior
-
-    if name not in ("", "static"):
+    """What transcode codes with: "" is the model's own, the others as `prior_named`."""
+    if name:
         return prior_named(name, made_by)
     if made_by is None:
         raise UsageError("raw tokens, made by no model, have no prior of their own; name 'uniform', 'adaptive' or a file of tables")
-    own = prior_of(made_by)
-    if name and not isinstance(own, StaticPrior):
-        raise UsageError(
-            f"{made_by.name} brings no static tables; name a file of them, 'uniform' or 'adaptive', or leave it out for the model's own"
-        )
-    return own
+    return prior_of(made_by)

@@ -15,7 +15,19 @@ from typing import Any
 import numpy as np
 
 from smalti.tokenizers import configs
-from smalti.tokenizers.contracts import Codebook, Codec, Metric, Prior, Quantizer, RegionalTokenizer, Score, Target, Task, Tokenizer
+from smalti.tokenizers.contracts import (
+    Codebook,
+    Codec,
+    ItemizedTask,
+    Metric,
+    Prior,
+    Quantizer,
+    RegionalTokenizer,
+    Score,
+    Target,
+    Task,
+    Tokenizer,
+)
 from smalti.tokenizers.errors import BitstreamError, SignalError, UsageError
 from smalti.tokenizers.signals import Shape
 from smalti.tokenizers.tokens import Layout, Tokens
@@ -381,3 +393,15 @@ def check_task(task: Any, signals: Sequence[Any]) -> None:
     assert lost > 0, f"inverted signals stay behind the ceiling, found {far.value} and {ceiling.value}"
     _check_raises(SignalError, "sets of different length compare", task, signals, signals[:-1])
     _check_raises(SignalError, "empty sets compare", task, [], [])
+    if isinstance(task, ItemizedTask):
+        _check_items(task, signals, far)
+
+
+def _check_items(task: ItemizedTask, signals: Sequence[Any], far: Score) -> None:
+    """Outcomes of items: one for each, and the score is their mean."""
+    outcomes = np.asarray(task.per_item(signals, [blended(signal, 1.0) for signal in signals]))
+    assert outcomes.shape == (len(signals),), f"one outcome for each item, found {outcomes.shape}"
+    assert outcomes.dtype == np.float64, f"outcomes are float64, found {outcomes.dtype}"
+    mean = float(np.nanmean(outcomes))
+    assert abs(mean - far.value) <= 1e-6 * max(1.0, abs(far.value)), f"the score is the mean over items, found {far.value} and {mean}"
+    _check_raises(SignalError, "sets of different length compare", task.per_item, signals, signals[:-1])

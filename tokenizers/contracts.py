@@ -263,3 +263,11 @@ class Task(Protocol):
 
     def ceiling(self, references: Sequence[Signal]) -> Score:
         """Score on the uncompressed signals: what no codec is asked to exceed."""
+
+
+@runtime_checkable
+class ItemizedTask(Task, Protocol):
+    """A task whose score is a mean over items: what intervals over items are made from."""
+
+    def per_item(self, references: Sequence[Signal], decoded: Sequence[Signal]) -> Any:
+        """float64 (N,), NaN for what is not scored; the mean of the others is the value of the score."""

@@ -11,6 +11,7 @@ from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
 Array = np.ndarray
 _TARGET_BITS = 8 * 8192  # of a chunk of a still signal before entropy coding
+MANY_LEVELS, LEVEL_BYTES = 16, 800  # of a group, before entropy coding
 MAX_SEGMENTS = 256  # of one stage of a still signal: its place then takes at most two bytes
 
 
@@ -82,10 +83,12 @@ def choose_unit(tokens: Tokens) -> int:
 
 
 def choose_group_unit(tokens: Tokens) -> int:
-    """The unit exponent that gives groups of at least 1 KiB before entropy coding."""
-    steps = group_steps(tokens.layout)
+    """The unit exponent that gives groups of at least 1 KiB before entropy coding; of many levels more, since each costs about 6 bytes a
+    group: 32 levels in groups of 2 KiB would be a tenth of the file, so they stay below a hundredth."""
+    steps, count = group_steps(tokens.layout), len(tokens.arrays)
+    least = 2048 if count < MANY_LEVELS else LEVEL_BYTES * count
     bits = sum(stage.count * (stage.vocab - 1).bit_length() for stage in tokens.layout.stages)
-    return min((8 * 2048 * steps // max(bits, 1)).bit_length(), 28)
+    return min((8 * least * steps // max(bits, 1)).bit_length(), 28)
 
 
 def rows_layout(layout: Layout, k: int, start: int, stop: int) -> Layout:

@@ -31,6 +31,11 @@ class Downscaled:
         self.factor = factor
         self.name = f"{inner.name}/{factor}"
 
+    @property
+    def version(self) -> str:
+        """The inner codec's."""
+        return str(getattr(self.inner, "version", ""))
+
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The byte and the inner file, within the target; raises UsageError where nothing fits."""
         picture = picture_of(signal)

@@ -10,6 +10,7 @@ not notice decodes to another shape.
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,11 @@ class Draco:
     """`contracts.Codec` of shapes."""
 
     name = "draco"
+
+    @property
+    def version(self) -> str:
+        """DracoPy's, which has Draco in it."""
+        return f"DracoPy {metadata.version('DracoPy')}"
 
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file with that many bits, or with the most that fit; with 20 without a target. UsageError where nothing fits, SignalError for

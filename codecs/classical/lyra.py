@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ class Lyra:
     """`contracts.Codec` of sounds. Quality 1, 2 and 3 are 3.2, 6 and 9.2 kbps per channel."""
 
     name = "lyra"
+
+    @property
+    def version(self) -> str:
+        """The networks', which were published once, and of what runs them."""
+        return f"Lyra v2 networks {NETWORKS['lyragan.tflite'][:12]}, ai-edge-litert {metadata.version('ai-edge-litert')}"
 
     def __init__(self) -> None:
         self.networks = [_checked(name, digest) for name, digest in NETWORKS.items()]

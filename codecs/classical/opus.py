@@ -44,6 +44,12 @@ class Opus:
         self.application = application
         self.name = APPLICATIONS[application]
 
+    @property
+    def version(self) -> str:
+        """FFmpeg's, which has the encoder; it does not tell which libopus it was built with."""
+        av = _av()
+        return f"libopus in libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, PyAV {av.__version__}"
+
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file at that quality, or at the highest that fits; at 128 kbps without a target. Raises UsageError where nothing fits."""
         sound = sound_of(signal, self.name, CHANNELS)

@@ -1,14 +1,18 @@
-"""H.264 by x264, HEVC by x265 and AV1 by SVT-AV1 through PyAV, as rivals: slow presets, constant quality, one group of pictures a clip.
+"""H.264 by x264, HEVC by x265, VP9 by libvpx and AV1 by SVT-AV1 through PyAV, as rivals: slow presets, constant quality, one group of
+pictures a clip.
 
 - `x264`: preset veryslow. - `x265`: preset slow; slower ones take four to ten times as long. - `svt-av1`: preset 2 of 0 to 10.
+- `vp9`: deadline good, cpu-used 1 of 0 to 5, 25 frames looked ahead at, hidden frames, one pass; constant quality needs its rate set to 0.
 
 What is counted is the elementary stream with its parameter sets and nothing that does not help to decode it: no container, no SEI units
-(x264 and x265 write their options there, 700 bytes and 2.4 kB), no temporal delimiters of AV1 (2 bytes a frame). Before it stands our head:
-letter, CRC-32, factor and cut, rate, some 12 bytes. Sound is not coded.
+(x264 and x265 write their options there, 700 bytes and 2.4 kB), no temporal delimiters of AV1 (2 bytes a frame); VP9's packets, which do
+not tell where they end, stand behind their lengths, one to three bytes a frame. Before it stands our head: letter, CRC-32, factor and cut,
+rate, some 12 bytes. Sound is not coded.
 
 NAME/2 and NAME/4 see the film smaller, by Pillow's Lanczos filter both ways, like `downscaled.py` does with pictures. Chroma is 4:2:0, the
-matrix BT.709. Quality is 64 - CRF; steps of .5, of SVT-AV1 of 1. One thread, so that bytes repeat; on frames of some 80 pixels they do not
-quite with x264 and x265 in PyAV 18.1's build (files vary by 1 %, without x264's assembly they do not). Frames of a clip are held, as YUV.
+matrix BT.709. Quality is 64 - CRF; steps of .5, of SVT-AV1 and VP9 of 1. One thread, so that bytes repeat; on frames of some 80 pixels
+they do not quite with x264 and x265 in PyAV 18.1's build (files vary by 1 %, without x264's assembly they do not). Frames of a clip are
+held, as YUV.
 """
 
 from __future__ import annotations
@@ -40,7 +44,9 @@ _BT709 = 1
 @dataclass(frozen=True)
 class Encoder:
     """letter: of files. library: FFmpeg's name of the encoder; decoder: of what reads it. crfs: lowest and highest, tried in `steps`
-    to one. side_units: types of the NAL units that are left out, by the bits of a unit's first byte; none for AV1."""
+    to one. side_units: types of the NAL units that are left out, by the bits of a unit's first byte; none for AV1 and VP9. lengths: whether
+    packets stand behind theirs. no_rate: whether the encoder must be told that it has no
+    rate to hold."""
 
     name: str
     letter: bytes
@@ -53,6 +59,8 @@ class Encoder:
     mask: int = 0
     side_units: tuple[int, ...] = ()
     least_side: int = 16
+    lengths: bool = False
+    no_rate: bool = False
 
 
 X264 = Encoder(
@@ -72,6 +80,10 @@ X265 = Encoder(
     {"preset": "slow", "x265-params": "info=0:keyint=-1:pools=1:frame-threads=1:log-level=none"}, 1, 63, (39, 40),
     least_side=64,  # in the build of PyAV 18.1 frames of 44 x 36 pixels corrupted the memory of the process
 )  # fmt: skip
+VP9 = Encoder(
+    "vp9", b"9", "libvpx-vp9", "vp9", (10, 63), 1,
+    {"deadline": "good", "cpu-used": "1", "auto-alt-ref": "1", "lag-in-frames": "25", "g": "9999"}, lengths=True, no_rate=True,
+)  # fmt: skip
 SVT_AV1 = Encoder("svt-av1", b"1", "libsvtav1", "libdav1d", (10, 63), 1, {"preset": "2", "svtav1-params": "keyint=-1:lp=1"})
 
 
@@ -84,6 +96,12 @@ class VideoCodec:
         self.encoder = encoder
         self.factor = factor
         self.name = encoder.name if factor == 1 else f"{encoder.name}/{factor}"
+
+    @property
+    def version(self) -> str:
+        """FFmpeg's, which has the encoder; it does not tell the encoder's own."""
+        av = _av()
+        return f"{self.encoder.library} in libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}, PyAV {av.__version__}"
 
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The file at that quality, or at the highest that fits; at quality 54 without a target. UsageError where nothing fits."""
@@ -146,6 +164,8 @@ class VideoCodec:
         context.time_base, context.framerate, context.thread_count = 1 / clip.rate, clip.rate, 1
         context.colorspace, context.color_range = _BT709, 1
         context.options = {**encoder.options, "crf": f"{crf:g}"}
+        if encoder.no_rate:
+            context.bit_rate = 0
         packets: list[bytes] = []
         if encoder is SVT_AV1:
             os.environ.setdefault("SVT_LOG", "1")  # errors alone: it writes to standard error past everybody
@@ -219,6 +239,11 @@ def x265(factor: int = 1) -> VideoCodec:
     return VideoCodec(X265, factor)
 
 
+def vp9(factor: int = 1) -> VideoCodec:
+    """VP9."""
+    return VideoCodec(VP9, factor)
+
+
 def svt_av1(factor: int = 1) -> VideoCodec:
     """AV1."""
     return VideoCodec(SVT_AV1, factor)
@@ -237,9 +262,18 @@ def _room(target: Target, clip: _Clip, name: str) -> float | None:
 
 def _stripped(packet: bytes, encoder: Encoder) -> bytes:
     """A packet without what decoders do not need."""
+    if encoder.lengths:
+        return uvarint(len(packet)) + packet
     if not encoder.side_units:
         return packet.removeprefix(b"\x12\x00")
     return b"".join(unit for unit, kind in _units(packet, encoder) if kind not in encoder.side_units)
+
+
+def _packets(stream: bytes, name: str) -> Iterator[bytes]:
+    """Those that stand behind their lengths."""
+    cursor = Cursor(stream, f"file of {name}")
+    while cursor.left:
+        yield cursor.take(cursor.uvarint(len(stream)))
 
 
 def _units(packet: bytes, encoder: Encoder) -> Iterator[tuple[bytes, int]]:
@@ -261,7 +295,10 @@ def _decode(stream: bytes, encoder: Encoder, count: int, name: str) -> Iterator[
     context.thread_count = 1
     found = 0
     try:
-        packets = [av.Packet(stream)] if not encoder.side_units else [*context.parse(stream), *context.parse(b"")]
+        if encoder.lengths:
+            packets = [av.Packet(packet) for packet in _packets(stream, name)]
+        else:
+            packets = [av.Packet(stream)] if not encoder.side_units else [*context.parse(stream), *context.parse(b"")]
         for packet in (*packets, None):
             for frame in context.decode(packet):
                 if (found := found + 1) > count + 1:

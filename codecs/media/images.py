@@ -34,6 +34,7 @@ _READERS = {
     "TIFF": "TiffImagePlugin",
     "AVIF": "AvifImagePlugin",
     "PPM": "PpmImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
 }
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".png": ("PNG", {}),

@@ -59,6 +59,12 @@ class StaticPrior:
                     counts[k] += np.bincount((array if mask is None else array[..., mask]).ravel(), minlength=stage.vocab)
         return StaticPrior(tuple(_fitted(2 * c + 1) for c in counts))
 
+    @staticmethod
+    def of_weights(weights: Sequence[Array | None], vocabularies: Sequence[int]) -> StaticPrior:
+        """Tables from how much each entry of each stage is expected, float (K,); uniform where that is None."""
+        found = [np.ones(vocab) if given is None else given for given, vocab in zip(weights, vocabularies, strict=True)]
+        return StaticPrior(tuple(_fitted(np.rint(item * (2**20 / max(item.max(), 1e-9))).astype(np.int64) + 1) for item in found))
+
     def price(self, tokens: Tokens) -> list[float]:
         """Bits per stage."""
         return coding.price(tokens, self._for(tokens.layout))

@@ -12,7 +12,7 @@ from smalti.codecs.priors.shape import ShapePrior
 from smalti.codecs.priors.static import StaticPrior
 from smalti.tokenizers.errors import ModelError
 
-DEFAULT, MASKED = "prior.safetensors", "masked.safetensors"  # in a model's folder
+DEFAULT, MASKED, STATIC = "prior.safetensors", "masked.safetensors", "static.safetensors"  # in a model's folder
 
 
 def load_default(path: str | Path, id: str) -> StaticPrior | AdaptivePrior | MeshPrior | ShapePrior:

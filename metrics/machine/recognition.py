@@ -2,7 +2,8 @@
 
 The recognizer is Whisper tiny.en (Radford et al., arXiv 2212.04356), run by faster-whisper on one thread: 8-bit integers, greedy, each
 sound by itself. Where transcripts are at hand they are the truth, and the originals' own error is the ceiling; without them the truth is
-what the recognizer hears in the originals. Errors and words are summed over all sounds, not averaged.
+what the recognizer hears in the originals. Errors and words are summed over all sounds, not averaged; the outcome of one sound is its
+errors over the mean number of words, so that their mean is the rate.
 
 Texts are compared in lower case, without punctuation or what stands in brackets, titles and numbers up to twelve spelt out. That is less
 than Whisper's own normaliser does (British spellings, larger numbers), so rates are a little higher than those of papers.
@@ -17,7 +18,10 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from smalti.metrics import judges
+from smalti.metrics.machine.answers import Answers
 from smalti.metrics.pairs import check_sets
 from smalti.metrics.sounds import NARROW, NARROW_RATE, at_rate
 from smalti.tokenizers.contracts import Score
@@ -46,30 +50,41 @@ class WordErrorRate:
         self.recognizer = recognizer
         self.texts = texts
         self.narrow = narrow
+        self._heard = Answers(self._hear)
         self.name = "word-error-rate" + (NARROW if narrow else "")
 
     def __call__(self, references: Sequence[Signal], decoded: Sequence[Signal]) -> Score:
         """SignalError where sets differ in length, there is no text for each, or nothing is said."""
+        outcomes, words = self._outcomes(references, decoded)
+        truth = "transcripts" if self.texts is not None else "what it hears in the originals"
+        cut = "cut at 4 kHz first, " if self.narrow else ""
+        return Score(float(outcomes.mean()), "", "lower", f"{NAME} against {truth}, {RATE} Hz, {cut}all errors over all {words} words")
+
+    def per_item(self, references: Sequence[Signal], decoded: Sequence[Signal]) -> Array:
+        """Errors in each sound over the mean number of words; float64 (N,)."""
+        return self._outcomes(references, decoded)[0]
+
+    def _outcomes(self, references: Sequence[Signal], decoded: Sequence[Signal]) -> tuple[Array, int]:
+        """Those, and the number of all words."""
         check_sets(references, decoded)
         if self.texts is not None and len(self.texts) != len(references):
             raise SignalError(f"{len(references)} sounds for {len(self.texts)} texts; give one text for each")
         truths = self.texts if self.texts is not None else [self.heard(sound) for sound in references]
-        errors = words = 0
-        for truth, sound in zip(truths, decoded, strict=True):
-            said = normalised(truth)
-            errors += edits(said, normalised(self.heard(sound)))
-            words += len(said)
+        said = [normalised(truth) for truth in truths]
+        errors = [edits(truth, normalised(self.heard(sound))) for truth, sound in zip(said, decoded, strict=True)]
+        words = sum(len(truth) for truth in said)
         if not words:
             raise SignalError("no word is said in these sounds; take others, or give their texts")
-        truth = "transcripts" if self.texts is not None else "what it hears in the originals"
-        cut = "cut at 4 kHz first, " if self.narrow else ""
-        return Score(errors / words, "", "lower", f"{NAME} against {truth}, {RATE} Hz, {cut}all errors over all {words} words")
+        return np.array(errors, np.float64) * (len(errors) / words), words
 
     def ceiling(self, references: Sequence[Signal]) -> Score:
         return self(references, references)
 
     def heard(self, sound: Signal) -> str:
         """What the recognizer makes of it; channels are mixed."""
+        return self._heard(sound)
+
+    def _hear(self, sound: Signal) -> str:
         if not isinstance(sound, Audio):
             raise SignalError(f"speech is recognized in sounds, found {type(sound).__name__}")
         narrowed = at_rate(sound, NARROW_RATE) if self.narrow else sound

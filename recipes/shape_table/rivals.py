@@ -21,6 +21,7 @@ from smalti.tokenizers.shape.simplified import largest_parts
 from smalti.tokenizers.signals import Shape
 
 Array = np.ndarray
+FileBytes = bytes
 POSE = 8  # bytes that say where a shape lies and how large it is, as our own files of these shapes mostly do
 CONTAINER = 26  # of our files of shapes, beside pose and payload: paid by rivals that have no file of their own
 _TARGETS = (12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 200, 250, 320, 400, 500)
@@ -31,15 +32,19 @@ _KEPT = (1.0, 0.9, 0.75, 0.5, 0.3)  # share of the surface that is kept at least
 
 @dataclass(frozen=True)
 class Offer:
-    """A way to say a shape: bytes of the whole file, and what comes back, in the shape's own units."""
+    """A way to say a shape: bytes of the whole file, and what comes back, in the shape's own units. data: the file, where it is one."""
 
     name: str
     bytes: int
     shape: Shape
+    data: FileBytes = b""
 
 
-def draco(shape: Shape, largest: int) -> Iterator[Offer]:
-    """All of Draco's offers of at most `largest` bytes."""
+def draco(
+    shape: Shape, largest: int, targets: Sequence[int] = _TARGETS, bits: Sequence[int] = _BITS, shares: Sequence[float] = _KEPT
+) -> Iterator[Offer]:
+    """All of Draco's offers of at most `largest` bytes. targets: numbers of triangles; bits: of coordinates; shares: of the surface that is
+    kept at least. All but the shares ascending."""
     try:
         import DracoPy  # noqa: F401
         import fast_simplification
@@ -48,14 +53,14 @@ def draco(shape: Shape, largest: int) -> Iterator[Offer]:
     assert shape.faces is not None
     seen = set()
     middle, side = shape.vertices.mean(0), float(np.ptp(shape.vertices, axis=0).max()) or 1.0
-    for kept in _KEPT:
+    for kept in shares:
         whole = largest_parts(shape.vertices, shape.faces, kept)
         vertices, faces = whole.vertices, whole.faces
         assert faces is not None
         # in the file's units and in its own size: decimation in float32 depends on them, for better or worse
         for shift, scale in ((np.zeros(3), 1.0), (middle, side)):
             points = ((vertices - shift) / scale).astype(np.float32)
-            for target in _TARGETS:
+            for target in targets:
                 thin, few = points, faces
                 if target < len(faces):
                     thin, few = fast_simplification.simplify(points, faces.astype(np.int32), target_count=target, agg=7)
@@ -64,19 +69,22 @@ def draco(shape: Shape, largest: int) -> Iterator[Offer]:
                 if len(few) < 1 or key in seen or len(few) > 2 * target + 100:
                     continue
                 seen.add(key)
-                yield from _encoded(thin, few, largest)
+                yield from _encoded(thin, few, largest, bits)
 
 
-def _encoded(vertices: Array, faces: Array, largest: int) -> Iterator[Offer]:
+def _encoded(vertices: Array, faces: Array, largest: int, choices: Sequence[int]) -> Iterator[Offer]:
     import DracoPy
 
-    for bits in _BITS:
-        data = min((DracoPy.encode(vertices, faces, quantization_bits=bits, compression_level=level) for level in _LEVELS), key=len)
+    for bits in choices:
+        try:
+            data = min((DracoPy.encode(vertices, faces, quantization_bits=bits, compression_level=level) for level in _LEVELS), key=len)
+        except DracoPy.EncodingFailedException:  # no face has an area on so coarse a grid
+            continue
         if len(data) > largest:
             return
         back = DracoPy.decode(data)
         found = Shape(np.asarray(back.points, np.float64), np.asarray(back.faces, np.int64).reshape(-1, 3))
-        yield Offer(f"draco {len(faces)} triangles {bits} bits", len(data), found)
+        yield Offer(f"draco {len(faces)} triangles {bits} bits", len(data), found, data)
 
 
 def boxes(shape: Shape, largest: int) -> Iterator[Offer]:

@@ -24,7 +24,9 @@ COMMANDS = {
     "recipes": "List the training recipes.",
     "train": "Train, resume or fine-tune a model by its recipe.",
     "evaluate": "Measure a model on pictures, sounds, shapes: rates, metrics, tokens.",
+    "compare": "Set codecs beside each other on your data, in one report.",
     "prepare": "Turn media into token shards for programs that train on tokens.",
+    "fit-prior": "Fit tables of how often a model's tokens occur, from data.",
     "fetch-judges": "Bring the networks that metrics and losses need.",
     "export": "Write a model's decoder or encoder as an ONNX file.",
 }

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from smalti.cli import documents, options
+from smalti.cli.outputs import STILLS, write_signal
 
 if TYPE_CHECKING:
     from smalti.cli.files import Job
     from smalti.cli.unpacking import Inputs
     from smalti.opened import Opened
     from smalti.tokenizers.contracts import Tokenizer
-    from smalti.tokenizers.signals import Video
     from smalti.tokenizers.tokens import Tokens
 
 
@@ -40,6 +40,7 @@ class Seconds(click.ParamType):
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @options.together(
     options.file_model,
+    options.trust_code,
     options.file_prior,
     click.option(
         "-o",
@@ -167,7 +168,7 @@ def _check_suffix(target: str, modality: str | None, frames: bool = False) -> No
         if target == PIPE:
             raise UsageError("a folder of frames does not go through a pipe; name a folder with -o")
         return
-    known = written(modality)
+    known = (*written(modality), *(STILLS if modality == "video" else ()))
     if target != PIPE and Path(target).suffix.lower() not in known:
         what = NAMES[modality] if modality else "pictures, sounds, films and shapes"
         raise UsageError(f"{target}: {what} are written as {', '.join(known)}; choose such a name, or a folder (ending in /)")
@@ -197,7 +198,7 @@ def _one(
     return {
         **named,
         "target": job.target,
-        **api.with_name(title, lambda: _write(job.target, signal, held.tokens, frames)),
+        **api.with_name(title, lambda: write_signal(job.target, signal, held.tokens, frames)),
         "stages": len(held.tokens.arrays),
         "model": held.tokenizer.name,
         "said": list(held.said),
@@ -241,52 +242,6 @@ def _title(item: dict[str, Any]) -> str:
 
     source = name_of(item["source"])
     return f"{source}: {title(item['item'], item['name'])}" if "item" in item else source
-
-
-def _write(target: str, signal: Any, tokens: Tokens, frames: bool) -> dict[str, Any]:
-    """Write a signal; returns its size."""
-    from smalti.cli.files import PIPE, write
-    from smalti.cli.signals import size_of
-    from smalti.codecs.media.audio import encode_audio, encode_into
-    from smalti.codecs.media.images import encode_image
-    from smalti.codecs.media.shapes import POINTS, encode_shape
-    from smalti.tokenizers.signals import Audio, Image, Shape, Video
-
-    assert isinstance(signal, Image | Audio | Video | Shape)
-    if isinstance(signal, Video):
-        return _write_film(target, signal, tokens, frames)
-    if isinstance(signal, Image):
-        write(target, encode_image(signal, Path(target).suffix if target != PIPE else ".png", target))
-    elif isinstance(signal, Shape):
-        write(target, encode_shape(signal, Path(target).suffix if target != PIPE else ".ply", target))
-        if Path(target).suffix.lower() == ".xyz" and signal.faces is not None and len(signal.faces):
-            return {"vertices": POINTS, "faces": 0}
-    elif target == PIPE:
-        write(PIPE, encode_audio(signal, ".wav"))
-    else:
-        write(target, lambda file: encode_into(file, signal, Path(target).suffix, target))
-    return size_of(signal)
-
-
-def _write_film(target: str, film: Video, tokens: Tokens, frames: bool) -> dict[str, Any]:
-    """Frames are decoded and written one by one."""
-    import io
-
-    from smalti.cli.files import PIPE, write
-    from smalti.codecs.media.video_files.timing import seconds
-    from smalti.codecs.media.video_files.writing import encode_into, write_folder
-
-    count: list[int] = []
-    if frames:
-        count.append(write_folder(film, target))
-    elif target == PIPE:
-        held = io.BytesIO()
-        count.append(encode_into(held, film, ".mkv"))
-        write(PIPE, held.getvalue())
-    else:
-        write(target, lambda file: count.append(encode_into(file, film, Path(target).suffix, target)))
-    size = tokens.layout.size
-    return {"frames": count[0], "height": size["height"], "width": size["width"], "seconds": seconds(film.timing, count[0])}
 
 
 @dataclass(frozen=True)

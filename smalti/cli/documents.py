@@ -18,8 +18,9 @@ def detokenize(
     force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Write one document as a file. `out`: of `detokenize`; by default the key's own name in the current folder."""
-    from smalti.cli.detokenize import _check_suffix, _write
+    from smalti.cli.detokenize import _check_suffix
     from smalti.cli.files import Job, check
+    from smalti.cli.outputs import write_signal
     from smalti.cli.signals import ENDINGS, told
     from smalti.prepare.codes import open_codes
     from smalti.prepare.decoding import Decoder
@@ -41,7 +42,7 @@ def detokenize(
     _check_suffix(out, modality, frames)
     decoder = Decoder(codes, device_of(device), model)
     signal = decoder.decode(document, stages)
-    size = _write(out, signal, document.tokens, frames)
+    size = write_signal(out, signal, document.tokens, frames)
     for line in (*decoder.said, *document.notes) if not quiet else ():
         options.say(f"{folder}: {document.key}: {line}")
     held = stages or len(document.tokens.arrays)

@@ -46,11 +46,12 @@ if TYPE_CHECKING:
         help="Measure files of shapes of at most N bytes; may be given again.",
     ),
     options.allocate,
-    click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for classification-accuracy."),
+    click.option("--labels", metavar="FILE", help="JSON object of class numbers by file name, for accuracy and probes."),
     click.option("--transcripts", metavar="FILE", help="JSON object of texts by file name, for word-error-rate."),
     click.option("--use-picture", metavar="FILE", help="Write a picture of how often each codebook entry is used (PNG)."),
     options.prior,
     options.tone_passes,
+    options.trust_code,
     options.device,
     options.threads,
     options.batch,
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
 def command(
     model: str, data: tuple[str, ...], nets: tuple[str, ...], names: tuple[str, ...], tasks: tuple[str, ...], bpp: tuple[float, ...],
     kbps: tuple[float, ...], limits: tuple[int, ...], allocate: bool, labels: str | None, transcripts: str | None,
-    use_picture: str | None, prior: str, tone_passes: int, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
+    use_picture: str | None, prior: str, tone_passes: int | None, device: str, threads: int | None, batch: int, force: bool, as_json: bool,
     quiet: bool,
 ) -> int:  # fmt: skip
     """Measure MODEL on DATA (pictures, with a model of sound sounds, with one of films films, with one of shapes meshes and clouds of
@@ -70,15 +71,16 @@ def command(
     Bits per pixel and kbps are those of whole files, headers included; kbps are all bits over all seconds. Codebook use is counted over
     all tokens: entries used, perplexity, entropy, and the bits that tokens share with neighbours and levels, less what chance shares.
 
-    Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg and those of installed
+    Metrics, means over pictures, are psnr (always), psnr-y, ssim, ms-ssim, ms-ssim-db, lpips-alex, lpips-vgg, dists and those of installed
     extensions; means over films, video-psnr, video-ssim, temporal-difference (always), video-psnr-y, video-ms-ssim, video-lpips-alex,
     temporal-lpips; means over sounds, mel-distance, mel-distance-4k, stoi, pesq-wb, si-sdr (always, where installed), stft-distance,
-    zimtohrli, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou, surface-iou and
-    d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
+    zimtohrli, visqol, visqol-speech, speaker-similarity; means over shapes, f-score-1, f-score-2, chamfer, normal-consistency, volume-iou,
+    surface-iou and d1-psnr (always). What a metric cannot score is left out and counted; a shape that decoded to nothing is scored.
 
-    Tasks, of the whole set at once, are classification-agreement, classification-accuracy, frechet-distance, kernel-distance of pictures,
-    and word-error-rate of sounds (of those in --transcripts; else against what is heard in the originals); beside their scores stands the
-    ceiling, that of the signals as they are. Their networks come by smalti fetch-judges.
+    Tasks, of the whole set at once, are classification-agreement, classification-accuracy (both also with -top-5), linear-probe,
+    linear-probe-kinds, object-detection-agreement, face-detection-agreement, character-error-rate, frechet-distance, kernel-distance of
+    pictures, and word-error-rate (of those in --transcripts; else against what is heard in the originals) and sound-event-agreement of
+    sounds; beside their scores stands the ceiling, that of the signals as they are. Their networks come by smalti fetch-judges.
 
     Exit code 1: some files could not be read; stderr says which.
     """

@@ -230,6 +230,7 @@ def _show(item: dict[str, Any]) -> None:
         size = stream["size"]
         rate = f", {stream['bits_per_pixel']:.4f} bits per pixel" if "bits_per_pixel" in stream else ""
         rate += f", {stream['kbps']:.3f} kbps" if "kbps" in stream else ""
+        rate += " (of its tokens alone)" if rate and len(item["streams"]) > 1 else ""
         named = ", ".join(f"{name} {value}" for name, value in size.items())
         dimensions = f"{size['width']} x {size['height']}" if stream["modality"] == "image" and size else named or "sizes differ"
         if "side" in stream:

@@ -16,7 +16,8 @@ def command(name: str | None, as_json: bool) -> int:
     """List the models, or show the card of NAME: how it was made, licence, rates, metrics, limits.
 
     Models are shipped with Smalti or lie below the folders that $SMALTI_MODELS lists, as NAME/NUMBER/. NAME is the newest, NAME@NUMBER
-    that very one; where a model is asked for, a model folder will do.
+    that very one; where a model is asked for, a model folder will do. Public models are listed where such a folder holds their own, as
+    NAME/config.json with its weights; any other is named as hf:FOLDER_OR_NAME, hub:NAME or file:PATH.
     """
     from smalti.tokenizers import zoo
 

@@ -40,23 +40,37 @@ model = click.option(
     "-m",
     "--model",
     metavar="MODEL",
-    help="Model name, name@number or folder.  [default: image-grid-16; of films video-causal-16, of shapes shape]",
+    help="Model name, name@number, folder, or a public one: hf:FOLDER_OR_NAME, hub:NAME, file:PATH.  [default: image-grid-16; of films "
+    "video-causal-16, of shapes shape]",
 )
 file_model = click.option("-m", "--model", metavar="MODEL", help="Model name or folder.  [default: found by what the file says]")
 prior = click.option(
     "--prior",
     default="",
     metavar="PRIOR",
-    help="Probabilities to code with: 'uniform', 'adaptive', 'masked' (smallest; some models; seconds a picture) or a prior's file.  "
-    "[default: the model's own]",
+    help="Probabilities to code with: 'uniform', 'adaptive', 'static' (tables of smalti fit-prior), 'masked' (smallest; some models; "
+    "seconds a picture) or a prior's file.  [default: the model's own]",
 )
 file_prior = click.option(
     "--prior", default="", metavar="PRIOR",
     help="What the file was coded with, as given to tokenize; for a file of a prior of one's own.  [default: as the file says]",
 )  # fmt: skip
+
+
+def _trust(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from smalti.tokenizers.peers.trust import trusted
+
+        ctx.with_resource(trusted())
+
+
+trust_code = click.option(
+    "--trust-code", is_flag=True, expose_value=False, is_eager=True, callback=_trust,
+    help="Let a public model that is a program (Cosmos' .jit files) run; it runs with your rights.",
+)  # fmt: skip
 stages = click.option("--stages", type=Whole(1), metavar="K", help="Keep the first K stages.")
 tone_passes = click.option(
-    "--tone-passes", type=Whole(0, 16), default=2, metavar="N", show_default=True,
+    "--tone-passes", type=Whole(0, 16), metavar="N", show_default="2; of public models 0",
     help="Encode again N times so that brightness and hues come back; each takes as long as encoding and decoding.",
 )  # fmt: skip
 allocate = click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,9 +141,13 @@ def read_noted(modality: str, source: str, tokenizer: Tokenizer, sound: bool = F
     from smalti.codecs import notes
     from smalti.codecs.media import audio, images, shapes, surface, video
     from smalti.tokenizers.audio.sounds import size_of_sound
+    from smalti.tokenizers.video.films import video_of
 
     name = name_of(source)
-    if other := _other_kind(modality, source):
+    other = _other_kind(modality, source)
+    if modality == "video" and other == "image":  # which is a film of one frame
+        return replace(still := read_noted("image", source, tokenizer), signal=video_of(still.signal, tokenizer.name))
+    if other:
         raise SignalError(
             f"{name}: {_WORDS[other]}, and {tokenizer.name} takes {NAMES[modality]}; leave -m out, or name a model of {NAMES[other]}"
         )

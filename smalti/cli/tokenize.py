@@ -40,6 +40,7 @@ GROUP_VERTICES = 2**20  # of shapes, likewise
     options.tone_passes,
     options.allocate,
     click.option("--format", "form", type=click.Choice(["smt", "npy", "json"]), default="smt", show_default=True, help="What to write."),
+    options.trust_code,
     options.device,
     options.threads,
     options.batch,
@@ -49,7 +50,7 @@ GROUP_VERTICES = 2**20  # of shapes, likewise
 )
 def command(
     sources: tuple[str, ...], model: str | None, audio_model: str | None, out: str | None, archive: str | None, limit_bytes: int | None,
-    bpp: float | None, kbps: float | None, stages: int | None, prior: str, tone_passes: int, allocate: bool, form: str, device: str,
+    bpp: float | None, kbps: float | None, stages: int | None, prior: str, tone_passes: int | None, allocate: bool, form: str, device: str,
     threads: int | None, batch: int, force: bool, as_json: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Turn pictures, sounds, films or shapes into token files: photo.jpg becomes photo.smt, a folder becomes a folder.

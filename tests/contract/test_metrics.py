@@ -20,9 +20,9 @@ SECONDS = 2.5  # the shortest in which all of them find enough to score
 
 @dataclass(frozen=True)
 class Case:
-    """sizes: of pictures that it takes, the smallest first. judge: its network in `judges.JUDGES`, if it has one. package: what else
+    """sizes: of pictures that it takes, the smallest first. judge: its networks in `judges.JUDGES`, if it has any. package: what else
     it needs, beyond what tests are installed with. sound: it takes sounds. film: films.
-    shape: shapes; cloud: clouds of points too."""
+    shape: shapes; cloud: clouds of points too. patches: of pictures, those of one colour each: inverted noise is the same texture."""
 
     sizes: tuple[tuple[int, int], ...] = ANY_SIZE
     judge: str | None = None
@@ -31,6 +31,7 @@ class Case:
     film: bool = False
     shape: bool = False
     cloud: bool = False
+    patches: bool = False
 
 
 CASES = {
@@ -41,6 +42,7 @@ CASES = {
     "ms-ssim-db": Case(((161, 161), (176, 200))),
     "lpips-alex": Case(judge="alex"),
     "lpips-vgg": Case(judge="vgg"),
+    "dists": Case(((32, 32), (48, 70)), judge="vgg dists", patches=True),
     "mel-distance": Case(sound=True),
     "mel-distance-4k": Case(sound=True),
     "stft-distance": Case(sound=True),
@@ -53,6 +55,10 @@ CASES = {
     "stoi-4k": Case(sound=True),
     "zimtohrli": Case(sound=True),
     "zimtohrli-4k": Case(sound=True),
+    "visqol": Case(sound=True, package="visqol"),
+    "visqol-4k": Case(sound=True, package="visqol"),
+    "visqol-speech": Case(sound=True, package="visqol"),
+    "visqol-speech-4k": Case(sound=True, package="visqol"),
     "speaker-similarity": Case(sound=True, judge="speaker"),
     "speaker-similarity-4k": Case(sound=True, judge="speaker"),
     "f-score-1": Case(shape=True, cloud=True, package="igl"),
@@ -79,8 +85,9 @@ def test_every_registered_metric_is_tried() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_conforms(name: str) -> None:
     case = CASES[name]
-    if case.judge and not judges.JUDGES[case.judge].path.is_file():
-        pytest.skip(f"needs the judge {judges.JUDGES[case.judge].path}; smalti fetch-judges {case.judge} brings it")
+    for judge in case.judge.split() if case.judge else ():
+        if not judges.JUDGES[judge].path.is_file():
+            pytest.skip(f"needs the judge {judges.JUDGES[judge].path}; smalti fetch-judges {judge} brings it")
     if case.package:
         pytest.importorskip(case.package)
     module, _, factory = METRICS[name].partition(":")
@@ -95,6 +102,10 @@ def test_conforms(name: str) -> None:
         return
     if case.shape:
         check_metric(metric, [ball(rng), *([Shape(rng.normal(1, 2, (5000, 3)))] if case.cloud else [])])
+        return
+    if case.patches:
+        colours = rng.integers(0, 256, (9, 12, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+        check_metric(metric, [Image(np.ascontiguousarray(colours[:height, :width])) for height, width in case.sizes])
         return
     pictures = [Image(rng.integers(0, 256, (*size, 3), np.uint8)) for size in case.sizes]
     check_metric(metric, [*pictures, Image(rng.integers(0, 65536, (*case.sizes[-1], 3), np.uint16))])

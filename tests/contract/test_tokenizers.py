@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import tempfile
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,17 @@ def video(config: VideoCausalConfig) -> VideoCausal:
     return tokenizer
 
 
+def peer(family: str) -> Any:
+    """A public network of that family, tiny and untrained."""
+    from smalti.recipes import tiny_peers
+
+    for package in tiny_peers.PACKAGES[family]:
+        pytest.importorskip(package)
+    with tempfile.TemporaryDirectory() as folder:
+        source = tiny_peers.save(family, Path(folder))
+        return zoo.load(source)
+
+
 SOUND = {"strides": (4, 5), "widths": (8, 16), "encoder_blocks": 1, "decoder_blocks": 1}
 SMALL = {"widths": (8, 8, 8), "encoder_depths": (1, 0, 1), "decoder_depths": (1, 1, 1), "head_width": 8}
 LINE = {"region": 32, "latent_dim": 4, "channels": 16, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
@@ -117,6 +130,23 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
         lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(VQConfig(64, 8, cosine=True)), 16000, 40, 16, 16, 1, 1, heads=2)),
         lambda: audio(AudioSingle, AudioSingleConfig(SingleConfig(FSQConfig((8, 5, 5))), 24000, 30, 16, 16, 1, 1, 0, fineness=1)),
     ],
+    "audio-peer": [
+        lambda: peer("encodec"),
+        lambda: peer("dac"),
+        lambda: peer("mimi"),
+        lambda: peer("xcodec"),
+        lambda: peer("snac"),
+        lambda: peer("wavtokenizer"),
+    ],
+    "image-peer": [
+        lambda: peer("janus"),
+        lambda: peer("emu3"),
+        lambda: peer("llamagen"),
+        lambda: peer("taming"),
+        lambda: peer("ibq"),
+        lambda: peer("open-magvit2"),
+    ],
+    "image-peer-line": [lambda: peer("titok"), lambda: peer("one-d-piece")],
     "audio-residual": [
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),

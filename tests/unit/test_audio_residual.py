@@ -177,7 +177,7 @@ def test_sounds_of_about_one_length_share_batches(tokenizer: AudioResidual) -> N
     lengths = [(400, 1), (390, 2), (401, 1), (307, 1), (299, 1), (20, 2), (400, 4)]
     audios = [noise(count, channels) for count, channels in lengths]
     layouts = [tokenizer.layout(sounds.size_of_sound(audio).signal) for audio in audios]
-    batches = sounds.batches_of(layouts, 8, 0.75)
+    batches = sounds.batches_of(layouts, 8)
     assert sorted(i for batch in batches for i in batch) == list(range(len(audios)))
     assert len(batches) == 3
     together = tokenizer.encode(audios)

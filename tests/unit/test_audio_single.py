@@ -134,3 +134,41 @@ def test_configs_that_lack_keys_have_the_delay_of_the_defaults() -> None:
     short = {key: value for key, value in whole.items() if key not in ("fineness", "fine_blocks")}
     assert delay_of("audio-single", short) == delay_of("audio-single", whole) is not None
     assert delay_of("audio-single", short | {"fineness": 1}) != delay_of("audio-single", whole), "what is said counts"
+
+
+@pytest.mark.parametrize("piece_frames", [7, 512])
+def test_sounds_of_several_lengths_share_a_batch_and_come_out_as_alone(tokenizer: AudioSingle, piece_frames: int) -> None:
+    lengths = (20 * 80, 20 * 79 + 1, 20 * 64 - 3, 20 * 61)
+    audios = [Audio(noise(2 * count, 1).samples[:, count:], 16000) for count in lengths[:3]] + [noise(lengths[3], 2)]
+    alone = [tokenizer.encode([audio])[0] for audio in audios]
+    sounds = [tokenizer.decode([item])[0] for item in alone]
+    small = AudioSingle(tokenizer.net)
+    small.piece_frames = piece_frames
+    seen: list[int] = []
+    plain = small.net.tokenize
+    small.net.tokenize = lambda wave, ends=None: seen.append(len(wave)) or plain(wave, ends)  # type: ignore[method-assign, func-returns-value]
+    try:
+        together = small.encode(audios)
+    finally:
+        small.net.tokenize = plain  # type: ignore[method-assign]
+    assert set(seen) == {5}, "all channels pass together"
+    for a, b in zip(together, alone, strict=True):
+        assert np.array_equal(a.arrays[0], b.arrays[0])
+    for audio, found, expected in zip(audios, small.decode(together), sounds, strict=True):
+        assert isinstance(found, Audio)
+        assert isinstance(expected, Audio)
+        assert found.samples.shape == audio.samples.shape
+        assert np.abs(found.samples - expected.samples).max() < 1e-5
+
+
+@pytest.mark.parametrize("last", [3, 9, 16])
+def test_what_lies_behind_an_end_does_not_count(tokenizer: AudioSingle, last: int) -> None:
+    torch.manual_seed(1)
+    z, ends = torch.randn(2, 8, 16), torch.tensor([16, last])
+    changed = z.clone()
+    changed[1, :, last:] = 9.0
+    with torch.no_grad():
+        a, b, alone = tokenizer.net.decode(z, ends), tokenizer.net.decode(changed, ends), tokenizer.net.decode(z[1:, :, :last])
+    samples = last * CONFIG.hop
+    assert torch.equal(a[..., :samples], b[..., :samples])
+    assert torch.allclose(a[1:, :, :samples], alone, atol=1e-5)

@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import smalti
 from smalti.codecs.bitstream import parse
 from smalti.codecs.media.video import read_video, write_video
 from smalti.tokenizers.signals import Array, Audio, Video
@@ -77,6 +78,7 @@ def test_there_and_back(cli: Cli, source: Path, film_model: Path, heard: str) ->
     assert film.audio is not None
     assert frames_of(back).shape == (61, 48, 64, 3)
     assert cli("verify", source.with_suffix(".smt"), "-m", film_model).code == 0
+    assert cli("info", source.with_suffix(".smt")).out.count("kbps (of its tokens alone)") == 2
 
     for name in ("back.mp4", "back.gif"):
         assert cli("detokenize", source.with_suffix(".smt"), "-m", film_model, "-o", source.with_name(name)).code == (name == "back.gif")
@@ -194,6 +196,21 @@ def test_evaluate(cli: Cli, source: Path, film_model: Path) -> None:
     assert "films" in cli("evaluate", film_model, source, "--kbps", 1000).out
     assert "--bytes is for models of shapes" in cli("evaluate", film_model, source, "--bytes", 9).refusal()
     assert "psnr is no metric of films" in cli("evaluate", film_model, source, "--metric", "psnr").refusal()
+
+
+def test_a_picture_is_a_film_of_one_frame(cli: Cli, source: Path, film_model: Path) -> None:
+    picture, smt, back = (source.with_name(name) for name in ("a.png", "a.smt", "b.png"))
+    PIL.Image.fromarray(clip(1)[0]).save(picture)
+    (item,) = cli("tokenize", picture, "-m", film_model, "--json").json
+    assert (item["frames"], item["height"], item["width"]) == (1, 48, 64)
+    assert cli("detokenize", smt, "-m", film_model, "-o", back).code == 0
+    assert cli("detokenize", smt, "-m", film_model, "-o", source.with_name("b.mkv")).code == 0
+    assert np.array_equal(np.asarray(PIL.Image.open(back)), frames_of(source.with_name("b.mkv"))[0])
+    assert smalti.decompress(smalti.compress(picture, film_model), film_model).timing == 1
+    cli("tokenize", source, "-m", film_model)
+    said = cli("detokenize", source.with_suffix(".smt"), "-m", film_model, "-o", source.with_name("c.png")).refusal()
+    assert "c.png: a picture, and the film has 61 frames" in said
+    assert not source.with_name("c.png").exists()
 
 
 def test_refusals(cli: Cli, source: Path, film_model: Path, sound_model: Path, model: str) -> None:

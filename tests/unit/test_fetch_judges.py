@@ -7,6 +7,7 @@ import io
 import pickle
 import tarfile
 import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from smalti.cli.fetch_judges import command
 from smalti.metrics import fetching, judges
 from smalti.metrics.fetching import Package, Source
-from smalti.metrics.judges import JUDGES, Judge
+from smalti.metrics.judges import FILES, JUDGES, Judge, NetworkFile
 from smalti.tokenizers.errors import ModelError, UsageError
 
 RIGHT = {"features.0.weight": torch.arange(6.0).reshape(2, 3), "features.0.bias": torch.ones(2)}
@@ -46,7 +47,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in list(JUDGES):
         monkeypatch.setitem(JUDGES, name, Judge(f"{name}.safetensors", judges.digest(RIGHT), f"the net {name}"))
         monkeypatch.setitem(fetching.SOURCES, name, (fails("the line is dead"),))
+    for name in list(FILES):
+        monkeypatch.setitem(
+            FILES, name, NetworkFile(f"{name}.net", hashlib.sha256(b"net").hexdigest(), f"the {name} net", ("a/b@c", "d/e"))
+        )
+    monkeypatch.setattr(urllib.request, "urlopen", refuses)
     return folder
+
+
+def refuses(address: str, timeout: float) -> Any:
+    raise urllib.error.URLError("the line is dead")
 
 
 @pytest.fixture
@@ -102,8 +112,8 @@ def test_of_several_the_others_are_brought(cli: Any, place: Path, offer: Callabl
     ran = cli("fetch-judges", "--json")
     assert (ran.code, [item["name"] for item in ran.json]) == (2, ["vgg"])
     assert [line.split(":")[1].strip() for line in ran.err.splitlines()] == [
-        str(place / f"{n}.safetensors") for n in ("alex", "classifier", "speaker")
-    ]
+        str(place / f"{n}.safetensors") for n in ("alex", "classifier", "speaker", "dists")
+    ] + [str(place / f"{n}.net") for n in FILES]
     assert cli("fetch-judges", "vgg", "vgg").out.count("there already") == 1
 
 
@@ -115,14 +125,51 @@ def test_a_place_that_cannot_be_written(cli: Any, place: Path, offer: Callable[.
 
 def test_only_judges_are_brought(cli: Any, place: Path) -> None:
     assert "'alex', 'vgg', 'classifier', 'speaker'" in cli("fetch-judges", "squeeze").refusal()
-    assert list(command.params[0].type.choices) == list(JUDGES)  # type: ignore[attr-defined]
-    with pytest.raises(UsageError, match="no judge 'squeeze'; known: alex, vgg, classifier, speaker"):
+    assert list(command.params[0].type.choices) == [*JUDGES, *FILES] == fetching.known()  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="no judge 'squeeze'; known: alex, vgg, classifier, speaker, dists, objects, faces, sound-events"):
         fetching.fetch("squeeze")
 
 
 def test_every_judge_has_a_source() -> None:
     assert list(fetching.SOURCES) == list(JUDGES)
     assert all(fetching.SOURCES.values())
+
+
+# --- whole networks -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_comes_from_where_it_was_published(cli: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answer(address: str, timeout: float) -> io.BytesIO:
+        asked.append(address)
+        return io.BytesIO(b"net")
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    assert cli("fetch-judges", "faces", "--json").json == [{"name": "faces", "file": str(place / "faces.net"), "source": "a/b@c"}]
+    assert judges.read("faces") == b"net"
+    assert "there already" in cli("fetch-judges", "faces").out
+    assert asked == ["https://raw.githubusercontent.com/a/b/c/d/e"]
+    (place / "faces.net").write_bytes(b"other")
+    with pytest.raises(ModelError, match=r"faces\.net: another file than the faces net .*smalti fetch-judges faces"):
+        judges.read("faces")
+    assert cli("fetch-judges", "faces").out.endswith("brought from a/b@c\n")
+    assert [path.name for path in place.iterdir()] == ["faces.net"]
+
+
+@pytest.mark.parametrize(("given", "said"), [(b"other", "a/b@c: another file"), (b"net" * 9, "more than 8 bytes")])
+def test_another_network_is_not_written(cli: Any, place: Path, monkeypatch: pytest.MonkeyPatch, given: bytes, said: str) -> None:
+    monkeypatch.setattr(fetching, "MOST_BYTES", 8)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda address, timeout: io.BytesIO(given))
+    line = cli("fetch-judges", "objects").refusal()
+    assert said in line
+    assert f"put d/e of a/b@c on GitHub, SHA-256 {FILES['objects'].sha256}, there" in line
+    assert not place.exists()
+
+
+def test_a_network_that_is_missing_is_named(place: Path) -> None:
+    with pytest.raises(ModelError, match=r"sound-events\.net: not found; bring the sound-events net with smalti fetch-judges sound-events"):
+        judges.read("sound-events")
 
 
 # --- torchvision --------------------------------------------------------------------------------------------------------------------

@@ -292,6 +292,16 @@ def test_times_that_files_hold() -> None:
         films.aspect_of(info_with(size, Field(6, bytes(4) + b"\1\0\0\0", True)))
 
 
+def test_what_no_file_holds_is_refused_before_a_frame_is_read() -> None:
+    def unread() -> Any:
+        raise AssertionError("a frame was read")
+        yield
+
+    for timing, aspect in (((Fraction(1), Fraction(0)), Fraction(1)), (Fraction(25), Fraction(2**17))):
+        with pytest.raises(UsageError, match=r"do not descend|aspect of a sample is a positive number"):
+            smalti.compress(Video(unread(), timing, aspect), "video-causal-16")
+
+
 def info_with(size: tuple[tuple[str, int], ...], *fields: Field) -> Any:
     from smalti.codecs.bitstream import StreamInfo
 

@@ -53,8 +53,12 @@ def test_the_wheel_holds_the_face(wheel: set[str], repository: Path) -> None:
 def test_the_wheel_holds_what_is_no_code(wheel: set[str], repository: Path) -> None:
     zoo = repository / "tokenizers" / "zoo"
     data = [path for path in zoo.rglob("*") if path.suffix in (".safetensors", ".json", ".md")]
+    data += [path for path in (repository / "codecs" / "hyperprior" / "1").iterdir() if path.is_file()]
     data += [repository / "codecs" / "FORMAT.md", *(repository / "recipes").rglob("*.toml")]
     assert {f"smalti/{path.relative_to(repository).as_posix()}" for path in data} <= wheel
+    assets = [path for path in (repository / "smalti" / "compare").rglob("*") if path.suffix in (".css", ".js", ".md")]
+    assert {".css", ".js", ".md"} == {path.suffix for path in assets}
+    assert {path.relative_to(repository).as_posix() for path in assets} <= wheel
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel)
 
 

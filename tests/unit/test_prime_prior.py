@@ -7,16 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from smalti.codecs.media.audio import write_audio
 from smalti.codecs.priors.adaptive import AdaptivePrior
 from smalti.codecs.priors.masked import MaskedPrior
 from smalti.codecs.priors.masked_config import MaskedConfig, kind
 from smalti.codecs.priors.static import StaticPrior
 from smalti.recipes import prime_prior
-from smalti.tokenizers import quantizers
+from smalti.tokenizers import quantizers, zoo
+from smalti.tokenizers.audio.single import AudioSingle
+from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
 from smalti.tokenizers.codebooks import ProjectedConfig, VQConfig
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.quantizers import DualConfig, GroupedConfig, LineConfig, ResidualConfig, SingleConfig
+from smalti.tokenizers.signals import Audio
+from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
 TABLE = VQConfig(16, 3)
 PROJECTED = ProjectedConfig(TABLE, 5)
@@ -70,3 +76,34 @@ def test_priors_are_written_whole_or_refused(prior: Any, tmp_path: Path, monkeyp
         prior.save(tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_sounds_are_learnt_as_they_are(tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    t = np.arange(1600) / 8000
+    for i in range(3):
+        write_audio(Audio(np.float32(0.3) * np.sin(2000 * (i + 1) * t)[None].astype(np.float32), 8000), folder / f"{i}.wav")
+    (folder / "broken.wav").write_bytes(b"RIFF")
+    torch.manual_seed(0)
+    network = AudioSingleConfig(SingleConfig(VQConfig(16, 4)), 8000, 40, 8, 8, 0, 0, 0, 1, 4, fine_width=8, fine_blocks=0)
+    net = AudioSingleNet(network)
+    for _ in range(3):
+        net(torch.randn(4, 1, 1600) * 0.1)
+    zoo.save(AudioSingle(net), tmp_path / "model")
+    primed = tmp_path / "prior.safetensors"
+    assert prime_prior.main([str(tmp_path / "model"), str(folder), "-o", str(primed), "--judge", str(folder)]) == 0
+    found = capsys.readouterr()
+    assert "left out: " in found.err
+    assert "broken.wav" in found.err
+    assert "primed 3/3" in found.err, "no sound backwards beside each"
+    bits = {row.split(" | ")[0].strip("| "): float(row.split(" | ")[-2]) for row in found.out.splitlines()}
+    assert bits["adaptive, primed"] < bits["adaptive, unprimed"]
+    assert AdaptivePrior.load(primed).orders[0].shape == (16,)
+
+
+def test_tokens_that_are_all_alike_have_no_share_of_their_entropy() -> None:
+    layout = Layout((Stage("level0", (("time", 5),), 16),), (1,))
+    rows = prime_prior.judge([Tokens(layout, (np.zeros(5, np.int32),))], {"adaptive": AdaptivePrior()})
+    assert rows[0].relative == 1
+    assert np.isinf(rows[1].relative)

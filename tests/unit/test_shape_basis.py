@@ -18,8 +18,10 @@ from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Target, VariedTokenizer
 from smalti.tokenizers.errors import BitstreamError, ModelError, SignalError, UsageError
 from smalti.tokenizers.shape.basis import FINENESSES, LARGEST, ShapeBasis, ShapeBasisConfig
-from smalti.tokenizers.shape.linear import LinearBasis, cosines
-from smalti.tokenizers.shape.primitives import Primitives, triangles
+from smalti.tokenizers.shape.field import grid_axis
+from smalti.tokenizers.shape.linear import LinearBasis, class_of, cosines
+from smalti.tokenizers.shape.pose import pose_from
+from smalti.tokenizers.shape.primitives import Array, Primitives, distance, triangles
 from smalti.tokenizers.shape.simplified import simplified
 from smalti.tokenizers.signals import Image, Shape
 from smalti.tokenizers.tokens import Layout, Tokens
@@ -81,6 +83,31 @@ def test_every_prefix_decodes_and_more_is_nearer(tokenizer: ShapeBasis) -> None:
         scores.append([metric("f-score-2")(shape, d).value for d in decoded])
     means = np.mean(scores, 0)
     assert means[-1] > means[1]
+
+
+def test_coarse_scales_leave_what_is_thin(tokenizer: ShapeBasis) -> None:
+    """Coefficients that say that nothing is there take a block off, and a rod only from where scales can say a rod."""
+    layout, side = tokenizer.layout(POSE), tokenizer.config.side
+    nothing = cosines(np.full((side,) * 3, tokenizer.config.reach), tokenizer.basis.order)
+
+    def left(primitive: list[int], scales: int) -> Array:
+        primitives = Primitives(np.array([primitive]))
+        known = cosines(distance(primitives, (grid_axis(side),) * 3, tokenizer.config.reach), tokenizer.basis.order)
+        coefficients = tokenizer.basis.coefficients(nothing, known, class_of(1))
+        tokens = tokenizer.tokens_of(layout, primitives, coefficients * 3, 0).prefix(2 + scales)
+        (decoded,) = tokenizer.decode([tokens])
+        assert isinstance(decoded, Shape)
+        return (
+            (pose_from(POSE).inwards(decoded.vertices).max(0) - pose_from(POSE).inwards(decoded.vertices).min(0))[0]
+            if len(decoded.vertices)
+            else 0
+        )
+
+    rod, block = [0, 26, 0, 96, 44, 52, 44, 52], [0, 26, 0, 96, 24, 72, 24, 72]
+    assert left(rod, 1) > 1.9
+    assert left(rod, 2) > 1.9
+    assert left(rod, 3) < 1.9
+    assert left(block, 1) < 1.9
 
 
 def test_it_comes_back_in_its_own_place_and_units(tokenizer: ShapeBasis) -> None:

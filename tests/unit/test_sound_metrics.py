@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_below_4_khz_nothing_above_counts(metric: MelDistance | STFTDistance | S
 def test_every_metric_of_sounds_has_a_variant_below_4_khz() -> None:
     sounds = [name for name, factory in METRICS.items() if factory.split(":")[0].endswith(("audio", "perceived", "speaker"))]
     wide = [name for name in sounds if not name.endswith(("-4k", "-nb"))]
-    assert len(wide) == 7
+    assert len(wide) == 9
     assert all(f"{name}-4k" in sounds or name.replace("-wb", "-nb") in sounds for name in wide if name != "pesq-nb")
     assert {"word-error-rate", "word-error-rate-4k"} <= set(TASKS)
 
@@ -96,6 +97,36 @@ def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "pesq", None)
     with pytest.raises(ModelError, match=r"needs the package pesq: pip install 'smalti\[audio-metrics\]'"):
         resolve("pesq-wb")
+    monkeypatch.setitem(sys.modules, "visqol", None)
+    for name in ("visqol", "visqol-4k", "visqol-speech"):
+        with pytest.raises(ModelError, match=r"needs the package visqol-python: pip install 'smalti\[audio-metrics\]'"):
+            resolve(name)
+
+
+class Listener:
+    """Stands for `visqol.VisqolApi`: tells what it was asked."""
+
+    def create(self, mode: str, use_lattice_model: bool) -> None:
+        self.mode, self.lattice = mode, use_lattice_model
+
+    def measure_from_arrays(self, reference: np.ndarray, decoded: np.ndarray, rate: int) -> SimpleNamespace:
+        if len(reference) < 1000:
+            raise ValueError("too short")
+        assert (reference.dtype, decoded.dtype, reference.ndim, self.lattice) == (np.float64, np.float64, 1, False)
+        return SimpleNamespace(moslqo=rate / 48000 + len(decoded) / rate + (self.mode == "speech"))
+
+
+def test_visqol_hears_each_channel_at_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "visqol", SimpleNamespace(VisqolApi=Listener))
+    stereo = Audio(tone(440).samples.repeat(2, 0), 16000)
+    assert resolve("visqol")(stereo, stereo).value == pytest.approx(2.0)
+    speech = resolve("visqol-speech")(stereo, stereo)
+    assert speech.value == pytest.approx(1 / 3 + 2)
+    assert (speech.unit, speech.better, "speech, 16000 Hz" in speech.convention) == ("MOS-LQO", "higher", True)
+    with pytest.raises(SignalError, match="ViSQOL cannot score silence"):
+        resolve("visqol")(stereo, Audio(np.zeros_like(stereo.samples), 16000))
+    with pytest.raises(SignalError, match=r"ViSQOL cannot score this sound \(too short\)"):
+        resolve("visqol-speech")(tone(440, seconds=0.05), tone(440, seconds=0.05))
 
 
 # --- speakers -----------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from smalti.tokenizers.configs import to_dict
+
 OVERLAP = 4  # that of `nets.spectrum`: hops of a window
 FINENESS, FINE_BLOCKS = 4, 2  # what `AudioSingleConfig` takes where a config does not say
 BLOCK_FRAMES = 3  # the radius of blocks, and of the decoder's first convolution
@@ -41,6 +43,13 @@ def delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:
         return _delay_of(kind, config)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, IndexError):
         return None
+
+
+def delay_with(config: Any) -> Delay:
+    """Of a tokenizer of sound with that config."""
+    found = _delay_of(config.kind, to_dict(config))
+    assert found is not None
+    return found
 
 
 def _delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:

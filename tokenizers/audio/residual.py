@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from smalti.tokenizers.audio.delay import Delay, delay_of
+from smalti.tokenizers.audio.delay import Delay, delay_with
 from smalti.tokenizers.audio.excerpt import Margins
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.audio.sounds import (
@@ -22,6 +23,7 @@ from smalti.tokenizers.audio.sounds import (
     borders_of,
     from_network,
     grid_of,
+    piece_of,
     size_of,
     size_of_sound,
     sound_of,
@@ -39,7 +41,6 @@ from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 PIECE_FRAMES = 512  # that pass the network at a time: about ten seconds
 BATCH_CHANNELS = 8  # of all sounds of about one length together
-SHORTEST = 0.75  # of the longest of a batch: the rest of a shorter one is worked on for nothing
 
 
 class AudioResidual:
@@ -80,19 +81,15 @@ class AudioResidual:
         """Tensors that may be stored in half precision: not those of the quantizer."""
         return halvable(self.net)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of config and weights."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(to_dict(self.config), self.tensors())
-        return self._fingerprint
+        return self._fingerprint or fingerprint(to_dict(self.config), self.tensors())
 
     @property
     def delay(self) -> Delay:
         """How much later sound can come out than it went in."""
-        found = delay_of(self.config.kind, to_dict(self.config))
-        assert found is not None
-        return found
+        return delay_with(self.config)
 
     @property
     def margins(self) -> Margins:
@@ -111,7 +108,7 @@ class AudioResidual:
         sounds = [sound_of(signal, self.name) for signal in signals]
         layouts = [self.layout(size_of_sound(sound).signal) for sound in sounds]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
-        for batch in batches_of(layouts, self.batch_channels, SHORTEST):
+        for batch in batches_of(layouts, self.batch_channels):
             waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, self.config.hop, self.net.ahead))[:, None]
             memory = Memory()
             for piece in self._pieces((waves.shape[-1] - self.net.ahead) // self.config.hop):
@@ -131,13 +128,13 @@ class AudioResidual:
             self._check(item)
         layouts = [item.layout for item in tokens]
         sounds: dict[int, Signal] = {}
-        for batch in batches_of(layouts, self.batch_channels, SHORTEST):
+        for batch in batches_of(layouts, self.batch_channels):
             frames = layouts[batch[0]].stages[0].shape[1]
             rows = sum(layouts[i].stages[0].shape[0] for i in batch)
             memory, waves = Memory(), np.empty((rows, frames * self.config.hop), np.float32)
             for piece in self._pieces(frames):
                 levels = [
-                    torch.from_numpy(np.concatenate([_filled(tokens[i].arrays[level], piece) for i in batch])).to(self.device)
+                    torch.from_numpy(np.concatenate([piece_of(tokens[i].arrays[level], piece) for i in batch])).to(self.device)
                     for level in range(len(layouts[batch[0]].stages))
                 ]
                 with full_precision(self.device):
@@ -162,12 +159,6 @@ class AudioResidual:
     def _check(self, tokens: Tokens) -> None:
         tokens.check_prefix_of(self.layout(tokens.layout.signal), self.name)
         tokens.check_unmasked(self.name)
-
-
-def _filled(array: np.ndarray, piece: slice) -> np.ndarray:
-    """int64 (channels, frames of the piece): tokens, 0 beyond their end."""
-    own = array[:, piece].astype(np.int64)
-    return np.pad(own, ((0, 0), (0, piece.stop - piece.start - own.shape[1])))
 
 
 def _reach(decoder: torch.nn.Module) -> int:

@@ -39,6 +39,7 @@ from smalti.tokenizers.nets.causal import (
 )
 from smalti.tokenizers.nets.causal_spectrum import AheadSpectrum, CausalWave
 from smalti.tokenizers.quantizers import ResidualConfig
+from smalti.tokenizers.quantizers.dropout import latents_for_decoder
 
 DILATIONS = (1, 3)
 FLATNESS = 0.5  # power of their variances that principal components are given: 1 leaves them as they are, 0 makes them white
@@ -137,7 +138,7 @@ class AudioResidualNet(nn.Module):
         z = self.encode(self._followed(wave))
         with torch.autocast(z.device.type, enabled=False):  # nearest entries need float32
             quantized = self.quantizer(z.float())
-        return self.decode(quantized.z_q), quantized
+        return self.decode(latents_for_decoder(self.quantizer, quantized, self.training)), quantized
 
     @property
     def ahead(self) -> int:

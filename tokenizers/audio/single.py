@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from smalti.tokenizers.audio.delay import Delay, delay_of
+from smalti.tokenizers.audio.delay import Delay, delay_with
 from smalti.tokenizers.audio.excerpt import Margins
 from smalti.tokenizers.audio.single_network import AudioSingleConfig, AudioSingleNet
 from smalti.tokenizers.audio.sounds import (
@@ -22,6 +23,7 @@ from smalti.tokenizers.audio.sounds import (
     borders_of,
     from_network,
     grid_of,
+    piece_of,
     size_of,
     size_of_sound,
     sound_of,
@@ -35,7 +37,7 @@ from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 PIECE_FRAMES = 512  # that pass the network at a time, without their margins
-BATCH_CHANNELS = 8  # of all sounds of one length together
+BATCH_CHANNELS = 8  # of all sounds of about one length together
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,15 @@ class AudioSingle:
         """Tensors that may be stored in half precision: not those of the quantizer."""
         return halvable(self.net)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of config and weights."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(to_dict(self.config), self.tensors())
-        return self._fingerprint
+        return self._fingerprint or fingerprint(to_dict(self.config), self.tensors())
 
     @property
     def delay(self) -> Delay:
         """How much later sound can come out than it went in."""
-        found = delay_of(self.config.kind, to_dict(self.config))
-        assert found is not None
-        return found
+        return delay_with(self.config)
 
     @property
     def margins(self) -> Margins:
@@ -114,7 +112,8 @@ class AudioSingle:
 
     @torch.inference_mode()
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:
-        """Tokens of each sound. Lengths, rates and channels may differ; those of one length share batches."""
+        """Tokens of each sound. Lengths, rates and channels may differ; those of about one length share batches, in which nothing behind
+        a sound's end counts."""
         sounds = [sound_of(signal, self.name) for signal in signals]
         layouts = [self.layout(size_of_sound(sound).signal) for sound in sounds]
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
@@ -123,12 +122,14 @@ class AudioSingle:
             waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, hop))[:, None]
             for stretch in self._stretches(waves.shape[-1] // hop, self.net.encoder_margin):
                 samples = waves[..., stretch.outer.start * hop : stretch.outer.stop * hop]
+                ends = self._ends([layouts[i] for i in batch], stretch)
                 with full_precision(self.device):
-                    stages = self.net.tokenize(samples.to(self.device))
+                    stages = self.net.tokenize(samples.to(self.device), ends)
                 for stage, indices in enumerate(stages):
                     wanted = indices[:, stretch.trim].cpu().numpy()
                     for i, found in zip(batch, np.split(wanted, borders_of(batch, layouts)), strict=True):
-                        arrays[i][stage][:, stretch.inner] = found
+                        own = arrays[i][stage][:, stretch.inner]
+                        own[:] = found[:, : own.shape[1]]
         return [Tokens(layout, array) for layout, array in zip(layouts, arrays, strict=True)]
 
     @torch.inference_mode()
@@ -144,19 +145,27 @@ class AudioSingle:
             waves = np.empty((sum(layouts[i].stages[0].shape[0] for i in batch), frames * hop), np.float32)
             for stretch in self._stretches(frames, self.net.decoder_margin):
                 stages = [
-                    torch.from_numpy(np.concatenate([tokens[i].arrays[k][:, stretch.outer] for i in batch]).astype(np.int64)).to(
-                        self.device
-                    )
+                    torch.from_numpy(np.concatenate([piece_of(tokens[i].arrays[k], stretch.outer) for i in batch])).to(self.device)
                     for k in range(len(layouts[batch[0]].stages))
                 ]
+                ends = self._ends([layouts[i] for i in batch], stretch)
                 with full_precision(self.device):
-                    drawn = self.net.detokenize(stages)[:, 0].cpu().numpy()
+                    drawn = self.net.detokenize(stages, ends)[:, 0].cpu().numpy()
                 waves[:, stretch.inner.start * hop : stretch.inner.stop * hop] = drawn[
                     :, stretch.trim.start * hop : stretch.trim.stop * hop
                 ]
             for i, wave in zip(batch, np.split(waves, borders_of(batch, layouts)), strict=True):
                 sounds[i] = from_network(wave, self.config.rate, size_of(layouts[i].signal, self.config.rate, self.name))
         return [sounds[i] for i in range(len(tokens))]
+
+    def _ends(self, layouts: Sequence[Layout], stretch: Stretch) -> torch.Tensor | None:
+        """Of a stretch of a batch, frames of each channel: 1 where a sound has ended before. None where no sound ends within."""
+        shapes = [layout.stages[0].shape for layout in layouts]
+        outer = stretch.outer
+        if all(frames >= outer.stop for _, frames in shapes):
+            return None
+        found = [min(max(frames - outer.start, 1), outer.stop - outer.start) for channels, frames in shapes for _ in range(channels)]
+        return torch.tensor(found, device=self.device)
 
     def _stretches(self, frames: int, margin: int) -> Iterator[Stretch]:
         for start in range(0, frames, self.piece_frames):

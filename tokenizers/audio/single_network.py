@@ -23,7 +23,7 @@ from smalti.tokenizers import quantizers
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.causal import FrameNorm
-from smalti.tokenizers.nets.frames import FrameBlock, FrameConv, WindowAttention, reach
+from smalti.tokenizers.nets.frames import FrameBlock, FrameConv, WindowAttention, reach, through
 from smalti.tokenizers.nets.spectrum import OVERLAP, Spectrum, drawn, heard, quiet_start
 from smalti.tokenizers.nets.whitening import SteadyWhitening
 from smalti.tokenizers.quantizers import SingleConfig
@@ -66,7 +66,10 @@ class AudioSingleConfig:
 
 
 class AudioSingleNet(nn.Module):
-    """See the module's docstring. Waves are float32 (B, 1, T), T in multiples of the hop; a sound's channels are items of the batch."""
+    """See the module's docstring. Waves are float32 (B, 1, T), T in multiples of the hop; a sound's channels are items of the batch.
+
+    ends: int64 (B,), frames of each item, where not all have T / hop; their waves repeat the last sample behind. See `nets.frames`.
+    """
 
     def __init__(self, config: AudioSingleConfig) -> None:
         super().__init__()
@@ -86,24 +89,26 @@ class AudioSingleNet(nn.Module):
         self.head = nn.Sequential(*fine, FrameNorm(config.fine_width), FrameConv(config.fine_width, 2 * bins, 1))
         quiet_start(self.head[-1].conv)  # type: ignore[arg-type]
 
-    def encode(self, wave: Tensor) -> Tensor:
+    def encode(self, wave: Tensor, ends: Tensor | None = None) -> Tensor:
         """(B, 1, T) -> latents (B, D, T / hop), white over the training set."""
         spectra = heard(self.spectrum(wave)).unflatten(2, (-1, self.config.fineness))
-        return self.norm(self.encoder(spectra.movedim(3, 1).flatten(1, 2)))
+        return self.norm(through(self.encoder, spectra.movedim(3, 1).flatten(1, 2), ends))
 
-    def decode(self, z_q: Tensor) -> Tensor:
+    def decode(self, z_q: Tensor, ends: Tensor | None = None) -> Tensor:
         """Quantized latents -> (B, 1, T); values may leave [-1, 1] a little."""
+        fineness = self.config.fineness
+        fine_ends = None if ends is None else ends * fineness
         with torch.autocast(z_q.device.type, enabled=False):  # phases in bfloat16 are audible
-            fine = self.decoder(z_q.float()).unflatten(1, (-1, self.config.fineness)).movedim(2, 3).flatten(2)
-            return self.spectrum.inverse(drawn(self.head(fine)))
+            fine = through(self.decoder, z_q.float(), ends).unflatten(1, (-1, fineness)).movedim(2, 3).flatten(2)
+            return self.spectrum.inverse(drawn(through(self.head, fine, fine_ends)), fine_ends)
 
-    def tokenize(self, wave: Tensor) -> tuple[Tensor, ...]:
+    def tokenize(self, wave: Tensor, ends: Tensor | None = None) -> tuple[Tensor, ...]:
         """Indices (B, frames), one stage."""
-        return self.quantizer(self.encode(wave)).indices
+        return self.quantizer(self.encode(wave, ends)).indices
 
-    def detokenize(self, indices: Sequence[Tensor]) -> Tensor:
+    def detokenize(self, indices: Sequence[Tensor], ends: Tensor | None = None) -> Tensor:
         """Waves from indices."""
-        return self.decode(self.quantizer.dequantize(indices))
+        return self.decode(self.quantizer.dequantize(indices), ends)
 
     def forward(self, wave: Tensor) -> tuple[Tensor, Quantized]:
         """Reconstruction and what the quantizer says: the training path."""

@@ -19,6 +19,7 @@ from smalti.tokenizers.tokens import Layout
 MIN_RATE, MAX_RATE = 1000, 768000
 MOST_GROWTH, MOST_GROWN = 16, 2**24  # so that a file of few tokens does not decode to gigabytes
 BLOCK = 2**18  # samples per channel that are converted at a time
+SHORTEST = 0.75  # of the longest of a batch: the rest of a shorter one is worked on for nothing
 BATCH_FRAMES = 2**17  # of all channels of a batch, unless one sound has more: what is held beside the sounds themselves
 
 
@@ -151,11 +152,9 @@ def left_right(samples: Array) -> Array:
     return samples if len(samples) != 2 else np.stack([samples[0] + samples[1], samples[0] - samples[1]])
 
 
-def batches_of(layouts: Sequence[Layout], channels: int, shortest: float = 1.0) -> list[list[int]]:
-    """Numbers of the sounds that pass a network together, longest first: of one depth, `channels` and BATCH_FRAMES in all at most, or one
-    sound alone.
-
-    shortest: how long a sound must be beside the longest of its batch; 1 for networks that do not bear what is filled up behind its end.
+def batches_of(layouts: Sequence[Layout], channels: int) -> list[list[int]]:
+    """Numbers of the sounds that pass a network together, longest first: of one depth and about one length, `channels` and BATCH_FRAMES in
+    all at most, or one sound alone.
     """
 
     def kind(i: int) -> tuple[int, int]:
@@ -167,7 +166,7 @@ def batches_of(layouts: Sequence[Layout], channels: int, shortest: float = 1.0) 
         if batches:
             first_depth, longest = kind(batches[-1][0])
             rows = own + sum(layouts[j].stages[0].shape[0] for j in batches[-1])
-            if depth == first_depth and frames >= shortest * longest and rows <= channels and rows * longest <= BATCH_FRAMES:
+            if depth == first_depth and frames >= SHORTEST * longest and rows <= channels and rows * longest <= BATCH_FRAMES:
                 batches[-1].append(i)
                 continue
         batches.append([i])
@@ -177,3 +176,9 @@ def batches_of(layouts: Sequence[Layout], channels: int, shortest: float = 1.0) 
 def borders_of(batch: Sequence[int], layouts: Sequence[Layout]) -> np.ndarray:
     """Where the channels of one sound of a batch end and those of the next begin."""
     return np.cumsum([layouts[i].stages[0].shape[0] for i in batch])[:-1]
+
+
+def piece_of(array: Array, piece: slice) -> Array:
+    """int64 (channels, frames of the piece) of tokens (channels, T), 0 beyond their end."""
+    own = array[:, piece].astype(np.int64)
+    return np.pad(own, ((0, 0), (0, piece.stop - piece.start - own.shape[1])))

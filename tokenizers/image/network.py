@@ -23,6 +23,7 @@ from smalti.tokenizers.nets.convolution import ResidualBlock, Upsample, WideBloc
 from smalti.tokenizers.nets.haar import haar, inverse_haar
 from smalti.tokenizers.nets.whitening import Whitening
 from smalti.tokenizers.quantizers import FactorizedConfig, QuantizerConfig, ResidualConfig, SingleConfig
+from smalti.tokenizers.quantizers.dropout import latents_for_decoder
 
 HAAR_LEVELS = 2
 
@@ -112,7 +113,7 @@ class ImageGridNet(nn.Module):
         z = self.encode(pixels)
         with torch.autocast(z.device.type, enabled=False):  # nearest entries need float32: bfloat16 leaves half the codes unused
             quantized = self.quantizer(z.float())
-        return self.decode(quantized.z_q), quantized
+        return self.decode(latents_for_decoder(self.quantizer, quantized, self.training)), quantized
 
     def freeze_tokens(self) -> None:
         """Stop learning before the decoder: tokens stay what they are while the decoder improves."""

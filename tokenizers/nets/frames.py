@@ -2,6 +2,9 @@
 
 What a frame becomes depends on `radius` frames to each side, so that a long sound can be worked on in overlapping stretches. Beyond the
 ends the edge is repeated.
+
+ends: int64 (B,), where a batch holds sounds of several lengths: how many of the T frames each has, 1 to T. What lies behind does not count,
+so that each comes out as it would by itself; what comes out behind means nothing. None where all have T.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ class FrameConv(nn.Module):
         self.radius = kernel // 2
         self.conv = nn.Conv1d(channels, out_channels, kernel, padding=self.radius, padding_mode="replicate", groups=groups)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+    def forward(self, x: Tensor, ends: Tensor | None = None) -> Tensor:
+        return self.conv(x if ends is None or not self.radius else held(x, ends))
 
 
 class FrameBlock(nn.Module):
@@ -36,8 +39,8 @@ class FrameBlock(nn.Module):
         self.widen, self.narrow = nn.Conv1d(channels, channels * expansion, 1), nn.Conv1d(channels * expansion, channels, 1)
         zero(self.narrow)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.narrow(F.silu(self.widen(self.norm(self.mix(x)))))
+    def forward(self, x: Tensor, ends: Tensor | None = None) -> Tensor:
+        return x + self.narrow(F.silu(self.widen(self.norm(self.mix(x, ends)))))
 
 
 class WindowAttention(nn.Module):
@@ -55,7 +58,7 @@ class WindowAttention(nn.Module):
         self.out = nn.Conv1d(channels, channels, 1)
         zero(self.out)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ends: Tensor | None = None) -> Tensor:
         batch, channels, frames = x.shape
         size, missing = self.radius, -frames % self.radius
         parts = self.query_key_value(self.norm(x)).unflatten(1, (3, self.heads, -1)).unbind(1)
@@ -67,12 +70,26 @@ class WindowAttention(nn.Module):
         query, key = rotate(query, places[size : 2 * size]), rotate(key, places)
         near = (places[size : 2 * size, None] - places).abs() <= size  # (size, 3 size)
         whole = places + torch.arange(blocks, device=x.device)[:, None] * size - size  # (blocks, 3 size): frame of each key
-        there = (whole >= 0) & (whole < frames)
+        last = frames if ends is None else ends[:, None, None, None]  # (B, 1, 1, 1)
+        there = (whole >= 0) & (whole < last)
         # where only filling is left, a filled frame reads itself: a row without any key is no number
-        mask = near & there[:, None, :] | (places[size : 2 * size, None] == places)
+        mask = near & there[..., None, :] | (places[size : 2 * size, None] == places)
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         joined = read.flatten(2, 3)[:, :, :frames].transpose(-1, -2).reshape(batch, channels, frames)
         return x + self.out(joined)
+
+
+def through(layers: nn.Sequential, x: Tensor, ends: Tensor | None = None) -> Tensor:
+    """Layers one after the other."""
+    for layer in layers:
+        x = layer(x, ends) if isinstance(layer, FrameConv | FrameBlock | WindowAttention) else layer(x)
+    return x
+
+
+def held(x: Tensor, ends: Tensor) -> Tensor:
+    """x (B, C, T) whose last frame before its end stands in place of all behind."""
+    places = torch.minimum(torch.arange(x.shape[-1], device=x.device), ends[:, None] - 1)
+    return x.gather(-1, places[:, None].expand_as(x))
 
 
 def rotate(x: Tensor, places: Tensor) -> Tensor:

@@ -60,11 +60,15 @@ class Spectrum(nn.Module):
         side = (self.size - self.hop) // 2
         return spectra(F.pad(wave, (side, side), mode="replicate"), self.window, self.hop)
 
-    def inverse(self, spectrum: Tensor) -> Tensor:
-        """complex (B, bins, T) -> (B, 1, T * hop)."""
+    def inverse(self, spectrum: Tensor, ends: Tensor | None = None) -> Tensor:
+        """complex (B, bins, T) -> (B, 1, T * hop). ends: int64 (B,), how many of the T count for each; None for all."""
         frames = torch.fft.irfft(spectrum.transpose(1, 2), self.size) * self.window
-        total = self._added(frames)
-        envelope = self._added(self.window.square().expand(1, frames.shape[1], -1))
+        count = frames.shape[1]
+        weights = self.window.square().expand(1, count, -1)
+        if ends is not None:
+            there = (torch.arange(count, device=ends.device) < ends[:, None])[..., None]  # (B, T, 1)
+            frames, weights = frames * there, weights * there
+        total, envelope = self._added(frames), self._added(weights)
         return (total / envelope.clamp(min=1e-8))[:, None]
 
     def _added(self, frames: Tensor) -> Tensor:

@@ -41,6 +41,11 @@ Array = np.ndarray
 FINENESSES = 4  # of steps within a factor of two
 LARGEST = 15  # a quantized coefficient lies in -LARGEST..LARGEST
 FIRST_CUT = 2  # the plan and the primitives
+# Scales cannot say anything thin before they are fine: in place of a plate or a rod they leave nothing. So primitives below this half
+# thickness (in half sides of the cube; by the number of scales, the last for all beyond) stay where they are, and scales take off at most
+# SHAVED. Of 12 shapes that were never seen, F at 2 % by 1 to 6 scales went from .40 .59 .78 .89 .93 .97 to .80 .86 .91 .94 .95 .97.
+THIN = (0.1, 0.1, 0.065, 0.022, 0.022, 0.0)
+SHAVED = 0.01
 NOTHING = Primitives(np.zeros((0, NUMBERS), np.int64))
 
 
@@ -228,6 +233,10 @@ class ShapeBasis:
         axes = (axis, axis, axis)
         values = distance(primitives, axes, self.config.reach)
         values += self.basis.field(coefficients, self._known(primitives), class_of(count), axes)
+        scales = len(tokens.arrays) - FIRST_CUT
+        thin = primitives.numbers[primitives.half_thickness < THIN[min(scales, len(THIN)) - 1]]
+        if len(thin):
+            values = np.minimum(values, distance(Primitives(thin), axes, self.config.reach) + SHAVED)
         return surface(values, axis)
 
     def _check(self, tokens: Tokens) -> None:

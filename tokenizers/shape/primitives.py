@@ -27,6 +27,11 @@ class Primitives:
     numbers: Array
 
     @property
+    def half_thickness(self) -> Array:
+        """Half of the shortest side of each coded primitive, in half sides of the cube: float64 (n,)."""
+        return (self.numbers[:, 3::2] - self.numbers[:, 2::2]).min(1, initial=LEVELS) / LEVELS
+
+    @property
     def all(self) -> tuple[Array, Array]:
         """(kinds int64 (m,), sides int64 (m, 3, 2)) of all of them, images included, equal ones once: the first MOST. (From files come
         any: each takes time to draw.)"""

@@ -4,6 +4,6 @@ Shipped models lie in zoo/NAME/NUMBER/ and are immutable once released: `NAME` i
 model folder is code.
 """
 
-from smalti.tokenizers.zoo.folder import ModelInfo, by_fingerprint, find, fingerprint_of, known, load, load_model, problems, save
+from smalti.tokenizers.zoo.folder import PUBLIC, ModelInfo, by_fingerprint, find, fingerprint_of, known, load, load_model, problems, save
 
-__all__ = ["ModelInfo", "by_fingerprint", "find", "fingerprint_of", "known", "load", "load_model", "problems", "save"]
+__all__ = ["PUBLIC", "ModelInfo", "by_fingerprint", "find", "fingerprint_of", "known", "load", "load_model", "problems", "save"]

@@ -10,8 +10,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,11 @@ import numpy as np
 from smalti.tokenizers.configs import from_dict, to_dict
 from smalti.tokenizers.errors import ModelError, SmaltiError, UsageError
 from smalti.tokenizers.zoo.fingerprint import fingerprint
+from smalti.tokenizers.zoo.narrow import narrowed, pays, widened
 
 if TYPE_CHECKING:
     from smalti.tokenizers.contracts import StoredPrior, StoredTokenizer
+    from smalti.tokenizers.peers.checkpoints import Checkpoint
 
 ZOO = Path(__file__).parent
 TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokenizers`
@@ -35,7 +37,11 @@ TOKENIZERS = {  # kind -> "module:Class"; others by entry points `smalti.tokeniz
     "mesh": "smalti.tokenizers.shape.mesh:Mesh",
     "shape-vat": "smalti.tokenizers.shape.vat:ShapeVat",
     "video-causal": "smalti.tokenizers.video.causal:VideoCausal",
+    "audio-peer": "smalti.tokenizers.peers.sound:PeerSound",
+    "image-peer": "smalti.tokenizers.peers.picture:PeerPicture",
+    "image-peer-line": "smalti.tokenizers.peers.picture_line:PeerLine",
 }
+PUBLIC = ("audio-peer", "image-peer", "image-peer-line")  # kinds of others' networks, whose tokens are to be their own
 MAX_CONFIG_BYTES = 2**20
 
 
@@ -45,7 +51,8 @@ class ModelInfo:
 
     name: with number, e.g. "image-grid-16@1". kind: of tokenizer. config: plain. prior: hex id of the default prior, "" for none.
     bytes: on disk. card: text of card.md. summary, licence: one line each. shares: a shipped model, name@number, and which parts of its
-    weights are this one's too (the first words of tensors' names); they are not stored again.
+    weights are this one's too (the first words of tensors' names); they are not stored again. source, checkpoint: of a public model that
+    is no folder of ours, how it is named (hf:..., file:...) and where its tensors lie.
     """
 
     name: str
@@ -58,10 +65,16 @@ class ModelInfo:
     summary: str = ""
     licence: str = ""
     shares: tuple[str, tuple[str, ...]] | None = None
+    source: str = ""
+    checkpoint: Checkpoint | None = None
 
     @property
     def weights(self) -> Path:
-        return self.folder / "model.safetensors"
+        return self.folder / "model.safetensors" if self.checkpoint is None else self.checkpoint.files[0]
+
+    def beside(self, name: str) -> Path:
+        """Where a file that belongs to the model lies: in its folder, of a file of weights beside that."""
+        return self.folder / (f"{self.weights.name}.{name}" if self.source.startswith("file:") else name)
 
 
 def known() -> list[ModelInfo]:
@@ -81,24 +94,43 @@ def _scan() -> list[ModelInfo | ModelError]:
     roots = [ZOO, *(Path(root) for root in os.environ.get("SMALTI_MODELS", "").split(os.pathsep) if root)]
     folders = [path.parent for root in roots for path in root.glob("*/*/config.json") if path.parent.name.isdecimal()]
     ordered = sorted(folders, key=lambda folder: (folder.parent.name, int(folder.name)))
-    found: list[ModelInfo | ModelError] = []
+    found: list[ModelInfo | ModelError] = [*_foreign(roots[1:])]
     for folder in ordered:
         try:
-            found.append(_info(folder, f"{folder.parent.name}@{folder.name}"))
+            found.append(own_info(folder, f"{folder.parent.name}@{folder.name}"))
         except ModelError as error:
             found.append(error)
     return found
 
 
+def _foreign(roots: Sequence[Path]) -> list[ModelInfo | ModelError]:
+    """Public models in folders of their own, as others save them: ROOT/NAME/config.json. They come first, so that files are tried on ours
+    before anything as large is read."""
+    from smalti.tokenizers.peers import sources
+
+    found: list[ModelInfo | ModelError] = []
+    for folder in sorted(path.parent for root in roots for path in root.glob("*/config.json")):
+        if sources.looks_foreign(folder):
+            try:
+                found.append(replace(sources.in_folder(folder, f"hf:{folder}"), name=folder.name))
+            except ModelError as error:
+                found.append(error)
+    return found
+
+
 def find(name: str) -> ModelInfo:
-    """A model by name, name@number, or folder; ModelError names what there is."""
+    """A model by name, name@number, folder, or as hf:, hub: and file: name public ones; ModelError names what there is."""
+    from smalti.tokenizers.peers import sources
+
+    if sources.is_source(name):
+        return sources.find(name)
     models = known()
     for info in reversed(models):
         if name in (info.name, info.name.partition("@")[0]):
             return info
     folder = Path(name)
     if (folder / "config.json").is_file():
-        return _info(folder, folder.name)
+        return sources.in_folder(folder, f"hf:{folder}") if sources.looks_foreign(folder) else own_info(folder, folder.name)
     names = sorted({info.name.partition("@")[0] for info in models})
     near = difflib.get_close_matches(name, names, 1)
     if folder.is_dir():
@@ -122,19 +154,30 @@ def load_model(info: ModelInfo, device: str = "cpu") -> Any:
     except UsageError as error:
         raise ModelError(str(error)) from None
     tensors = _tensors(info)
-    tokenizer = tokenizer_class.from_tensors(config, tensors, fingerprint(info.config, tensors, info.prior), info.name, device)
-    tokenizer.folder = info.folder
+    known_by = fingerprint(info.config, tensors, info.prior)
+    tokenizer = tokenizer_class.from_tensors(config, _widened(info, tensors), known_by, info.name, device)
+    tokenizer.folder = Path(info.source) if info.source else info.folder  # what `find` finds it by
     return tokenizer
 
 
 def fingerprint_of(info: ModelInfo) -> str:
-    """The fingerprint of a model folder, without building its network (and without torch)."""
+    """The fingerprint of a model folder, without building its network (and, of ours, without torch)."""
+    if info.checkpoint is not None:
+        from smalti.tokenizers.peers.checkpoints import stamps
+
+        return _fingerprint_of_source(info.source, stamps(*info.checkpoint.files))
     return _fingerprint(info.folder, info.weights.stat().st_mtime_ns if info.weights.exists() else 0)
 
 
 @functools.lru_cache(maxsize=64)
+def _fingerprint_of_source(source: str, modified: tuple[int, ...]) -> str:
+    info = find(source)
+    return fingerprint(info.config, _tensors(info), info.prior)
+
+
+@functools.lru_cache(maxsize=64)
 def _fingerprint(folder: Path, modified: int) -> str:
-    info = _info(folder, folder.name)
+    info = own_info(folder, folder.name)
     return fingerprint(info.config, _tensors(info), info.prior)
 
 
@@ -154,8 +197,11 @@ def save(
     half: bool = True,
     card: str = "",
     about: Mapping[str, str] = {},
+    narrow: Collection[str] = (),
 ) -> ModelInfo:
     """Write a model folder, weights in float16 unless `half` is False; fingerprints are those of what was written.
+
+    narrow: parts of the network (the first words of tensors' names) whose matrices are kept in eight bits instead, see `narrow.py`.
 
     Tables and statistics stay as they are: in float16 counts overflow, and a whitening matrix loses the directions that carry little.
     prior: its default prior, written with the rest; or the hex id of one that lies in the folder already; "" for none, and one that lies
@@ -169,6 +215,11 @@ def save(
     if half:
         weights = tokenizer.parameter_names()
         tensors = {key: value.astype(np.float16) if key in weights else value for key, value in tensors.items()}
+    if narrow:
+        wide, weights = tokenizer.tensors(), tokenizer.parameter_names()
+        for key in weights:
+            if key.partition(".")[0] in narrow and pays(wide[key]):
+                tensors |= narrowed(key, wide[key])
     prior_id = prior if isinstance(prior, str) else prior.id.hex()
     content = {"tokenizer": tokenizer.config.kind, "config": to_dict(tokenizer.config), "prior": prior_id, **about}
     try:
@@ -187,16 +238,27 @@ def save(
                     os.replace(Path(part) / name, folder / name)
     except (OSError, SafetensorError) as error:
         raise UsageError(f"{folder}: the model cannot be written ({error}); choose another place or make this one writable") from None
-    return _info(folder, folder.name)
+    return own_info(folder, folder.name)
 
 
 def _tensors(info: ModelInfo) -> dict[str, np.ndarray]:
+    if info.checkpoint is not None:
+        from smalti.tokenizers.peers.checkpoints import read_tensors
+
+        return read_tensors(info.checkpoint)
     tensors = _stored(info.weights)
     if info.shares is not None:
         name, parts = info.shares
         shared = _stored(ZOO / name.replace("@", os.sep) / info.weights.name)
         tensors = {key: tensor for key, tensor in shared.items() if key.partition(".")[0] in parts} | tensors
     return tensors
+
+
+def _widened(info: ModelInfo, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    try:
+        return widened(tensors)
+    except ModelError as error:
+        raise ModelError(f"{info.weights}: {error}; config and weights do not belong together") from None
 
 
 def _stored(weights: Path) -> dict[str, np.ndarray]:
@@ -225,7 +287,8 @@ def _shares(found: Any) -> tuple[str, tuple[str, ...]] | None:
     return name, tuple(parts)
 
 
-def _info(folder: Path, name: str) -> ModelInfo:
+def own_info(folder: Path, name: str) -> ModelInfo:
+    """What a folder of ours says of itself; ModelError where it is none."""
     path = folder / "config.json"
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:

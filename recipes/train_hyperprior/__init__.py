@@ -1,0 +1,1 @@
+"""How the hyperprior codec is made: `python -m smalti.recipes.train_hyperprior`."""

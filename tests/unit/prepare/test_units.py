@@ -73,6 +73,14 @@ def test_what_a_dead_worker_was_at(tmp_path: Path) -> None:
     assert in_flight(places, "unit-000004") == []
 
 
+def test_a_long_journal_is_read_to_its_end(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.journal.mkdir()
+    lines = b"".join(b"+%010d\n-%010d\n" % (item, item) for item in range(750_000))  # more than 16 MiB
+    (places.journal / "unit-000000.log").write_bytes(lines + b"+800000\n+9")
+    assert in_flight(places, "unit-000000") == [800_000]
+
+
 def test_what_is_kept_out(tmp_path: Path) -> None:
     places = Places(tmp_path)
     places.journal.mkdir()

@@ -48,11 +48,11 @@ def test_pictures_that_are_all_too_small_are_refused(photos: Path, tmp_path: Pat
 
 def test_squares_are_cut_once(photos: Path, tmp_path: Path) -> None:
     """After a stop too, no picture becomes a second square, which might be held out while the first is trained on."""
-    assert jpeg_lm.cut_squares(photos, tmp_path / "crops", 32, 10) == 10
+    assert jpeg_lm.cut_squares(photos, tmp_path / "crops", 32, 100) == 32
     first = {path.name: path.read_bytes() for path in (tmp_path / "crops").iterdir()}
-    assert jpeg_lm.cut_squares(photos, tmp_path / "crops", 32, 10) == 10
+    assert jpeg_lm.cut_squares(photos, tmp_path / "crops", 32, 100) == 32
     assert {path.name: path.read_bytes() for path in (tmp_path / "crops").iterdir()} == first
-    assert len(set(first.values())) == 10
+    assert len(set(first.values())) == 32
 
 
 def test_another_quality_or_size_is_no_silent_reuse(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -235,6 +235,8 @@ class _Run:
         unit = order["unit"]
         name = f"unit-{unit:06d}"
         guilty = in_flight(self.places, name)
+        if order["do"] == "trial":  # the worker of a killed driver may still have written of others
+            guilty = [item for item in guilty if item in order["items"]]
         self.report(Event("lost", unit, {}))
         if order["do"] == "trial" and guilty:
             self.suspected[guilty[0]] += 1

@@ -66,3 +66,13 @@ def test_units_of_another_plan_may_be_those_of_this_one(prepare: Any, photos: Pa
     places.plan.write_text(json.dumps(json.loads(places.plan.read_bytes()) | {"held_out": 0.02}))
     with pytest.raises(BitstreamError, match=r"plan\.json was changed, or this unit is of another run"):
         prepare(photos, tmp_path / "out", tiny)
+
+
+def test_layouts_of_absurd_sizes_are_named(prepare: Any, photos: Path, tiny: Path, tmp_path: Path, cli: Any) -> None:
+    places = prepare(photos, tmp_path / "out", tiny, unit=4).codes.places
+    said = json.loads(places.unit(1, "json").read_bytes())
+    said["layouts"][0]["stages"][0]["axes"] = [["row", 2**40], ["col", 2**40]]
+    places.unit(1, "json").write_text(json.dumps(said))
+    ran = cli("verify", tmp_path / "out", "--deep")
+    assert ran.code == 2
+    assert "unit-000001.json: documents do not follow one another" in ran.out + ran.err

@@ -2,10 +2,10 @@
 
     python -m smalti.recipes.jpeg_lm PHOTOS OUT [--quality 25] [--size 64] [--steps 300] [-o RUN]
 
-OUT/jpeg-bytes is the model folder (nothing is trained in it), OUT/data the prepared folder with a pack, both written once. Pictures are
-cut to whole squares of `size` pixels first, into OUT/crops, since a byte says far less than a token of a network: 256 x 256 pixels take
-some 5,000. For the paper: 7B parameters, a vocabulary of 320 merged bytes on top, contexts of 12,288. What `train_tokens` says holds here
-too. Bits of a byte and of a network's token are no measure of each other: compare by bits of a pixel.
+OUT/jpeg-bytes-Q is the model folder (nothing is trained in it), OUT/data the prepared folder with a pack, both written once. Pictures are
+cut to whole squares of `size` pixels first, into OUT/crops-SIZE, since a byte says far less than a token of a network: 256 x 256 pixels
+take some 5,000. For the paper: 7B parameters, a vocabulary of 320 merged bytes on top, contexts of 12,288. What `train_tokens` says holds
+here too. Bits of a byte and of a network's token are no measure of each other: compare by bits of a pixel.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ NAME, HELD_OUT, CONTEXT = "tokens", 0.06, 1023
 
 
 def cut_squares(photos: Path, folder: Path, size: int, most: int) -> int:
-    """Squares from the middles of pictures of at least that size, as PNG files; how many. They are written once."""
+    """Squares from the middles of pictures of at least that size, as PNG files by the picture's number; how many. They are written once."""
     folder.mkdir(parents=True, exist_ok=True)
     done = 0
-    for path in list_images(photos):
+    for number, path in enumerate(list_images(photos)):
         if done == most:
             break
-        target = folder / f"{done:06d}.png"
+        target = folder / f"{number:06d}.png"
         if not target.exists():
             pixels = read_image(path).eight_bits
             top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
@@ -49,13 +49,14 @@ def cut_squares(photos: Path, folder: Path, size: int, most: int) -> int:
 
 
 def prepared(photos: Path, out: Path, config: JpegBytesConfig, size: int, most: int) -> Codes:
-    """Model folder, codes and packs in `out`; what is there already is used."""
-    model = out / "jpeg-bytes"
+    """Model folder, codes and packs in `out`; what is there already is used, and refused where it is of another quality or size."""
+    model = out / f"jpeg-bytes-{config.quality}"
     if not (model / "config.json").exists():
         out.mkdir(parents=True, exist_ok=True)
         zoo.save(JpegBytes(config), model, about={"summary": "the bytes of canonical JPEGs", "licence": "nothing is trained in it"})
-    cut_squares(photos, out / "crops", size, most)
-    codes = prepare(out / "crops", out / "data", [str(model)], Options(held_out=HELD_OUT, jobs=1)).codes
+    crops = out / f"crops-{size}"
+    cut_squares(photos, crops, size, most)
+    codes = prepare(crops, out / "data", [str(model)], Options(held_out=HELD_OUT, jobs=1)).codes
     write_packs(codes, PackOptions(NAME, context=CONTEXT, packing="concat"))
     return codes
 

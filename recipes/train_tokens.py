@@ -28,7 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from smalti.codecs.media.files import write_atomically
+from smalti.codecs.media.files import reason, write_atomically
 from smalti.prepare.packs.pack import PackedModel
 from smalti.prepare.packs.vocabulary import Vocabulary
 from smalti.prepare.reader import PackReader, open_pack
@@ -214,16 +214,19 @@ def keep(run: Path, model: TokenModel, optimizer: torch.optim.Optimizer, state: 
 
 
 def restore(run: Path, model: TokenModel, optimizer: torch.optim.Optimizer, batches: Any) -> int:
-    """The step to go on at, 0 without a checkpoint. UsageError where that is of other data."""
-    from safetensors import safe_open
+    """The step to go on at, 0 without a checkpoint. UsageError where that is of other data or another model, or damaged."""
+    from safetensors import SafetensorError, safe_open
 
     path = run / "checkpoint.safetensors"
     if not path.exists():
         return 0
-    with safe_open(path, "pt") as file:
-        step = batches.check_state(json.loads(file.metadata()["reader"]))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
-    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    try:
+        with safe_open(path, "pt") as file:
+            step = batches.check_state(json.loads(file.metadata()["reader"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no dictionary
+        model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path}: damaged, or of another model ({reason(error)[:200]}); begin in another folder (-o)") from None
     whole = optimizer.state_dict()
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -52,7 +52,9 @@ class Seconds(click.ParamType):
     click.option(
         "--key", metavar="K", help="Of an archive only the item of this name, or this number (from 0); of a prepared folder, of this key."
     ),
-    click.option("--index", type=options.Whole(0), metavar="I", help="Of a prepared folder the document of this number (from 0)."),
+    click.option(
+        "--index", type=options.Whole(0), metavar="I", help="Of a prepared folder or a pack the document of this number (from 0)."
+    ),
     click.option("--stages", type=options.Whole(1), metavar="K", help="Decode the first K stages only."),
     click.option("--bytes", "limit_bytes", type=options.Whole(1), metavar="N", help="Decode what a file of at most N bytes would hold."),
     click.option("--start", type=Seconds(), metavar="S", help="Decode a sound or film from this time on: seconds, as in 90 or 2.5s."),
@@ -73,8 +75,8 @@ def command(
     """Turn token files (.smt, or the .json and .npy of tokenize --format) back into pictures, sounds or films of exactly the size that went
     in, or into shapes in their own units and place.
 
-    FILE may be a folder, or - for standard input. Of a folder that `smalti prepare` made, one document: give --key or --index. --stages
-    or --bytes decode less: a coarser signal. A .npy array does not name its model: give --model.
+    FILE may be a folder, or - for standard input. Of a folder OUT that `smalti prepare` made, or a pack OUT/packs/NAME, one document: give
+    --key or --index. --stages or --bytes decode less: a coarser signal. A .npy array does not name its model: give --model.
 
     An archive (made by tokenize --archive) becomes a folder of its items under their names; with --key, one of them. Of a.jpg the result
     is a.png, or a.jpg.png where an item before it has that name. A name that would lead out of the folder, or is taken, is not followed:
@@ -108,7 +110,7 @@ def command(
     timed = start is not None or end is not None
     if timed and (conceal or limit_bytes):
         raise click.UsageError("--start and --end go with neither --bytes nor --conceal", click.get_current_context())
-    if prepared := [file for file in files if file != PIPE and documents.is_prepared(file)]:
+    if prepared := [file for file in files if file != PIPE and (documents.is_prepared(file) or documents.is_pack(file))]:
         if len(files) > 1 or prior or limit_bytes or timed or conceal:
             raise UsageError(
                 f"{prepared[0]}: a prepared folder goes alone, and with neither --prior, --bytes, --start, --end nor --conceal"

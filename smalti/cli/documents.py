@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smalti.cli import options
+
+if TYPE_CHECKING:
+    from smalti.prepare.codes import Codes, Document
 
 
 def is_prepared(name: str) -> bool:
     """Whether a source is a folder of `smalti prepare`."""
     return (Path(name) / "plan.json").is_file()
+
+
+def is_pack(name: str) -> bool:
+    """Whether a source is a pack, OUT/packs/NAME."""
+    return (Path(name) / "pack.json").is_file()
 
 
 def detokenize(
@@ -25,14 +33,9 @@ def detokenize(
     from smalti.prepare.codes import open_codes
     from smalti.prepare.decoding import Decoder
     from smalti.prepare.run import device_of
-    from smalti.tokenizers.errors import UsageError
 
-    codes = open_codes(folder)
-    if (key is None) == (index is None):
-        raise UsageError(f"{folder}: a prepared folder of {len(codes)} documents; name one with --key K or --index I")
-    number = codes.find(key) if key is not None else index
-    assert number is not None
-    document = codes.document(number)
+    codes = open_codes(Path(folder).absolute().parents[1] if is_pack(folder) else folder)
+    document = packed(folder, codes, key, index) if is_pack(folder) else prepared(folder, codes, key, index)
     modality = codes.models[document.model]["modality"]
     name = Path(document.key.rpartition("/")[2]).stem or "document"
     ending = "" if frames and modality == "video" else ENDINGS[modality]
@@ -49,11 +52,42 @@ def detokenize(
     about = codes.models[document.model]["name"]
     if as_json:
         options.print_json(
-            [{"source": folder, "item": number, "name": document.key, "target": out, **size, "stages": held, "model": about}]
+            [{"source": folder, "item": document.number, "name": document.key, "target": out, **size, "stages": held, "model": about}]
         )
     elif not quiet:
         options.say_done(out, f"{told(size)} from {options.stages_of(held)} of {document.key}")
     return 0
+
+
+def prepared(folder: str, codes: Codes, key: str | None, index: int | None) -> Document:
+    """The document of a prepared folder, by key or by number."""
+    from smalti.tokenizers.errors import UsageError
+
+    if (key is None) == (index is None):
+        raise UsageError(f"{folder}: a prepared folder of {len(codes)} documents; name one with --key K or --index I")
+    number = codes.find(key) if key is not None else index
+    assert number is not None
+    return codes.document(number)
+
+
+def packed(folder: str, codes: Codes, key: str | None, index: int | None) -> Document:
+    """The same of a pack, made of its ids alone; numbers are those of the stream. codes: of its folder, which knows keys and models."""
+    from smalti.prepare.codes import Document
+    from smalti.prepare.reader import open_pack
+    from smalti.tokenizers.errors import BitstreamError, UsageError
+
+    reader = open_pack(folder)
+    if (key is None) == (index is None):
+        raise UsageError(f"{folder}: a pack of {len(reader)} documents; name one with --key K or --index I")
+    if reader.pack.dataset != codes.digest:
+        raise BitstreamError(f"{folder}: made of other codes than {codes.places.folder} holds; smalti prepare --repack")
+    number = reader.of_item(codes.document(codes.find(key)).item) if key is not None else index
+    if number is None:
+        raise UsageError(f"{folder}: has no document {key!r}, which is of another subset than {reader.pack.subset}")
+    layout, item = reader.layout(number), int(reader.records["item"][number])
+    if not 0 <= item < codes.items:
+        raise BitstreamError(f"{folder}: document {number} names item {item}; write the pack again")
+    return Document(number, item, codes.inputs[item].key, layout.model, reader.tokens(number))
 
 
 def verdict(folder: str, deep: bool, model: str | None) -> dict[str, Any]:

@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     click.option("--sheet", type=options.Whole(1), metavar="N", help="Draw N documents, decoded, into OUT/sheet.png."),
     packs.asked,
     options.device,
-    click.option("--force", is_flag=True, help="Accept tokens that say hardly anything: half of them one, or 1 % of entries used."),
+    click.option(
+        "--force", is_flag=True, help="Accept tokens that say hardly anything: half of them one and little else, or 1 % of entries used."
+    ),
     options.as_json,
     options.quiet,
 )

@@ -13,6 +13,7 @@ for unit in codes.units(): unit.array, unit.documents, unit.layouts       # with
 from __future__ import annotations
 
 import functools
+import operator
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,6 +75,19 @@ class UnitCodes:
         except UsageError as error:
             raise BitstreamError(f"unit {self.number}: document {place} is damaged: {error}") from None
 
+    def check(self) -> None:
+        """BitstreamError unless each document has a layout, its tokens are as many as that says, and lie in the array."""
+        documents, limit = self.documents, len(self.array)
+        counts = np.array([min(entry.layout.count, limit + 1) for entry in self.layouts], np.int64)
+        wrong = (documents["layout"] < 0) | (documents["layout"] >= len(counts))
+        if not wrong.any():
+            wrong = (counts[documents["layout"]] != documents["count"]) | (documents["start"] < 0)
+            wrong |= documents["start"] > limit - documents["count"]
+        if wrong.any():
+            raise BitstreamError(
+                f"unit {self.number}: document {int(np.argmax(wrong))} does not fit its layout or the codes; it is damaged"
+            )
+
     def layout(self, place: int) -> DocumentLayout:
         """Model and layout of a document."""
         number = int(self.documents["layout"][place])
@@ -96,14 +110,21 @@ class Codes:
             raise UsageError(f"{folder}: {state}, expected dataset.json in it; run smalti prepare (again) to its end")
         self.plan = read_json(self.places.plan)
         self.manifest = read_json(self.places.manifest)
+        whole = operator.index
         try:
             if self.manifest["format"] != MANIFEST:
                 raise ValueError(f"format {self.manifest['format']!r}, expected {MANIFEST!r}")
             self.models: list[dict[str, Any]] = self.manifest["models"]
             self._units: list[dict[str, Any]] = self.manifest["units"]
-            counts = [0, *(int(unit["documents"]) for unit in self._units)]
-            self.items = int(self.manifest["items"])
-            self._unit_items = int(self.plan["unit"])
+            counts = [0, *(whole(unit["documents"]) for unit in self._units)]
+            sizes = [whole(unit[ending]["bytes"]) for unit in self._units for ending in ("codes", "docs")]
+            self.items, self._unit_items = whole(self.manifest["items"]), whole(self.plan["unit"])
+            if min(self.items, *counts, *sizes) < 0 or self._unit_items < 1 or sum(counts) > self.items:
+                raise ValueError("counts out of range")
+            if len(self._units) != -(-self.items // self._unit_items):
+                raise ValueError(f"{len(self._units)} units of {self._unit_items} for {self.items} items")
+            if not all(isinstance(model[key], str) for model in self.models for key in ("name", "modality", "fingerprint", "reference")):
+                raise ValueError("models without names")
         except (KeyError, TypeError, ValueError) as error:
             raise BitstreamError(f"{self.places.manifest}: damaged, no manifest that can be read ({error}); prepare it again") from None
         self._firsts = np.cumsum(np.array(counts, np.int64))
@@ -166,6 +187,8 @@ class Codes:
         commit = Commit.read(places.unit(number, "json"))
         if commit.files["codes"].sha256 != said["codes"]["sha256"] or commit.documents != said["documents"]:
             raise BitstreamError(f"{places.unit(number, 'json')}: another unit than {places.manifest} names; prepare it again")
+        if any(not 0 <= entry.model < len(self.models) for entry in commit.layouts):
+            raise BitstreamError(f"{places.unit(number, 'json')}: names a model that the plan does not have; it is damaged")
         array = _mapped(places.unit(number, "codes"), DTYPES[commit.dtype], commit.tokens)
         documents = _mapped(places.unit(number, "docs"), DOCUMENT, commit.documents)
         return UnitCodes(number, int(self._firsts[number]), array, documents, commit.layouts, commit.notes)

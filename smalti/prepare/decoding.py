@@ -51,12 +51,24 @@ class Decoder:
             )
         tokenizer = zoo.load_model(info, self.device)
         plan = Plan.read(self.codes.places)
-        if probe(tokenizer, about["modality"]) != about["probe"]:
+        if _probed(tokenizer, about["modality"], plan.threads) != about["probe"]:
             others = differences(plan.identity, identity([model["modality"] for model in self.codes.models], self.device))
-            if not others and self.device == plan.device and plan.threads == 1:
+            if not others and self.device == plan.device:
                 raise ModelError(
                     f"{info.name}: gives other tokens of a made-up signal than when {self.codes.places.folder} was planned, on a machine "
                     "that is the same; is the model's code another one?"
                 )
-            self.said.append(f"{info.name} gives other tokens of a made-up signal here: {'; '.join(others) or 'another device or threads'}")
+            self.said.append(f"{info.name} gives other tokens of a made-up signal here: {'; '.join(others) or 'another device'}")
         return tokenizer
+
+
+def _probed(tokenizer: Tokenizer, modality: str, threads: int) -> str:
+    """The probe by as many threads as the codes were made by: another number may round otherwise."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return probe(tokenizer, modality)
+    finally:
+        torch.set_num_threads(before)

@@ -1,8 +1,8 @@
 """The local engine: worker processes, one per core or GPU, each at one unit; what to do when one of them dies.
 
 A worker that dies was at some items (see `journal`). They are tried one by one in a process of their own: whoever kills that one too has
-killed twice and is kept out from then on, the others are cleared, and the unit is done again without it. SIGKILL may come from outside (a
-person, or the kernel in want of memory, for which another process is to blame), so that it counts only when it comes in two trials.
+killed twice and is kept out from then on, the others are cleared, and the unit is done again without it. Some signals come from outside (by
+a person, a scheduler, or the kernel in want of memory, for which another process is to blame), and count only when they come in two trials.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ MOST_DEATHS = 5  # of workers at one unit in one run, when no item alone is to b
 # of a unit; its times are from the first item to the commit, on the clock and on all cores together
 COUNTS = ("documents", "tokens", "errors", "milliseconds", "cpu_milliseconds")
 LINES = 2**22  # bytes of an event
+FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGPWR")
 
 
 @dataclass(frozen=True)
@@ -234,10 +235,12 @@ class _Run:
         unit = order["unit"]
         name = f"unit-{unit:06d}"
         guilty = in_flight(self.places, name)
+        if order["do"] == "trial":  # the worker of a killed driver may still have written of others
+            guilty = [item for item in guilty if item in order["items"]]
         self.report(Event("lost", unit, {}))
         if order["do"] == "trial" and guilty:
             self.suspected[guilty[0]] += 1
-            kept_out = how != "SIGKILL" or self.suspected[guilty[0]] > 1
+            kept_out = how not in FROM_OUTSIDE or self.suspected[guilty[0]] > 1
             if kept_out:
                 self._keep_out(guilty[0], how)
             left = list(order["items"])

@@ -53,8 +53,7 @@ def finalize(places: Places, plan: Plan, max_errors: int | None = None, force: b
 
 def added_up(places: Places, plan: Plan) -> Whole:
     """The manifest of what lies there, every file read and checked; BitstreamError names the first that is wrong."""
-    if (sha := sha256_of(places.inputs)) != plan.inputs_sha256:
-        raise BitstreamError(f"{places.inputs}: its hash is {sha[:12]}, expected {plan.inputs_sha256[:12]}; get the file again")
+    check_inputs(places, plan)
     statistics, units, digest = Statistics(), [], hashlib.sha256()
     totals = {"documents": 0, "tokens": 0, "errors": 0}
     for number in range(plan.units):
@@ -85,6 +84,14 @@ def added_up(places: Places, plan: Plan) -> Whole:
         "units": units,
     }
     return Whole(manifest, tuple(doubts))
+
+
+def check_inputs(places: Places, plan: Plan) -> None:
+    """BitstreamError where inputs.jsonl is missing or not the list that was planned."""
+    if not places.inputs.is_file():
+        raise BitstreamError(f"{places.inputs}: missing; get the file again, or prepare into another folder")
+    if (sha := sha256_of(places.inputs)) != plan.inputs_sha256:
+        raise BitstreamError(f"{places.inputs}: its hash is {sha[:12]}, expected {plan.inputs_sha256[:12]}; get the file again")
 
 
 def doubts_of(places: Places, plan: Plan, unit: int) -> list[str]:
@@ -149,8 +156,7 @@ def _lines(path: Path, count: int | None) -> list[dict[str, Any]]:
 
 def _check_slice(path: Path, plan: Plan, number: int, commit: Commit) -> None:
     items = plan.slice(number)
-    if commit.plan != plan.hash:
-        raise BitstreamError(f"{path}: of plan {commit.plan[:12]}, expected {plan.hash[:12]}; this unit is of another run: remove it")
+    commit.check_plan(path, plan.hash)
     if (commit.unit, commit.first, commit.items) != (number, items.start, len(items)):
         raise BitstreamError(f"{path}: of items {commit.first}.., expected {items.start}..{items.stop - 1}; remove it and run again")
     wrong = [entry.model for entry in commit.layouts if not 0 <= entry.model < len(plan.models)]
@@ -173,7 +179,7 @@ def _check_documents(path: Path, plan: Plan, commit: Commit, documents: np.ndarr
     items = plan.slice(commit.unit)
     there = np.sort(np.concatenate([documents["item"], np.array(failed, np.int64)]))
     ends = documents["start"] + documents["count"]
-    kinds = np.array([entry.layout.count for entry in commit.layouts], np.int64)
+    kinds = np.array([min(entry.layout.count, commit.tokens + 1) for entry in commit.layouts], np.int64)  # a hostile one is any number
     numbers = documents["layout"]
     if not np.array_equal(there, np.arange(items.start, items.stop)) or np.any(np.diff(documents["item"]) <= 0):
         raise BitstreamError(f"{path}: its documents are not the items {items.start}..{items.stop - 1}, each once; remove it and run again")

@@ -63,8 +63,7 @@ def committed(places: Places, plan: Plan) -> set[int]:
         if not path.is_file():
             continue
         commit = Commit.read(path)
-        if commit.plan != plan.hash:
-            raise BitstreamError(f"{path}: of plan {commit.plan[:12]}, expected {plan.hash[:12]}; this unit is of another run: remove it")
+        commit.check_plan(path, plan.hash)
         for ending, record in commit.files.items():
             file = places.unit(number, ending)
             found = file.stat().st_size if file.is_file() else -1

@@ -95,6 +95,24 @@ class Inputs:
         except (ValueError, KeyError, TypeError) as error:
             raise BitstreamError(f"{self.places.inputs}: item {number} is damaged ({error}); get the file again") from None
 
+    def check(self) -> None:
+        """Read all of it; BitstreamError unless each line begins where the index says, and each key leads to its item."""
+        end, found = 0, 0
+        with self.places.inputs.open("rb") as file:
+            for found, line in enumerate(file, 1):
+                end += len(line)
+                if found > self.count or int(self._starts[found]) != end:
+                    break
+        if int(self._starts[0]) or found != self.count or end != len(self._lines):
+            raise BitstreamError(f"{self.places.inputs_index}: damaged at item {found - 1}; get the file again, or prepare anew")
+        seen = np.zeros(self.count, bool)
+        before = 0
+        for first in range(0, self.count, 2**16):
+            for value, item in np.asarray(self._pairs[first : first + 2**16]).tolist():
+                if not (0 <= item < self.count and not seen[item] and before <= value == hash_of(self[item].key)):
+                    raise BitstreamError(f"{self.places.inputs_keys}: damaged at item {item}; get the file again, or prepare anew")
+                seen[item], before = True, value
+
     def find(self, key: str) -> int | None:
         """The number of the item of this key, None where there is none."""
         wanted = hash_of(key)

@@ -14,7 +14,7 @@ from smalti.prepare.commit import Failure
 from smalti.prepare.places import Places, read_json, write_json
 from smalti.tokenizers.errors import BitstreamError, SmaltiError
 
-MAX_BYTES = 2**24
+LONGEST = 64  # bytes of a line
 
 
 class Journal:
@@ -52,13 +52,14 @@ def in_flight(places: Places, name: str) -> list[int]:
     open_items: dict[int, int] = {}
     try:
         with (places.journal / f"{name}.log").open("rb") as file:
-            lines = file.read(MAX_BYTES).split(b"\n")[:-1]
+            while (line := file.readline(LONGEST)).endswith(b"\n"):
+                with contextlib.suppress(ValueError):
+                    item = int(line[1:])
+                    open_items[item] = open_items.get(item, 0) + (1 if line[:1] == b"+" else -1)
+                    if not open_items[item]:
+                        del open_items[item]  # of a million items, few are open at a time
     except OSError:
         return []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            item = int(line[1:])
-            open_items[item] = open_items.get(item, 0) + (1 if line[:1] == b"+" else -1)
     return sorted(item for item, depth in open_items.items() if depth > 0)
 
 

@@ -13,6 +13,7 @@ from smalti.tokenizers.errors import BitstreamError
 FORMAT = "smalti.plan.1"
 UNIT_ITEMS = {"image": 2048, "audio": 64, "video": 8, "shape": 256}  # by default; of a mixed folder the least
 MAX_ITEMS = 2**40
+MOST_UNITS = 2**18  # each has a line in the manifest
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,20 @@ class Plan:
                 raise ValueError("counts out of range")
             if not (math.isfinite(made.held_out) and 0 <= made.held_out <= 1 and made.device in ("cpu", "cuda") and made.models):
                 raise ValueError("values out of range")
+            if made.units > MOST_UNITS:  # before anybody counts through them
+                raise ValueError(f"{made.units} units, expected {MOST_UNITS} at most")
+            _check_texts(made)
             return made
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BitstreamError(f"{places.plan}: damaged, no plan that can be read ({error}); prepare into another folder") from None
+
+
+def _check_texts(plan: Plan) -> None:
+    """KeyError, TypeError or ValueError where what should be text, or sizes of files by name, is none."""
+    source = [plan.source[name] for name in ("given", "kind", "root", "column")]
+    models = [value for model in plan.models for name, value in vars(model).items() if name not in ("config", "items")]
+    sizes = dict(plan.source["files"])
+    if not all(isinstance(value, str) for value in (*source, *models, *sizes, *plan.identity.values(), plan.inputs_sha256)):
+        raise ValueError("names that are no text")
+    for value in (*sizes.values(), *(model.items for model in plan.models)):
+        operator.index(value)

@@ -29,6 +29,16 @@ Array = np.ndarray
 POOL = 8  # batches that are kept to be filled again
 
 
+def _references() -> int:
+    """Of an array that nobody holds but a pool and whoever asks: 3, and fewer in Pythons that only lend local names (from 3.14 on)."""
+    pool = [np.empty(0)]
+    (array,) = pool
+    return sys.getrefcount(array)
+
+
+FREE = _references()
+
+
 def open_pack(folder: str | os.PathLike[str], fingerprint: str | None = None, modality: str = "image", deep: bool = False) -> PackReader:
     """The pack of a folder OUT/packs/NAME.
 
@@ -148,8 +158,12 @@ class PackReader:
 
     def tokens(self, number: int) -> Tokens:
         """The tokens of a document, exactly as they were packed."""
-        entry = self.layout(number)
-        return self.weaver.tokens(self.pack.models[entry.model].modality, entry.layout, self.document_ids(number))
+        entry, ids = self.layout(number), self.document_ids(number)
+        if entry.layout.count > len(ids):  # before there is a table of that size
+            raise BitstreamError(
+                f"{self.pack.folder / LAYOUTS}: {entry.layout.count} tokens in {len(ids)} ids of document {number}; write the pack again"
+            )
+        return self.weaver.tokens(self.pack.models[entry.model].modality, entry.layout, ids)
 
     def of_item(self, item: int) -> int | None:
         """The document of an input of the folder that the pack was made of; None where it is not in this pack."""
@@ -299,7 +313,7 @@ class Batches:
     def _room(self) -> Array:
         """An array that nobody else holds. A new one each time would be written to for the first time, a page fault for every 512 ids."""
         for array in self._pool:
-            if sys.getrefcount(array) == 3:  # the pool, this name, the argument
+            if sys.getrefcount(array) == FREE:
                 return array
         made = np.empty((self.last - self.first, self.length), np.int64)
         if len(self._pool) < POOL:

@@ -105,6 +105,14 @@ class Commit:
         except _WRONG as error:
             raise BitstreamError(f"{name}: damaged, no commit that can be read ({error}); prepare this unit again") from None
 
+    def check_plan(self, path: Path, plan: str) -> None:
+        """BitstreamError where it was made by another plan than that of this hash. path: of the commit."""
+        if self.plan != plan:
+            raise BitstreamError(
+                f"{path}: of plan {self.plan[:12]}, expected {plan[:12]}: plan.json was changed, or this unit is of another run; "
+                "bring back plan.json, or remove the unit"
+            )
+
     @classmethod
     def read(cls, path: Path) -> Commit:
         return cls.of(read_json(path), str(path))

@@ -13,17 +13,16 @@ from typing import Any
 
 from smalti.prepare.codes import Codes, open_codes
 from smalti.prepare.engine import WORKER, Engine, Event, LocalEngine, Worker
-from smalti.prepare.finalize import doubts_of, finalize
+from smalti.prepare.finalize import check_inputs, doubts_of, finalize
 from smalti.prepare.folder import clean, committed, held
 from smalti.prepare.identity import ANY
 from smalti.prepare.inputs import freeze
 from smalti.prepare.journal import forget, left_behind
 from smalti.prepare.places import Places, read_json, write_json
-from smalti.prepare.plan import UNIT_ITEMS, Plan, PlannedModel
+from smalti.prepare.plan import MOST_UNITS, UNIT_ITEMS, Plan, PlannedModel
 from smalti.prepare.sources import Source, Takes, source_of
-from smalti.tokenizers.errors import ModelError, SignalError, UsageError
+from smalti.tokenizers.errors import BitstreamError, ModelError, SignalError, UsageError
 
-MOST_UNITS = 2**18  # each has a line in the manifest
 PROBED = 4  # committed units whose probes are encoded again when a run goes on
 BATCH, THREADS, HELD_OUT = 16, 1, 0.01
 
@@ -109,6 +108,7 @@ def prepare(
         errors = _Errors(places, plan, done, options.max_errors)
         listener.begin(plan.items, sum(len(plan.slice(unit)) for unit in done))
         if todo:
+            check_inputs(places, plan)  # else a damaged line would give codes to another key, and a commit to them
             if places.manifest.exists():
                 places.manifest.unlink()  # of a whole that is none any more
             first = first or stack.enter_context(_worker(options, plan.threads, plan.device))
@@ -176,10 +176,12 @@ def check_request(places: Places, plan: Plan, given: str, models: Sequence[str],
         raise UsageError(f"{places.folder}: was planned from {plan.source['given']}, found {given}; name that, or another folder")
     asked: dict[str, Any] = {name: getattr(options, name) for name in ("unit", "batch", "threads", "held_out")}
     asked["device"] = None if options.device == "auto" else options.device
+    asked["column"] = options.column or None
+    planned_so = {**vars(plan), "column": plan.source["column"]}
     for name, value in asked.items():
-        if value is not None and value != getattr(plan, name):
+        if value is not None and value != planned_so[name]:
             raise UsageError(
-                f"{places.folder}: was planned with {name} {getattr(plan, name)}, found {value}; leave it out, or name another folder"
+                f"{places.folder}: was planned with {name} {planned_so[name]!r}, found {value!r}; leave it out, or name another folder"
             )
     planned = {model.fingerprint: model for model in plan.models}
     for model in plan.models:
@@ -249,7 +251,10 @@ def _absolute(given: str) -> str:
 
 
 def _is_finished(places: Places, plan: Plan) -> bool:
-    return places.manifest.is_file() and read_json(places.manifest).get("plan") == plan.hash
+    try:
+        return places.manifest.is_file() and read_json(places.manifest).get("plan") == plan.hash
+    except BitstreamError:  # damaged, and made again of the units
+        return False
 
 
 class _Errors:

@@ -56,7 +56,7 @@ class Source:
         return tables.items(self.root, self.files, takes, self.left_out, self.column, self.key_column)
 
     def _folder(self, takes: Takes, scratch: Path | None) -> Iterator[Input]:
-        walk = remote.walk(self.root) if remote.is_url(self.root) else _walk(self.root)
+        walk = remote.walk(self.root) if remote.is_url(self.root) else _walk(self.root, self.left_out)
 
         def kept() -> Iterator[Input]:
             for path, size in walk:
@@ -164,8 +164,9 @@ def _of_files(kind: str, files: Sequence[str], column: str, key_column: str) -> 
     return Source(kind, root, tuple(name[len(root) :].lstrip("/") if root else name for name in whole), column, key_column)
 
 
-def _walk(root: str) -> Iterator[tuple[str, int]]:
-    """(path below the root with /, size) of every file, in no order; hidden ones are left out, linked folders are not entered."""
+def _walk(root: str, left_out: Counter[str]) -> Iterator[tuple[str, int]]:
+    """(path below the root with /, size) of every file, in no order; hidden ones are left out, linked folders are not entered, which is
+    counted, as links to nothing are."""
     waiting = [""]
     while waiting:
         below = waiting.pop()
@@ -179,6 +180,8 @@ def _walk(root: str) -> Iterator[tuple[str, int]]:
                         waiting.append(path)
                     elif entry.is_file():
                         yield path, entry.stat().st_size
+                    elif entry.is_symlink():
+                        left_out["link to a folder" if entry.is_dir() else "broken link"] += 1
         except OSError as error:
             raise SignalError(f"{os.path.join(root, below)}: cannot be listed ({reason(error)}); check its permissions") from None
 

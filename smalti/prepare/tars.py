@@ -6,7 +6,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smalti.codecs.media.files import reason
 from smalti.prepare import remote
@@ -45,9 +45,20 @@ def _members(file: object, place: str, name: str, takes: Takes, left_out: Counte
                     left_out[os.path.splitext(member.name)[1].lower() or "no ending"] += 1
                     continue
                 yield Input(f"{_key(name)}/{member.name}", model, name, member.size, member.offset_data)
+            _check_end(file, archive.offset, place)
     except (tarfile.TarError, EOFError, OverflowError, ValueError) as error:
         hint = "; unpack a compressed one first (gunzip)" if name.endswith("gz") else ""
         raise SignalError(f"{place}: no tar file that can be read ({reason(error)}){hint}; get it again") from None
+
+
+def _check_end(file: Any, offset: int, place: str) -> None:
+    """SignalError unless the archive's end is marked where the members end: Python's reader takes a damaged header for the end too."""
+    file.seek(offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if not block:
+        raise SignalError(f"{place}: cut short, no end is marked after {offset} bytes; get it again, or append 1,024 bytes of zeros")
+    if any(block):
+        raise SignalError(f"{place}: damaged, no header of a member at byte {offset}; get it again")
 
 
 def _key(name: str) -> str:

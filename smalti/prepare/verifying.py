@@ -62,6 +62,7 @@ def verify(
     if not wrong:
         try:
             found = added_up(codes.places, plan).manifest
+            codes.inputs.check()
             if found != codes.manifest:
                 keys = [key for key in found if found[key] != codes.manifest.get(key)]
                 wrong = [f"{codes.places.manifest}: {', '.join(keys)} are not those of the units; remove it and run smalti prepare again"]

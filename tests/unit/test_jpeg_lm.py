@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def photos(tmp_path: Path) -> Path:
 def test_bytes_go_through_prepare_and_reader(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["jpeg_lm", str(photos), str(tmp_path / "out"), "--size", "32", "--steps", "0"])
     assert jpeg_lm.main() == 0
-    crops = sorted((tmp_path / "out" / "crops").iterdir())
+    crops = sorted((tmp_path / "out" / "crops-32").iterdir())
     assert len(crops) == 32  # one is too small
     assert np.array_equal(read_image(crops[0]).pixels, read_image(photos / "00.png").pixels[4:36, :32])
     codes = open_codes(tmp_path / "out" / "data")
@@ -43,3 +44,23 @@ def test_bytes_go_through_prepare_and_reader(photos: Path, tmp_path: Path, monke
 def test_pictures_that_are_all_too_small_are_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no picture of 64 x 64 pixels or more"):
         jpeg_lm.prepared(photos, tmp_path / "out", JpegBytesConfig(), 64, 10)
+
+
+def test_squares_are_cut_once(photos: Path, tmp_path: Path) -> None:
+    """After a stop too, no picture becomes a second square, which might be held out while the first is trained on."""
+    assert jpeg_lm.cut_squares(photos, tmp_path / "crops", 32, 100) == 32
+    first = {path.name: path.read_bytes() for path in (tmp_path / "crops").iterdir()}
+    assert jpeg_lm.cut_squares(photos, tmp_path / "crops", 32, 100) == 32
+    assert {path.name: path.read_bytes() for path in (tmp_path / "crops").iterdir()} == first
+    assert len(set(first.values())) == 32
+
+
+def test_another_quality_or_size_is_no_silent_reuse(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    common = ["jpeg_lm", str(photos), str(tmp_path / "out"), "--steps", "0"]
+    monkeypatch.setattr("sys.argv", [*common, "--size", "32"])
+    assert jpeg_lm.main() == 0
+    for more, said in ((["--size", "30"], "was planned from"), (["--size", "32", "--quality", "50"], "was planned with")):
+        capsys.readouterr()
+        monkeypatch.setattr("sys.argv", [*common, *more])
+        assert jpeg_lm.main() == 2
+        assert said in capsys.readouterr().err

@@ -111,6 +111,24 @@ def test_a_batch_that_is_held_is_not_filled_again(reader: PackReader) -> None:
     assert all(np.array_equal(view, batch[:, 1:]) for view, batch in zip(views, kept, strict=True))
 
 
+def test_pythons_that_count_otherwise_fill_no_batch_that_is_held(reader: PackReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 3.14 on a name that is only lent does not count: a batch that is held has the 3 references that a free one has before."""
+    import sys
+
+    from smalti.prepare import reader as module
+
+    class Lending:
+        getrefcount = staticmethod(lambda thing: sys.getrefcount(thing) - 2)  # this call's own, and the one that is lent
+
+    monkeypatch.setattr(module, "sys", Lending)
+    monkeypatch.setattr(module, "FREE", module._references())
+    batches = reader.batches(2)
+    held = [batches[step] for step in range(6)]
+    assert len({batch.ctypes.data for batch in held}) == 6
+    del held
+    assert len({batches[step].ctypes.data for step in range(20)}) < 4
+
+
 def test_a_batch_that_nobody_holds_is_filled_again(reader: PackReader) -> None:
     batches = reader.batches(2)
     assert len({batches[step].ctypes.data for step in range(20)}) < 3

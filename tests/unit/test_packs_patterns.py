@@ -226,3 +226,17 @@ def test_what_a_vocabulary_lacks_is_named() -> None:
         found.special("begin-audio")
     with pytest.raises(UsageError, match=r"no 9 ids for stage 'level1' of image; it has image.level0 \(8\)"):
         found.of_stage("image", "level1", 9)
+
+
+def test_tables_of_long_documents_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from smalti.prepare.packs import weaving
+
+    monkeypatch.setattr(weaving, "KEPT_PLACES", 1000)
+    sounds = [layout(Stage("level0", (("time", 300 + i),), 8)) for i in range(9)]
+    weaver = Weaver(build([("audio", sound) for sound in sounds]), "flatten")
+    for sound in sounds:
+        assert weaver.weave("audio", sound).layout == sound
+        assert sum(weave.length for weave in weaver._kept.values()) <= 1000
+    assert len(weaver._kept) == 3
+    long = layout(Stage("level0", (("time", 2000),), 8))
+    assert Weaver(build([("audio", long)]), "flatten").weave("audio", long).layout == long

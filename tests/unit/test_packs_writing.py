@@ -18,6 +18,7 @@ from smalti.prepare.packs.formats import FORMATS, MAPPED
 from smalti.prepare.packs.pack import problems_of
 from smalti.prepare.plan import PlannedModel
 from smalti.prepare.reader import PackReader, open_pack
+from smalti.prepare.records import DocumentLayout, layout_of
 from smalti.tokenizers.errors import BitstreamError, ModelError, UsageError
 from smalti.tokenizers.tokens import Layout, Stage, Tokens
 
@@ -326,6 +327,33 @@ def test_codes_that_lie_are_not_packed(make: Make) -> None:
     array.tofile(path)
     with pytest.raises(BitstreamError, match="outside its stage's vocabulary"):
         write_pack(open_codes(codes.places.folder), PackOptions())
+
+
+def test_layouts_that_lie_are_refused_before_their_tables_are_made(make: Make) -> None:
+    """A layout of 2^40 tokens would take a table of terabytes."""
+    codes = make()
+    pack = write_pack(codes, PackOptions())
+    path = codes.places.unit(1, "json")
+    said = json.loads(path.read_bytes())
+    for entry in said["layouts"]:
+        entry["stages"][0]["axes"] = [["row", 2**20], ["col", 2**20]]
+    path.write_text(json.dumps(said))
+    with pytest.raises(BitstreamError, match="unit 1: document 0 does not fit its layout"):
+        write_pack(open_codes(codes.places.folder), PackOptions("again"))
+    reader = PackReader(pack)
+    vars(reader)["layouts"] = tuple(DocumentLayout(entry["model"], layout_of(entry)) for entry in said["layouts"]) * 9
+    with pytest.raises(BitstreamError, match=r"layouts\.json: 1099511\d+ tokens in \d+ ids of document 0"):
+        reader.tokens(0)
+
+
+def test_a_layout_of_a_model_that_is_not_there_is_refused(make: Make) -> None:
+    codes = make()
+    path = codes.places.unit(1, "json")
+    said = json.loads(path.read_bytes())
+    said["layouts"][0]["model"] = 7
+    path.write_text(json.dumps(said))
+    with pytest.raises(BitstreamError, match="names a model that the plan does not have"):
+        open_codes(codes.places.folder).document(20)
 
 
 def test_tables_have_one_list_a_document(make: Make) -> None:

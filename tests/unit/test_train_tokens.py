@@ -97,6 +97,11 @@ def test_a_checkpoint_of_another_run_is_refused(prepared: Path, tmp_path: Path, 
     capsys.readouterr()
     assert run(monkeypatch, prepared, "-o", tmp_path / "run", "--samples", 0, "--steps", 2, *SMALL, "--seed", 5) == 2
     assert "this state is of another run: seed 0, expected 5" in capsys.readouterr().err
+    assert run(monkeypatch, prepared, "-o", tmp_path / "run", "--samples", 0, "--steps", 2, *SMALL, "--blocks", 2) == 2
+    assert "checkpoint.safetensors: damaged, or of another model" in capsys.readouterr().err
+    (tmp_path / "run" / "checkpoint.safetensors").write_bytes(b"torn")
+    assert run(monkeypatch, prepared, "-o", tmp_path / "run", "--samples", 0, "--steps", 2, *SMALL) == 2
+    assert "checkpoint.safetensors: damaged, or of another model" in capsys.readouterr().err
 
 
 def test_each_token_is_judged_once(prepared: Path) -> None:

@@ -13,6 +13,7 @@ from smalti.tokenizers.tokens import Layout, Tokens
 
 Array = np.ndarray
 KEPT = 256  # tables at hand; pictures of one size share one, long sounds have their own
+KEPT_PLACES = 2**22  # in all of them, at 24 bytes each
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +78,11 @@ class Weaver:
         """The table of a layout. UsageError where the vocabulary or the pattern does not fit it."""
         key = modality, layout
         if key not in self._kept:
-            while len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = self._made(modality, layout)
+            made = self._made(modality, layout)
+            held = made.length + sum(weave.length for weave in self._kept.values())
+            while self._kept and (len(self._kept) >= KEPT or held > KEPT_PLACES):
+                held -= self._kept.pop(next(iter(self._kept))).length
+            self._kept[key] = made
         return self._kept[key]
 
     def _made(self, modality: str, layout: Layout) -> Weave:

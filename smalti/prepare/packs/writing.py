@@ -154,6 +154,7 @@ class _Writer:
         window: list[Part] = []
         count = ids = 0
         for unit in self.codes.units():
+            unit.check()  # before there are tables as large as layouts say
             lengths = self._lengths(unit)
             for first in range(0, len(unit.documents), WINDOW):
                 places = np.arange(first, min(first + WINDOW, len(unit.documents)))

@@ -149,6 +149,11 @@ def test_a_kill_from_outside_keeps_nothing_out(prepare: Any, photos: Path, tiny:
     assert quarantined(places, range(4, 8)) == {}
     assert die("SIGKILL", {"do": "trial", "unit": 1, "items": [5, 6]}, 5) == [{"do": "trial", "unit": 1, "items": [6]}]
     assert set(quarantined(places, range(4, 8))) == {5}
+    trial = {"do": "trial", "unit": 1, "items": [6]}
+    assert die("SIGKILL", trial, 5) == [trial]  # 5 is an item of the worker of a driver that was killed
+    run.deaths[1] -= 1
+    assert die("SIGTERM", {"do": "trial", "unit": 1, "items": [6]}, 6) == [{"do": "trial", "unit": 1, "items": [6]}]  # of a scheduler
+    assert set(quarantined(places, range(4, 8))) == {5}
     assert die("SIGSEGV", {"do": "trial", "unit": 1, "items": [6]}, 6) == [{"do": "trial", "unit": 1, "items": []}]
     assert set(quarantined(places, range(4, 8))) == {5, 6}
     for _ in range(4):

@@ -108,6 +108,8 @@ def test_other_requests_and_weights_are_refused(prepare: Any, photos: Path, tiny
     prepare(photos, tmp_path / "out", model, unit=4)
     with pytest.raises(UsageError, match="planned with unit 4, found 5"):
         prepare(photos, tmp_path / "out", model, unit=5)
+    with pytest.raises(UsageError, match="planned with column '', found 'jpg'"):
+        prepare(photos, tmp_path / "out", model, column="jpg")
     with pytest.raises(UsageError, match="planned from"):
         prepare(tmp_path, tmp_path / "out", model)
     with pytest.raises(ModelError, match="planned with model, found"):
@@ -180,6 +182,22 @@ def test_damage_is_named(prepare: Any, photos: Path, tiny: Path, tmp_path: Path,
     if not deep:
         with pytest.raises(BitstreamError, match=said.replace(".", r"\.")):
             prepare(photos, tmp_path / "out", tiny)
+
+
+def test_a_probe_is_made_by_the_plans_threads(prepare: Any, photos: Path, tiny: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    import torch
+
+    from smalti.prepare import decoding
+
+    codes = prepare(photos, tmp_path / "out", tiny, unit=4).codes
+    before, seen = torch.get_num_threads(), []
+    monkeypatch.setattr(decoding, "probe", lambda *given: seen.append(torch.get_num_threads()) or codes.models[0]["probe"])
+    try:
+        torch.set_num_threads(2)
+        decoding.Decoder(codes).tokenizer(0)
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def _flipped(data: bytes) -> bytes:
@@ -264,6 +282,24 @@ def test_documents_go_back_by_key_and_by_number(prepare: Any, photos: Path, tiny
     assert "there is no document 11" in cli("detokenize", out, "--index", 11).refusal()
     assert "name one with --key K or --index I" in cli("detokenize", out).refusal()
     assert "--index is for a folder" in cli("detokenize", tmp_path / "a.smt", "--index", 0).refusal()
+
+
+def test_documents_of_a_pack_go_back(prepare: Any, photos: Path, tiny: Path, tmp_path: Path, cli: Any) -> None:
+    done = prepare(photos, tmp_path / "out", tiny, unit=4, held_out=0.4)
+    assert cli("prepare", tmp_path / "out", "--repack", "--pack", "lm").code == 0
+    held = {name: [key for key in ("00.png", "b/03.png", "b/05.png", "02.png") if done.codes.is_held_out(key) is value]
+            for name, value in (("lm", False), ("lm-held-out", True))}  # fmt: skip
+    pack, key, other = tmp_path / "out" / "packs" / "lm", held["lm"][0], held["lm-held-out"][0]
+    (expected,) = zoo.load(str(tiny)).decode([done.codes[key].tokens])
+    (said,) = cli("detokenize", pack, "--key", key, "-o", tmp_path / "a.png", "--json").json
+    assert (said["name"], said["source"]) == (key, str(pack))
+    assert cli("detokenize", pack, "--index", said["item"], "-o", tmp_path / "b.png").code == 0
+    for name in ("a.png", "b.png"):
+        assert np.array_equal(read_image(tmp_path / name).pixels, expected.pixels)
+    assert "which is of another subset than train" in cli("detokenize", pack, "--key", other).refusal()
+    assert "a pack of" in cli("detokenize", pack).refusal()
+    shutil.copytree(pack, tmp_path / "alone" / "packs" / "lm")
+    assert "no prepared folder" in cli("detokenize", tmp_path / "alone" / "packs" / "lm", "--index", 0).refusal()
 
 
 def test_the_command_prepares(

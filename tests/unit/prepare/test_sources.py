@@ -106,6 +106,32 @@ def test_tar_files_by_their_samples(photos: Path, tmp_path: Path) -> None:
         keys(source_of(str(tmp_path / "no.tar")))
 
 
+def test_a_tar_that_stops_halfway_is_no_shorter_tar(photos: Path, tmp_path: Path) -> None:
+    """A damaged header, and an end that is not marked, are both the end to Python's reader: items would be lost without a word."""
+    png = (photos / "00.png").read_bytes()
+    tar(tmp_path / "a.tar", {f"{i}.png": png for i in range(3)})
+    whole = (tmp_path / "a.tar").read_bytes()
+    step = 512 + -(-len(png) // 512) * 512
+    (tmp_path / "flipped.tar").write_bytes(whole[: step + 5] + bytes([whole[step + 5] ^ 1]) + whole[step + 6 :])
+    with pytest.raises(SignalError, match=rf"flipped\.tar: damaged, no header of a member at byte {step}"):
+        keys(source_of(str(tmp_path / "flipped.tar")))
+    (tmp_path / "unmarked.tar").write_bytes(whole[: 2 * step])
+    with pytest.raises(SignalError, match=rf"unmarked\.tar: cut short, no end is marked after {2 * step} bytes"):
+        keys(source_of(str(tmp_path / "unmarked.tar")))
+    (tmp_path / "unmarked.tar").write_bytes(whole[: 2 * step] + bytes(1024))
+    assert len(keys(source_of(str(tmp_path / "unmarked.tar")))) == 2
+
+
+def test_links_that_are_not_followed_are_counted(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "folder").symlink_to(photos / "b")
+    (tmp_path / "in" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    (tmp_path / "in" / "file.png").symlink_to(photos / "00.png")
+    source = source_of(str(tmp_path / "in"))
+    assert keys(source) == ["file.png"]
+    assert source.left_out == {"link to a folder": 1, "broken link": 1}
+
+
 def test_tables_by_their_rows(photos: Path, tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     from pyarrow import parquet
@@ -208,6 +234,18 @@ def test_an_index_finds_every_key_and_no_other(tmp_path: Path) -> None:
         Inputs(Places(tmp_path), frozen.count)[5]
     with pytest.raises(BitstreamError, match=r"inputs\.index: 5608 bytes, expected 5600"):
         Inputs(Places(tmp_path), 699)
+
+
+@pytest.mark.parametrize(("name", "place"), [("inputs.index", 8 * 300), ("inputs.keys", 16 * 300), ("inputs.keys", 16 * 300 + 8)])
+def test_an_index_that_leads_elsewhere_is_found(tmp_path: Path, name: str, place: int) -> None:
+    names = [f"{i}/x.png" for i in range(700)]
+    freeze(Places(tmp_path), (Input(name, 0, name, i) for i, name in enumerate(names)), 1)
+    Inputs(Places(tmp_path), 700).check()
+    data = bytearray((tmp_path / name).read_bytes())
+    data[place] ^= 1
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(BitstreamError, match=f"{name}: damaged at item"):
+        Inputs(Places(tmp_path), 700).check()
 
 
 def test_what_is_held_out_hangs_on_the_key_alone() -> None:

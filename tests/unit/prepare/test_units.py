@@ -73,6 +73,14 @@ def test_what_a_dead_worker_was_at(tmp_path: Path) -> None:
     assert in_flight(places, "unit-000004") == []
 
 
+def test_a_long_journal_is_read_to_its_end(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.journal.mkdir()
+    lines = b"".join(b"+%010d\n-%010d\n" % (item, item) for item in range(750_000))  # more than 16 MiB
+    (places.journal / "unit-000000.log").write_bytes(lines + b"+800000\n+9")
+    assert in_flight(places, "unit-000000") == [800_000]
+
+
 def test_what_is_kept_out(tmp_path: Path) -> None:
     places = Places(tmp_path)
     places.journal.mkdir()
@@ -182,11 +190,13 @@ def test_statistics_are_those_of_all_documents() -> None:
 
 
 def test_what_says_hardly_anything() -> None:
-    good = {"name": "a", "vocab": 1024, "tokens": 5000, "top_share": 0.1, "used": 0.9}
+    good = {"name": "a", "vocab": 1024, "tokens": 5000, "top_share": 0.1, "used": 0.9, "entropy_bits": 9.0}
+    grey = good | {"top_share": 0.51, "entropy_bits": 1.2}
     assert degenerate([good]) == ""
-    assert degenerate([good | {"top_share": 0.51}]) == "51% of its tokens are the most frequent one of their stage"
+    assert degenerate([grey]).startswith("51% of its tokens are the most frequent one of their stage, and all say 12.0% of")
+    assert degenerate([grey | {"vocab": 31, "top_share": 0.7}]) == ""  # coefficients of shapes: mostly 0, and yet 24 % of their bits
     assert degenerate([good | {"used": 0.009}]) == "0.90% of its entries are used"
-    assert degenerate([good | {"top_share": 1.0, "tokens": 10}]) == ""  # too few to tell
+    assert degenerate([grey | {"top_share": 1.0, "tokens": 10}]) == ""  # too few to tell
     assert degenerate([good | {"top_share": 0.99}, good, good]) == ""  # of a still film, its motion
-    assert degenerate([good | {"top_share": 0.99}, good | {"top_share": 0.8}, good]) != ""
-    assert degenerate([good | {"top_share": 1.0, "vocab": 1}, good | {"tokens": 1000}]) == ""  # the only entry that there is
+    assert degenerate([grey | {"top_share": 0.99}, grey | {"top_share": 0.8}, grey]) != ""
+    assert degenerate([grey | {"top_share": 1.0, "vocab": 1}, good | {"tokens": 1000}]) == ""  # the only entry that there is

@@ -17,14 +17,11 @@ import numpy as np
 from smalti.tokenizers.errors import ModelError
 
 EXTRA = "pip install 'smalti[peers]'"
-BOOKKEEPING = {
-    "_name_or_path",
-    "architectures",
-    "auto_map",
-    "dtype",
-    "torch_dtype",
-    "transformers_version",
-}  # of a config, not of a network
+BOOKKEEPING = {  # of a config, not of a network; an attention's implementation may name code on the hub, which would be fetched and run
+    "_attn_implementation", "_attn_implementation_internal", "_experts_implementation", "_experts_implementation_internal",
+    "_name_or_path", "architectures", "attn_implementation", "auto_map", "dtype", "experts_implementation", "torch_dtype",
+    "transformers_version", "use_kernels",
+}  # fmt: skip
 SPARE = 2**22  # weights that a network may have more than its checkpoint: tied ones, and tables that are computed
 
 

@@ -94,6 +94,24 @@ def test_configs_of_other_types_are_refused(key: str, value: Any, tmp_path: Path
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(("family", "key", "value"), [("mimi", "num_hidden_layers", 10**7), ("dac", "downsampling_ratios", [1] * 10**5)])
+def test_a_config_does_not_keep_us_building(family: str, key: str, value: Any, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    source = tiny_peers.save(family, tmp_path)
+    about = json.loads((tmp_path / "config.json").read_text()) | {key: value}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match=f"{key} of .*, expected 1024 at most"):
+        zoo.load(source)
+
+
+def test_tables_within_tables_are_refused(tmp_path: Path) -> None:
+    depth = 700
+    text = '{"model_type": "dac", "deep": ' + '{"a": ' * depth + "1" + "}" * depth + "}"
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"within tables|RecursionError"):
+        zoo.find(f"hf:{tmp_path}")
+
+
 def test_a_number_that_is_none_is_refused_in_our_own_folders_too(tmp_path: Path) -> None:
     zoo.save(zoo.load(tiny_peers.save("taming", tmp_path / "model")), tmp_path / "mine", half=False)
     path = tmp_path / "mine" / "config.json"

@@ -202,7 +202,10 @@ def _three(value: Any, path: Path, key: str) -> list[float]:
 
 
 def _config(kind: str, family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {key: value for key, value in plain_settings(settings).items() if key != "model_type"}
+    try:
+        plain = {key: value for key, value in plain_settings(settings).items() if key != "model_type"}
+    except RecursionError:
+        raise ModelError(f"{family}: its config holds tables within tables, more than any network has; use another checkpoint") from None
     for key, value in plain.items():
         try:
             json.dumps(value, allow_nan=False)

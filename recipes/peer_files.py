@@ -1,6 +1,7 @@
 """What a sound costs in our file and in those that its tokenizer's own project writes, for the same codes.
 
     python -m smalti.recipes.peer_files [--json]                        layouts of published models, codes drawn evenly
+    python -m smalti.recipes.peer_files --seconds $(seq 60)              the same, of sounds as long as these
     python -m smalti.recipes.peer_files --model hf:FOLDER DATA [--json]  a model's own codes of the sounds of a folder, tables fitted too
 
 EnCodec's .ecdc is 9 bytes and a JSON of the model, the length and the number of codebooks, then codes of 10 bits, packed (without its
@@ -69,12 +70,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="smalti.recipes.peer_files", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", nargs="?", type=Path, help="a folder of sounds, with --model")
     parser.add_argument("--model", help="hf:FOLDER_OR_NAME, hub:NAME or file:PATH")
+    parser.add_argument("--seconds", nargs="+", type=_seconds, default=SECONDS, help="how long sounds are, without --model")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     try:
         if (given.model is None) != (given.data is None):
             raise UsageError("a model and a folder of sounds go together; give both or none")
-        rows = of_layouts() if given.model is None else of_model(given.model, given.data)
+        rows = of_layouts(given.seconds) if given.model is None else of_model(given.model, given.data)
     except SmaltiError as error:
         print(f"peer_files: {error}", file=sys.stderr)
         return 2
@@ -91,14 +93,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def of_layouts() -> list[Row]:
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.001 <= value <= 3600:
+        raise ValueError(f"expected .001 to 3600 seconds, found {value:g}")
+    return value
+
+
+def of_layouts(durations: Sequence[float] = SECONDS) -> list[Row]:
     """Published models at several durations, their codes drawn evenly from all entries: without tables a file's size depends on their
     number alone."""
     rows = []
     for name, (family, settings, levels) in PUBLISHED.items():
-        for seconds in SECONDS:
+        for seconds in durations:
             layout = layout_of(family, settings, seconds, levels)
-            rng = np.random.default_rng(seconds)
+            rng = np.random.default_rng(round(1000 * seconds))
             tokens = Tokens(layout, tuple(rng.integers(0, stage.vocab, stage.shape).astype(np.int32) for stage in layout.stages))
             rows.append(_row(name, family, tokens))
     return rows

@@ -1,7 +1,8 @@
 """Who is compared: codecs by name, at which settings.
 
-A name is one of the registry (`jpeg`, `x264/2`), a model's (`image-line`, `image-grid-16@1`, a folder of one), `MODEL+zlib` and so on for
-its tokens packed by an ordinary compressor, or `package.module:factory` of a codec that nobody registered.
+A name is one of the registry (`jpeg`, `x264/2`), a model's (`image-line`, `image-grid-16@1`, a folder of one, `hf:FOLDER`, `file:PATH` of
+public ones), `MODEL+zlib` and so on for its tokens packed by an ordinary compressor, or `package.module:factory` of a codec that nobody
+registered.
 
 Settings are the codec's own ladder, or those behind a colon (or, of a registered codec, an @): `jpeg:10,30,50`, `audio-residual-16k:1,4,8`,
 `image-line:0.02bpp,0.05bpp`. A number alone is a classical codec's quality and a model's number of stages; units: `bpp`, `kbps`, `b`
@@ -129,7 +130,7 @@ def _setting(word: str, name: str) -> Setting:
         return Setting(f"{value:g} kbps", Target(kbps=value))
     if unit == "b":
         return Setting(f"{_whole(value, word)} bytes", Target(bytes=_whole(value, word)))
-    if mark == "k" or (not mark and not _is_registered(name) and ":" not in name):
+    if mark == "k" or (not mark and not _is_registered(name) and not _is_of_module(name)):
         return Setting(f"{_whole(value, word)} stage{'' if value == 1 else 's'}", Target(stages=_whole(value, word)))
     return Setting(f"q{value:g}", Target(quality=value))
 
@@ -176,13 +177,20 @@ def absence(name: str, error: Exception) -> results.Absent:
 
 def open_codec(name: str) -> Codec:
     """The codec of a contender; ModelError where it is not at hand, UsageError where nobody knows it."""
-    if ":" in name:
+    if _is_of_module(name):
         return _from_module(name)
     if _is_registered(name):
         return registry.resolve(name)
     from smalti.compare import ours
 
     return ours.codec(name)
+
+
+def _is_of_module(name: str) -> bool:
+    """package.module:factory, and no public model, whose names hold a colon too."""
+    from smalti.tokenizers.peers import sources
+
+    return ":" in name and not sources.is_source(name)
 
 
 def _from_module(name: str) -> Codec:
@@ -194,7 +202,7 @@ def _from_module(name: str) -> Codec:
 
 
 def _contender(kind: str, name: str, settings: tuple[Setting, ...], rates: int | None) -> Contender:
-    if ":" in name:
+    if _is_of_module(name):
         return _of_module(kind, name, settings, rates)
     return _registered(kind, name, settings, rates) if _is_registered(name) else _ours(kind, name, settings, rates)
 

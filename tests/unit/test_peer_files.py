@@ -29,6 +29,16 @@ def test_our_file_is_within_a_hundredth_of_the_codes(capsys: pytest.CaptureFixtu
     assert all(row["uniform"] < row["peer"] for row in short)
 
 
+def test_durations_are_those_that_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("transformers")
+    assert peer_files.main(["--json", "--seconds", "1.37", "3"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [round(row["seconds"], 2) for row in rows] == [1.37, 3] * len(peer_files.PUBLISHED)
+    assert all(row["claimed"] <= row["uniform"] <= row["claimed"] * 1.01 + 40 for row in rows)
+    with pytest.raises(SystemExit):
+        peer_files.main(["--seconds", "0"])
+
+
 def test_their_sizes_are_those_that_their_programs_write() -> None:
     """A header of 67 bytes and 10 bits a code; 16,073 bytes of .dac for ten seconds: both were measured."""
     pytest.importorskip("transformers")

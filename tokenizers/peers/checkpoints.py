@@ -116,11 +116,14 @@ def _of_safetensors(path: Path, part: str) -> dict[str, Any]:
 def _of_torch(path: Path) -> dict[str, Any]:
     """Tensors of a torch file, of the network's own table where it lies below a key; ModelError where the file asks to run code."""
     import pickle
+    import warnings
 
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of kinds of tensors that are refused below
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: not found; the checkpoint is incomplete") from None
     except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
@@ -134,7 +137,21 @@ def _of_torch(path: Path) -> dict[str, Any]:
     tensors = {str(name): tensor for name, tensor in found.items() if isinstance(tensor, torch.Tensor)}
     if len(tensors) > MOST_TENSORS:
         raise ModelError(f"{path}: a checkpoint has at most {MOST_TENSORS} tensors, found {len(tensors)}")
+    for name, tensor in tensors.items():
+        _check_plain(path, name, tensor)
     return tensors
+
+
+def _check_plain(path: Path, name: str, tensor: Any) -> None:
+    """A torch file may say tensors of other kinds, and a shape of a terabyte over a few bytes, each of which would be written out."""
+    import torch
+
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized and not tensor.is_complex()
+    if not plain:
+        kind = f"{tensor.dtype}, {tensor.layout}, {tensor.device.type}"
+        raise ModelError(f"{path}: tensor {name!r} is no plain array of real numbers ({kind}); convert it to safetensors")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ModelError(f"{path}: tensor {name!r} has shape {tuple(tensor.shape)}, more than the numbers that the file holds of it")
 
 
 def _as_numpy(tensor: Any) -> np.ndarray:

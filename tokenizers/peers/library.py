@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,14 +18,12 @@ import numpy as np
 from smalti.tokenizers.errors import ModelError
 
 EXTRA = "pip install 'smalti[peers]'"
-BOOKKEEPING = {
-    "_name_or_path",
-    "architectures",
-    "auto_map",
-    "dtype",
-    "torch_dtype",
-    "transformers_version",
-}  # of a config, not of a network
+BOOKKEEPING = {  # of a config, not of a network; an attention's implementation may name code on the hub, which would be fetched and run
+    "_attn_implementation", "_attn_implementation_internal", "_experts_implementation", "_experts_implementation_internal",
+    "_name_or_path", "architectures", "attn_implementation", "auto_map", "dtype", "experts_implementation", "torch_dtype",
+    "transformers_version", "use_kernels",
+}  # fmt: skip
+MOST_PARTS = 1024  # layers, blocks or books, and numbers of a list: a network takes time for each, even while it has no weights
 SPARE = 2**22  # weights that a network may have more than its checkpoint: tied ones, and tables that are computed
 
 
@@ -43,12 +42,22 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _check_counts(settings: Mapping[str, Any], family: str) -> None:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            _check_counts(value, family)
+        many = len(value) if isinstance(value, list | tuple) else value if re.search("layers|blocks|quantizers|codebooks", key) else 0
+        if isinstance(many, int | float) and many > MOST_PARTS:
+            raise ModelError(f"{family}: its config has {key} of {many}, expected {MOST_PARTS} at most")
+
+
 def config_of(class_name: str, settings: Mapping[str, Any], family: str) -> Any:
     """The package's own config object; ModelError says what it does not accept."""
     transformers = imported("transformers", f"a model of family {family}")
     config_class = getattr(transformers, class_name, None)
     if config_class is None:
         raise ModelError(f"the installed transformers {transformers.__version__} has no {class_name}; install a newer one by {EXTRA}")
+    _check_counts(settings, family)
     try:
         with quiet():
             return config_class.from_dict(dict(plain_settings(settings)))

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from smalti.tokenizers.configs import from_dict
 from smalti.tokenizers.errors import ModelError, UsageError
-from smalti.tokenizers.peers.naming import Table, averaged, filled_by, publisher
+from smalti.tokenizers.peers.naming import Table, averaged, filled_by, publisher, shape_of
 from smalti.tokenizers.peers.vqgan import GROUPS, LEFT_OUT
 
 EPSILON = 1e-6
@@ -201,20 +201,18 @@ def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> dict[str, A
     if not any(key.startswith("decoder.adaptive.") for key in shapes):
         return None
 
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in shapes:
-            raise ModelError(f"{name}: tensor {key!r} is missing; this is no whole checkpoint of Open-MAGVIT2")
-        return shapes[key]
+    def shape(key: str, axes: int) -> tuple[int, ...]:
+        return shape_of(shapes, key, axes, name, "this is no whole checkpoint of Open-MAGVIT2")
 
     pattern = re.compile(r"encoder\.down\.(\d+)\.block\.(\d+)\.")
     found = [(int(match.group(1)), int(match.group(2))) for key in shapes if (match := pattern.match(key))]
     if not found:
         raise ModelError(f"{name}: tensors encoder.down.* are missing; this is no whole checkpoint of Open-MAGVIT2")
-    channels = shape("encoder.conv_in.weight")[0]
-    widths = [shape(f"encoder.down.{i}.block.0.conv1.weight")[0] for i in range(1 + max(level for level, _ in found))]
+    channels = shape("encoder.conv_in.weight", 4)[0]
+    widths = [shape(f"encoder.down.{i}.block.0.conv1.weight", 4)[0] for i in range(1 + max(level for level, _ in found))]
     if channels < 1 or any(width % channels for width in widths):
         raise ModelError(f"{name}: levels of {widths} channels are no multiples of the first convolution's {channels}")
     return {
         "channels": channels, "multipliers": [width // channels for width in widths], "blocks": 1 + max(block for _, block in found),
-        "bits": shape("encoder.conv_out.weight")[0],
+        "bits": shape("encoder.conv_out.weight", 4)[0],
     }  # fmt: skip

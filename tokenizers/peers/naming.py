@@ -57,6 +57,16 @@ def filled_by(
     return net.eval().requires_grad_(False)
 
 
+def shape_of(shapes: Mapping[str, tuple[int, ...]], key: str, axes: int, name: str, otherwise: str) -> tuple[int, ...]:
+    """The shape of a tensor that a network's sizes are read from. ModelError where it is missing (`otherwise` says what that means), empty
+    or has another number of axes."""
+    if key not in shapes:
+        raise ModelError(f"{name}: tensor {key!r} is missing; {otherwise}")
+    if len(shapes[key]) != axes or 0 in shapes[key]:
+        raise ModelError(f"{name}: tensor {key!r} has shape {shapes[key]}, expected {axes} axes, none of them empty")
+    return shapes[key]
+
+
 def averaged(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A checkpoint's tensors, each replaced by its running average where it holds that too: `model_ema.` and the name without its dots."""
     return {key: tensors.get(f"model_ema.{key.replace('.', '')}", tensor) for key, tensor in tensors.items()}

@@ -78,6 +78,7 @@ class PeerPicture:
         cls, config: PeerPictureConfig, tensors: Mapping[str, np.ndarray], fingerprint_of: str, name: str, device: str = "cpu"
     ) -> PeerPicture:
         """A tokenizer from a checkpoint's tensors; ModelError names the first that is missing, unknown or of another shape."""
+        _ = config.plan  # which refuses what no network can be made of
         return cls(network(config.family, config.settings, tensors, name), config, fingerprint_of, name, device)
 
     def tensors(self) -> dict[str, np.ndarray]:

@@ -57,7 +57,10 @@ class Family:
 @functools.lru_cache(maxsize=32)
 def plan(family: str, settings: str) -> PicturePlan:
     """Of a family and its config as canonical JSON; ModelError names what cannot be."""
-    found = _family(family).plan(json.loads(settings)["settings"])
+    try:
+        found = _family(family).plan(json.loads(settings)["settings"])
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise ModelError(f"{family}: a config that cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from None
     if not 1 <= found.stride <= MAX_STRIDE or not 1 <= found.vocab <= MAX_VOCAB:
         raise ModelError(
             f"{family}: its config says {found.stride} pixels a token and {found.vocab} entries, expected 1 to {MAX_STRIDE} and "

@@ -80,6 +80,7 @@ class PeerSound:
         cls, config: PeerSoundConfig, tensors: Mapping[str, np.ndarray], fingerprint_of: str, name: str, device: str = "cpu"
     ) -> PeerSound:
         """A tokenizer from a checkpoint's tensors; ModelError names the first that is missing, unknown or of another shape."""
+        _ = config.plan  # which refuses, by its key, what no network can be made of
         return cls(network(config.family, config.settings, tensors, name), config, fingerprint_of, name, device)
 
     def tensors(self) -> dict[str, np.ndarray]:

@@ -61,7 +61,10 @@ class Family:
 @functools.lru_cache(maxsize=32)
 def plan(family: str, settings: str) -> SoundPlan:
     """Of a family and its config as canonical JSON; ModelError names the key that cannot be."""
-    found = _family(family).plan(json.loads(settings)["settings"])
+    try:
+        found = _family(family).plan(json.loads(settings)["settings"])
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise ModelError(f"{family}: a config that cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:120]})") from None
     for key, value, most in (
         ("sampling rate", found.rate, 768000),
         ("samples of a step", found.step_samples, 2**22),
@@ -215,8 +218,12 @@ _SNAC: dict[str, Any] = {  # what the package takes where a config does not say
 
 def _snac_plan(settings: Mapping[str, Any]) -> SoundPlan:
     found = _SNAC | dict(settings)
+    for key in ("encoder_rates", "vq_strides"):
+        plain = isinstance(found[key], list | tuple) and all(type(value) is int for value in found[key])
+        if not plain or not 1 <= len(found[key]) <= MAX_STAGES:
+            raise ModelError(f"snac: its config has {key} = {found[key]!r:.80}, expected a list of 1 to {MAX_STAGES} numbers")
     strides = found["vq_strides"]
-    if not strides or any(not isinstance(stride, int) or stride < 1 or strides[0] % stride for stride in strides):
+    if any(not isinstance(stride, int) or stride < 1 or strides[0] % stride for stride in strides):
         raise ModelError(f"snac: its config has vq_strides = {strides!r}, expected whole parts of the first")
     frames = math.lcm(strides[0], found["attn_window_size"] or 1)
     count = len(strides)

@@ -10,6 +10,7 @@ Nothing but JSON and tensors is read; code that lies beside them is not run. The
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from smalti.tokenizers.errors import ModelError
 from smalti.tokenizers.peers import cosmos
-from smalti.tokenizers.peers.checkpoints import Checkpoint, read_json, shapes_of, stamps, weights_in
+from smalti.tokenizers.peers.checkpoints import WEIGHTS, Checkpoint, read_json, shapes_of, stamps, weights_in
 from smalti.tokenizers.peers.library import plain_settings
 from smalti.tokenizers.zoo.folder import ModelInfo, own_info
 
@@ -66,7 +67,7 @@ def _programs(folder: Path, source: str, settings: dict[str, Any]) -> ModelInfo:
 
 def in_folder(folder: Path, source: str) -> ModelInfo:
     """The model of a folder as transformers or snac save it; ModelError where it is none that we know."""
-    return _in_folder(folder, source, stamps(folder / CONFIG, folder / PREPROCESSOR))
+    return _in_folder(folder, source, stamps(*(folder / name for name in (CONFIG, PREPROCESSOR, "README.md", *WEIGHTS))))
 
 
 @functools.lru_cache(maxsize=64)
@@ -201,7 +202,16 @@ def _three(value: Any, path: Path, key: str) -> list[float]:
 
 
 def _config(kind: str, family: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": kind, "family": family, "settings": {k: v for k, v in plain_settings(settings).items() if k != "model_type"}}
+    try:
+        plain = {key: value for key, value in plain_settings(settings).items() if key != "model_type"}
+    except RecursionError:
+        raise ModelError(f"{family}: its config holds tables within tables, more than any network has; use another checkpoint") from None
+    for key, value in plain.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise ModelError(f"{family}: its config's {key} holds a number that is none (NaN or infinity), found {value!r:.80}") from None
+    return {"kind": kind, "family": family, "settings": plain}
 
 
 def _licence(card: str) -> str:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from smalti.tokenizers.configs import from_dict
 from smalti.tokenizers.errors import ModelError, UsageError
-from smalti.tokenizers.peers.naming import Table, filled_by, publisher
+from smalti.tokenizers.peers.naming import Table, filled_by, publisher, shape_of
 from smalti.tokenizers.peers.vqgan import GROUPS, nearest
 
 HEAD = 64  # width of an attention head, in all published sizes
@@ -302,17 +302,15 @@ def settings_of(shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any],
             f"{name}: tensors pixel_decoder.* are missing: its config has finetune_decoder = False, a first stage without pixels"
         )
 
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in shapes:
-            raise ModelError(f"{name}: tensor {key!r} is missing; config and weights do not belong together")
-        return shapes[key]
+    def shape(key: str, axes: int) -> tuple[int, ...]:
+        return shape_of(shapes, key, axes, name, "config and weights do not belong together")
 
-    patch = shape("encoder.patch_embed.weight")[2]
-    grid = round((shape("encoder.positional_embedding")[0] - 1) ** 0.5)
-    count = shape("latent_tokens")[0]
-    entries = shape("quantize.embedding.weight")
+    patch = shape("encoder.patch_embed.weight", 4)[2]
+    grid = round((shape("encoder.positional_embedding", 2)[0] - 1) ** 0.5)
+    count = shape("latent_tokens", 2)[0]
+    entries = shape("quantize.embedding.weight", 2)
     return {
-        "side": grid * patch, "patch": patch, "widths": [shape(f"{half}.class_embedding")[1] for half in ("encoder", "decoder")],
+        "side": grid * patch, "patch": patch, "widths": [shape(f"{half}.class_embedding", 2)[1] for half in ("encoder", "decoder")],
         "layers": [_count(shapes, f"{half}.transformer.") for half in ("encoder", "decoder")],
         "bands": bands_of(count, not vq.get("strict_length_assertion", True) or given["model"].get("type") == "one_d_piece"),
         "code": entries[1], "codebook_size": entries[0], "unit": bool(vq.get("use_l2_norm", True)),
@@ -320,13 +318,13 @@ def settings_of(shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any],
     }  # fmt: skip
 
 
-def _pixel_settings(shape: Callable[[str], tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def _pixel_settings(shape: Callable[[str, int], tuple[int, ...]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     levels = _count(shapes, "pixel_decoder.up.")
-    widths = [shape(f"pixel_decoder.up.{i}.block.0.conv1.weight")[0] for i in range(levels)]
+    widths = [shape(f"pixel_decoder.up.{i}.block.0.conv1.weight", 4)[0] for i in range(levels)]
     return {
         "channels": widths[0] if widths else 0, "multipliers": [width // max(widths[0], 1) for width in widths],
-        "blocks": _count(shapes, "pixel_decoder.mid."), "latent": shape("pixel_quantize.embedding.weight")[1],
-        "codebook_size": shape("pixel_quantize.embedding.weight")[0],
+        "blocks": _count(shapes, "pixel_decoder.mid."), "latent": shape("pixel_quantize.embedding.weight", 2)[1],
+        "codebook_size": shape("pixel_quantize.embedding.weight", 2)[0],
     }  # fmt: skip
 
 

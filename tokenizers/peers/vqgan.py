@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from smalti.tokenizers.configs import from_dict
 from smalti.tokenizers.errors import ModelError, UsageError
-from smalti.tokenizers.peers.naming import Table, averaged, filled_by, publisher
+from smalti.tokenizers.peers.naming import Table, averaged, filled_by, publisher, shape_of
 
 GROUPS = 32
 TAMING: Table = (
@@ -279,20 +279,18 @@ def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[str, 
         names = "ibq"
     down = block.partition("{}")[0].removeprefix("encoder.").rstrip(".")
 
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in shapes:
-            raise ModelError(f"{name}: tensor {key!r} is missing; this is no whole checkpoint of {family}")
-        return shapes[key]
+    def shape(key: str, axes: int) -> tuple[int, ...]:
+        return shape_of(shapes, key, axes, name, f"this is no whole checkpoint of {family}")
 
-    channels = shape("encoder.conv_in.weight")[0]
-    widths = [shape(f"{block.format(i, 0)}.conv1.weight")[0] for i in range(levels)]
+    channels = shape("encoder.conv_in.weight", 4)[0]
+    widths = [shape(f"{block.format(i, 0)}.conv1.weight", 4)[0] for i in range(levels)]
     if channels < 1 or any(width % channels for width in widths):
         raise ModelError(f"{name}: levels of {widths} channels are no multiples of the first convolution's {channels}")
     seen = [i for i in range(levels) if f"encoder.{down}.{i}.{attends}.0.norm.weight" in shapes]
     drawn = [i for i in range(levels) if f"decoder.{up}.{i}.{attends}.0.norm.weight" in shapes]
-    entries = shape("quantize.embedding.weight")
+    entries = shape("quantize.embedding.weight", 2)
     return names, {
         "names": names, "channels": channels, "multipliers": [width // channels for width in widths], "blocks": blocks,
         "encoder_attention": seen, "decoder_attention": sorted(levels - 1 - i for i in drawn) if family == "llamagen" else drawn,
-        "latent": shape("encoder.conv_out.weight")[0], "code": entries[1], "codebook_size": entries[0], "unit": family == "llamagen",
+        "latent": shape("encoder.conv_out.weight", 4)[0], "code": entries[1], "codebook_size": entries[0], "unit": family == "llamagen",
     }  # fmt: skip

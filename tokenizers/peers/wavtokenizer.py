@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from smalti.tokenizers.configs import from_dict
 from smalti.tokenizers.errors import ModelError, UsageError
-from smalti.tokenizers.peers.naming import Table, filled_by, publisher
+from smalti.tokenizers.peers.naming import Table, filled_by, publisher, shape_of
 from smalti.tokenizers.peers.vqgan import GROUPS, nearest
 
 RATE = 24000
@@ -274,19 +274,17 @@ def settings_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> dict[str, A
     if not any(key.startswith(_FRONT) for key in shapes):
         return None
 
-    def shape(key: str) -> tuple[int, ...]:
-        if key not in shapes:
-            raise ModelError(f"{name}: tensor {key!r} is missing; this is no whole checkpoint of WavTokenizer")
-        return shapes[key]
+    def shape(key: str, axes: int) -> tuple[int, ...]:
+        return shape_of(shapes, key, axes, name, "this is no whole checkpoint of WavTokenizer")
 
     layers = {key.removeprefix(_FRONT).partition(".")[0] for key in shapes if key.startswith(_FRONT)}
     count = (len(layers) - 3) // 2  # the first, the last and the recurrent one, and two for each step
-    kernels = [shape(f"{_FRONT}{3 * i + 3}.conv.conv.weight_v")[2] for i in range(count)]
+    kernels = [shape(f"{_FRONT}{3 * i + 3}.conv.conv.weight_v", 3)[2] for i in range(count)]
     recurrent = [key for key in shapes if key.startswith(f"{_FRONT}{3 * count + 1}.lstm.weight_ih_l")]
     blocks = {key.split(".")[2] for key in shapes if key.startswith("backbone.convnext.")}
     return {
-        "channels": shape(f"{_FRONT}0.conv.conv.weight_v")[0], "strides": [kernel // 2 for kernel in kernels], "lstm": len(recurrent),
-        "code": shape(f"{_BOOK}embed")[1], "codebook_size": shape(f"{_BOOK}embed")[0], "width": shape("backbone.embed.weight")[0],
-        "wide": shape("backbone.convnext.0.pwconv1.weight")[0], "blocks": len(blocks), "bands": shape("backbone.norm.scale.weight")[0],
-        "window": shape("head.out.weight")[0] - 2, "rate": RATE,
+        "channels": shape(f"{_FRONT}0.conv.conv.weight_v", 3)[0], "strides": [kernel // 2 for kernel in kernels], "lstm": len(recurrent),
+        "code": shape(f"{_BOOK}embed", 2)[1], "codebook_size": shape(f"{_BOOK}embed", 2)[0], "width": shape("backbone.embed.weight", 3)[0],
+        "wide": shape("backbone.convnext.0.pwconv1.weight", 2)[0], "blocks": len(blocks),
+        "bands": shape("backbone.norm.scale.weight", 2)[0], "window": shape("head.out.weight", 2)[0] - 2, "rate": RATE,
     }  # fmt: skip

@@ -174,18 +174,23 @@ def fingerprint_of(info: ModelInfo) -> str:
     if info.checkpoint is not None:
         from smalti.tokenizers.peers.checkpoints import stamps
 
-        return _fingerprint_of_source(info.source, stamps(*info.checkpoint.files))
-    return _fingerprint(info.folder, info.weights.stat().st_mtime_ns if info.weights.exists() else 0)
+        return _fingerprint_of_source(info.source, stamps(*info.checkpoint.files), _about(info))
+    return _fingerprint(info.folder, info.weights.stat().st_mtime_ns if info.weights.exists() else 0, _about(info))
+
+
+def _about(info: ModelInfo) -> str:
+    """What a fingerprint says beside the weights, for what is kept of it: a config may change and the weights stay."""
+    return json.dumps([info.config, info.prior, info.shares], sort_keys=True)
 
 
 @functools.lru_cache(maxsize=64)
-def _fingerprint_of_source(source: str, modified: tuple[int, ...]) -> str:
+def _fingerprint_of_source(source: str, modified: tuple[int, ...], about: str) -> str:
     info = find(source)
     return fingerprint(info.config, _tensors(info), info.prior)
 
 
 @functools.lru_cache(maxsize=64)
-def _fingerprint(folder: Path, modified: int) -> str:
+def _fingerprint(folder: Path, modified: int, about: str) -> str:
     info = own_info(folder, folder.name)
     return fingerprint(info.config, _tensors(info), info.prior)
 
@@ -296,13 +301,17 @@ def _shares(found: Any) -> tuple[str, tuple[str, ...]] | None:
     return name, tuple(parts)
 
 
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number that a config holds")
+
+
 def own_info(folder: Path, name: str) -> ModelInfo:
     """What a folder of ours says of itself; ModelError where it is none."""
     path = folder / "config.json"
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise ModelError(f"{path}: larger than {MAX_CONFIG_BYTES} bytes; this is no model's config")
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
         kind, config, prior = about["tokenizer"], about["config"], about.get("prior", "")
         if not (isinstance(kind, str) and isinstance(config, dict) and isinstance(prior, str)):
             raise TypeError("tokenizer and prior are names, config is a table")

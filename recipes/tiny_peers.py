@@ -249,11 +249,11 @@ PACKAGES: dict[str, tuple[str, ...]] = {  # that a family's networks come from
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 2 where the family or its package is missing."""
     parser = argparse.ArgumentParser(prog="smalti.recipes.tiny_peers", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("family", choices=sorted(MAKERS))
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("family", choices=sorted(MAKERS), metavar="FAMILY", help=", ".join(sorted(MAKERS)))
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the checkpoint goes")
     given = parser.parse_args(arguments)
     try:
-        save(given.family, given.folder)
+        print(f"{save(given.family, given.folder)}: the model's name, for -m")
     except SmaltiError as error:
         print(f"tiny_peers: {error}", file=sys.stderr)
         return 2

@@ -265,7 +265,7 @@ def model_of(fingerprint: bytes, model: str | os.PathLike[str] | None = None) ->
         there = ", ".join(f"{m.name} ({_short_fingerprint(m)})" for m in zoo.known()) or "none"
         raise ModelError(
             f"written by model {fingerprint.hex()}, which is not installed (there is {there}); "
-            "name its folder as the model, or put it below a folder of $SMALTI_MODELS"
+            "name it as the model (-m FOLDER, hf:FOLDER or file:PATH), or put it below a folder of $SMALTI_MODELS"
         )
     return found
 

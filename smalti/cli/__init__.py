@@ -15,8 +15,8 @@ import click
 COMMANDS = {
     "demo": "Try it: a photo to tokens to a file and back, into ./smalti-demo/.",
     "models": "List the models that can be used by name, or show one's card.",
-    "tokenize": "Turn pictures, sounds and shapes into token files.",
-    "detokenize": "Turn token files back into pictures, sounds and shapes.",
+    "tokenize": "Turn pictures, sounds, films and shapes into token files.",
+    "detokenize": "Turn token files back into pictures, sounds, films and shapes.",
     "cut": "Make a token file shorter, without decoding it.",
     "transcode": "Code a token file's tokens under another prior.",
     "info": "Show what token files hold and where their bytes go.",
@@ -68,7 +68,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and exit.")
 @click.pass_context
 def program(ctx: click.Context) -> None:
-    """Pictures, sounds and shapes into discrete tokens, tokens into small .smt files, and back; and what was lost on the way.
+    """Pictures, sounds, films and shapes into discrete tokens, tokens into small .smt files, and back; and what was lost on the way.
 
     Start with `smalti demo`. `smalti COMMAND --help` explains a command.
 

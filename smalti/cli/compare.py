@@ -51,9 +51,11 @@ def command(
     Writes report.html (one page, no network needed), report.json, rows.csv, curves.csv and bd.csv into DIR. What was measured is kept in
     DIR/cache: a run that was stopped goes on, and one with another codec or metric measures that alone.
 
+    Codecs: names that `smalti models` lists, jpeg, webp, avif, opus, x264, draco, ... (a wrong name lists all of its kind); NAME/2 and
+    NAME/4 see pictures and films smaller; MODEL+zlib packs a model's tokens by zlib; package.module:factory is a codec of your own.
+
     \b
-    Codecs: names that `smalti models` lists, jpeg, webp, avif, opus, x264, draco, ...; NAME/2 and NAME/4 see pictures and films smaller;
-    package.module:factory is a codec of your own. Settings stand behind a colon:
+    Settings stand behind a colon:
       jpeg:10,30,50              qualities
       audio-residual-16k:1,4,8   numbers of stages
       image-line:0.02bpp,0.05bpp rates; also kbps, and b for bytes
@@ -65,7 +67,7 @@ def command(
     Exit code 1: something failed, or what was asked for is not at hand; the report and stderr say what.
     """
     if diff:
-        return _diff(data, as_json)
+        return _diff(data, as_json, quiet)
     if page_only:
         return _page_only(data, quiet)
     from smalti.compare.api import compare
@@ -164,7 +166,7 @@ def _show(report: Report, out: Path) -> None:
     click.echo(f"{page if page.exists() else out / 'report.json'}: the report; rows.csv, curves.csv, bd.csv beside it")
 
 
-def _diff(data: tuple[str, ...], as_json: bool) -> int:
+def _diff(data: tuple[str, ...], as_json: bool, quiet: bool) -> int:
     from smalti.compare.difference import difference
     from smalti.compare.results import load
     from smalti.tokenizers.errors import UsageError
@@ -177,6 +179,8 @@ def _diff(data: tuple[str, ...], as_json: bool) -> int:
     else:
         for line in lines:  # names in reports of others may hold what terminals obey
             click.echo("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
+        if not lines and not quiet:
+            click.echo("nothing changed beyond the intervals")
     return int(bool(lines))
 
 

@@ -43,7 +43,12 @@ model = click.option(
     help="Model name, name@number, folder, or a public one: hf:FOLDER_OR_NAME, hub:NAME, file:PATH.  [default: image-grid-16; of films "
     "video-causal-16, of shapes shape]",
 )
-file_model = click.option("-m", "--model", metavar="MODEL", help="Model name or folder.  [default: found by what the file says]")
+file_model = click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    help="Model name, folder, or a public one (hf:..., hub:..., file:...).  [default: found by what the file says]",
+)
 prior = click.option(
     "--prior",
     default="",

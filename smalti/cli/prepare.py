@@ -160,9 +160,8 @@ def _report(folder: str, done: Prepared, sheet: str | None, packed: list[Pack], 
         options.say(f"{about['errors']} of {about['items']} items failed; {done.codes.places.codes} says why in *.errors.jsonl")
     if quiet or as_json:
         return
-    options.say_done(
-        folder, f"{about['documents']} documents, {about['tokens']} tokens in {done.units} units; digest {about['digest'][:16]}"
-    )
+    units = f"{done.units} unit{'' if done.units == 1 else 's'}"
+    options.say_done(folder, f"{about['documents']} documents, {about['tokens']} tokens in {units}; digest {about['digest'][:16]}")
     for model in about["models"]:
         for stage in model["stages"]:
             click.echo(

@@ -33,17 +33,14 @@ class Noted:
 def modality(model: str | None, sources: Sequence[str]) -> str:
     """ "image", "audio", "video" or "shape": what a model takes, or where none is named what the sources are.
 
-    UsageError for sounds, whose model must be named, and for pictures, films and shapes in one.
+    UsageError for sounds, whose model must be named, and for pictures, films and shapes in one; ModelError for a model that is not there.
     """
     from smalti.media import modality_of_kind
     from smalti.tokenizers import zoo
 
     if model is None:
         return _of_sources(sources)
-    try:
-        return modality_of_kind(zoo.find(model).kind)
-    except SmaltiError:  # said when it is loaded
-        return "image"
+    return modality_of_kind(zoo.find(model).kind)
 
 
 def _of_sources(sources: Sequence[str]) -> str:

@@ -62,9 +62,13 @@ def _bytes(before: Report, after: Report) -> Iterator[str]:
     if len(changed) > MOST_LINES:
         yield f"bytes of {len(changed) - MOST_LINES} more files of {len(common)}"
     if gone := len(old.keys() - common):
-        yield f"{gone} files are only in the first report"
+        yield f"{_files(gone)} only in the first report"
     if come := len(new.keys() - common):
-        yield f"{come} files are only in the second report"
+        yield f"{_files(come)} only in the second report"
+
+
+def _files(count: int) -> str:
+    return "1 file that a codec wrote is" if count == 1 else f"{count} files that codecs wrote are"
 
 
 def _curves(before: Report, after: Report) -> Iterator[str]:

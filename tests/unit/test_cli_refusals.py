@@ -91,11 +91,18 @@ def test_the_wrong_model(cli: Any, place: Path, samples: Any) -> None:
     assert "config.json" in cli("detokenize", samples.solo, "-m", place / "folder").refusal()
 
 
+@pytest.mark.parametrize("limit", ["--kbps", "--bpp"])
+def test_a_model_that_is_not_there_comes_before_what_it_might_take(cli: Any, place: Path, limit: str) -> None:
+    """Else a slip of the pen in a name is answered with advice about rates."""
+    assert "no model 'nobody'" in cli("tokenize", place / "none.wav", "-m", "nobody", limit, "3").refusal()
+
+
 def test_a_model_that_is_not_there(cli: Any, place: Path, samples: Any) -> None:
     for arguments in (["detokenize"], ["cut", "--stages", "1"]):
         line = cli(*arguments, samples.foreign).refusal()
         assert line.startswith(f"{samples.foreign}: written by model {b'nobody'.hex()}, which is not installed (there is ")
         assert "image-grid-16@" in line
+        assert "-m FOLDER" in line
     assert "model        not installed (6e6f626f6479)" in cli("info", samples.foreign).out
 
 

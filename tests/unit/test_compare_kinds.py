@@ -271,13 +271,16 @@ def test_what_changed(reports: tuple[Report, Path], cli: Any) -> None:
     pillow = report.manifest.packages["pillow"]
     assert f"package pillow: {pillow} -> 99" in said
     assert f"bytes of {row.item} by jpeg {row.setting}: {row.bytes} -> {2 * row.bytes} (+100.0 %)" in said
-    assert "1 files are only in the first report" in said
+    assert "1 file that a codec wrote is only in the first report" in said
     assert any(line.startswith(f"psnr of jpeg at {row.setting}: ") and line.endswith("beyond the interval") for line in said)
     assert len(said) == 4
     assert difference(report, dataclasses.replace(report, curves=(within, *report.curves[1:]), created="later")) == []
     save(other, path.parent / "other.json")
     ran = cli("compare", "--diff", path, path.parent / "other.json", "--json")
     assert (ran.code, len(ran.json)) == (1, 4)
+    same = cli("compare", "--diff", path, path)
+    assert (same.code, same.out) == (0, "nothing changed beyond the intervals\n")
+    assert cli("compare", "--diff", path, path, "-q").out == ""
     with pytest.raises(UsageError, match="image and audio"):
         difference(report, dataclasses.replace(report, kind="audio"))
     hostile = dataclasses.replace(report.items[0], id="a\x1b[31m\n.png")

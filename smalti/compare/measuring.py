@@ -223,13 +223,20 @@ def _scored(
     failures: list[Failure] = []
     for name, score in _pass(reference, back, names):
         if isinstance(score, Score):
-            value = finite(float(score.value))
-            found[name] = {"value": value, "unit": score.unit, "better": score.better, "convention": score.convention}
+            found[name] = {"value": _counted(score), "unit": score.unit, "better": score.better, "convention": score.convention}
         else:
             failures.append(replace(failure, stage=f"metric {name}", error=said(score)))
             if isinstance(score, SignalError):
                 found[name] = {"value": None, "error": said(score)}
     return found, tuple(failures)
+
+
+def _counted(score: Score) -> float | None:
+    """Equal signals have infinitely many decibels, which no mean could take: they count as MOST_DECIBELS, as equal frames of films do."""
+    from smalti.metrics.video import MOST_DECIBELS
+
+    value = float(score.value)
+    return MOST_DECIBELS if score.unit == "dB" and value == math.inf else finite(value)
 
 
 def _pass(reference: Signal, back: _Decoded, names: Sequence[str]) -> Iterator[tuple[str, Score | Exception]]:

@@ -1,6 +1,6 @@
 """What a comparison found, as frozen values that `report.json` holds; `SCHEMA.md` explains every key.
 
-The page, the tables and `--diff` are made from these alone. Numbers that are no finite ones (the PSNR of equal pictures) are null.
+The page, the tables and `--diff` are made from these alone. Numbers that are no finite ones are null; equal signals count as 100 dB.
 """
 
 from __future__ import annotations

@@ -243,6 +243,16 @@ def test_a_pool_of_one_keeps_the_order() -> None:
         assert list(pool.each(abs, [-3, 2, -1])) == [(0, 3), (1, 2), (2, 1)]
 
 
+def test_equal_signals_stay_in_the_means(photos: Path, tmp_path: Path) -> None:
+    PIL.Image.new("RGB", (64, 64), (128, 128, 128)).save(photos / "flat.png")  # which JPEG keeps as it is
+    report = smalti.compare(photos, "jpeg:20,40,60,80", tmp_path / "out", metrics=["psnr"], tasks=[], page=False)
+    values = {row.item: row.metrics["psnr"] for row in report.rows if row.setting == "q80"}
+    assert values["flat.png"] == 100
+    assert 20 < min(value or 0 for value in values.values()) < 60
+    (point,) = [point for curve in report.curves for point in curve.points if point.setting == "q80"]
+    assert point.value == pytest.approx(np.mean([value or 0 for value in values.values()]))
+
+
 @pytest.fixture
 def reports(photos: Path, tmp_path: Path) -> tuple[Report, Path]:
     """One, and where it lies."""

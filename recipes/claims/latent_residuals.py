@@ -203,8 +203,8 @@ def compared(comparison: Comparison, judge: Callable[[Film, Tensor], dict[str, A
         items = []
         for number, (film, drawn) in enumerate(zip(films, latents, strict=True)):
             error = (drawn - film.z).square().sum(1).mean((1, 2)).tolist()
-            rates = (priced.bits[number][level], priced.unprimed[number][level]) if priced else (None, None)
-            items.append(Item(film.name, *rates, tuple(error), **judge(film, drawn)))
+            primed, unprimed = (priced.bits[number][level], priced.unprimed[number][level]) if priced else (None, None)
+            items.append(Item(film.name, primed, unprimed, tuple(error), **judge(film, drawn)))
         rows.append(Row(name, levels, priced.slack if priced else None, tuple(items)))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
 

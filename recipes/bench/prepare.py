@@ -26,7 +26,7 @@ from smalti.codecs.media.files import list_images
 from smalti.codecs.media.images import read_image
 from smalti.tokenizers import zoo
 from smalti.tokenizers.contracts import Tokenizer
-from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.signals import Image
 
 
@@ -119,7 +119,10 @@ def main() -> None:
     for name, default in (("count", 200), ("rounds", 3), ("threads", 1), ("batch", 16)):
         parser.add_argument(f"--{name}", type=int, default=default)
     arguments = parser.parse_args()
-    found = measure(arguments.data, arguments.model, arguments.count, arguments.rounds, arguments.threads, arguments.batch)
+    try:
+        found = measure(arguments.data, arguments.model, arguments.count, arguments.rounds, arguments.threads, arguments.batch)
+    except SmaltiError as error:
+        raise SystemExit(f"prepare: {error}") from None
     print(f"network alone  {found.bare:7.1f} pictures/s")
     print(f"prepare        {found.worker:7.1f} pictures/s, {found.share:.1%} of it")
     print(f"by core time   {found.worker_core:7.1f} pictures a second of a core, of {found.bare_core:.1f}: {found.core_share:.1%}")

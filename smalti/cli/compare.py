@@ -141,7 +141,8 @@ def _complain_of_failures(report: Report, most: int = 8) -> None:
 def _show(report: Report, out: Path) -> None:
     """The table of curves, BD rates against the first codec, and where the rest is."""
     judged = [*(metric.name for metric in report.metrics), *(task.name for task in report.tasks)]
-    click.echo(f"{len(report.items)} items, rates in {report.rate.unit}, means over items")
+    count = len(report.items)
+    click.echo(f"{count} item{'' if count == 1 else 's'}, rates in {report.rate.unit}, means over items")
     width = max(len(codec.name) for codec in report.codecs)
     label = max((len(s) for codec in report.codecs for s in codec.settings), default=0)
     columns = [max(10, len(name)) for name in judged]

@@ -180,7 +180,7 @@ def _diff(data: tuple[str, ...], as_json: bool, quiet: bool) -> int:
         for line in lines:
             click.echo(line)
         if not lines and not quiet:
-            click.echo("nothing changed beyond the intervals")
+            options.say("nothing changed beyond the intervals")
     return int(bool(lines))
 
 

@@ -270,7 +270,7 @@ def main(given: Sequence[str] | None = None) -> int:
     """Train, judge, draw; 1 where the entropy is not beaten, 2 where something is refused."""
     parser = argparse.ArgumentParser(description="train a small language model on prepared tokens")
     parser.add_argument("prepared", type=Path, help="folder that smalti prepare wrote, with a pack and its NAME-held-out")
-    parser.add_argument("--pack", default="tokens", help="name of the pack (default tokens)")
+    parser.add_argument("--pack", default="tokens", help="name of the pack, as given to smalti prepare --pack (default tokens)")
     parser.add_argument("-o", "--out", type=Path, help="run folder")
     parser.add_argument("--samples", type=int, default=8, help="documents to draw (default 8)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of sampling (default 1)")

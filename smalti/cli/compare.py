@@ -181,7 +181,7 @@ def _diff(data: tuple[str, ...], as_json: bool, quiet: bool) -> int:
         for line in lines:  # names in reports of others may hold what terminals obey
             click.echo("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line))
         if not lines and not quiet:
-            click.echo("nothing changed beyond the intervals")
+            options.say("nothing changed beyond the intervals")
     return int(bool(lines))
 
 

@@ -289,8 +289,8 @@ def test_what_changed(reports: tuple[Report, Path], cli: Any) -> None:
     ran = cli("compare", "--diff", path, path.parent / "other.json", "--json")
     assert (ran.code, len(ran.json)) == (1, 4)
     same = cli("compare", "--diff", path, path)
-    assert (same.code, same.out) == (0, "nothing changed beyond the intervals\n")
-    assert cli("compare", "--diff", path, path, "-q").out == ""
+    assert (same.code, same.out, same.err) == (0, "", "nothing changed beyond the intervals\n")
+    assert cli("compare", "--diff", path, path, "-q").err == ""
     with pytest.raises(UsageError, match="image and audio"):
         difference(report, dataclasses.replace(report, kind="audio"))
     hostile = dataclasses.replace(report.items[0], id="a\x1b[31m\n.png")

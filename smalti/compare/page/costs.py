@@ -136,7 +136,7 @@ def speeds(facts: Facts) -> Html:
     marks = [_spot(facts, name, speed, across, up, taken) for name, speed in found.items()]
     picture = tag(
         "svg",
-        tag("g", _grid(across, up), class_="grid"),
+        tag("g", _grid(across, up, f"s per {PER[facts.report.kind][1]}"), class_="grid"),
         *marks,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
@@ -160,7 +160,7 @@ def _pair(speed: Speed | None) -> tuple[float | None, float | None]:
     return (speed.encode, speed.decode) if speed is not None else (None, None)
 
 
-def _grid(across: Axis, up: Axis) -> Html:
+def _grid(across: Axis, up: Axis, unit: str) -> Html:
     parts = []
     for value in up.ticks(6):
         y = round(up.at(value), 2)
@@ -169,9 +169,9 @@ def _grid(across: Axis, up: Axis) -> Html:
         x = round(across.at(value), 2)
         parts += [tag("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM)]
         parts += [tag("text", tick_text(value), x=x, y=HEIGHT - BOTTOM + 16, text_anchor="middle")]
-    parts.append(tag("text", "encode, s", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle", class_="axis"))
+    parts.append(tag("text", f"encode, {unit}", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle", class_="axis"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(tag("text", "decode, s", x=12, y=middle, text_anchor="middle", class_="axis", transform=f"rotate(-90 12 {middle:g})"))
+    parts.append(tag("text", f"decode, {unit}", x=12, y=middle, text_anchor="middle", class_="axis", transform=f"rotate(-90 12 {middle:g})"))
     return join(*parts)
 
 

@@ -171,7 +171,9 @@ def _grid(across: Axis, up: Axis, unit: str) -> Html:
         parts += [tag("text", tick_text(value), x=x, y=HEIGHT - BOTTOM + 16, text_anchor="middle")]
     parts.append(tag("text", f"encode, {unit}", x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 6, text_anchor="middle", class_="axis"))
     middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(tag("text", f"decode, {unit}", x=12, y=middle, text_anchor="middle", class_="axis", transform=f"rotate(-90 12 {middle:g})"))
+    parts.append(
+        tag("text", f"decode, {unit}", x=12, y=middle, text_anchor="middle", class_="axis", transform=f"rotate(-90 12 {middle:g})")
+    )
     return join(*parts)
 
 

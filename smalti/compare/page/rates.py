@@ -13,7 +13,7 @@ from smalti.compare.page.looks import marker
 from smalti.compare.page.markup import Html, join, tag, text
 from smalti.compare.page.numbers import NONE, SPACE, counted, interval, percent, share, significant
 from smalti.compare.page.plots import swatch
-from smalti.compare.results import BD, Paired
+from smalti.compare.results import BD, CodecInfo, Paired
 
 SIGNS = {
     "better": "\N{BLACK DOWN-POINTING SMALL TRIANGLE}",
@@ -57,7 +57,7 @@ def _summary(facts: Facts, anchor: str) -> Html:
             else NONE
         )
         cells = [tag("td", _cell(facts, judge, anchor, codec.name), data_judge=k, class_="num") for k, judge in enumerate(facts.judges)]
-        name = tag("th", named(facts, codec.name), tag("small", codec.kind), scope="row")
+        name = tag("th", named(facts, codec.name), tag("small", _kind(codec)), scope="row")
         rows.append(tag("tr", name, tag("td", span, class_="num"), *cells, data_codec=facts.index[codec.name]))
     head = tag(
         "tr", tag("th", "Codec", scope="col"), tag("th", "Rates", tag("small", facts.report.rate.unit), scope="col", class_="num"), *heads
@@ -68,6 +68,11 @@ def _summary(facts: Facts, anchor: str) -> Html:
     )
     table = tag("table", caption, tag("thead", head), tag("tbody", *rows), class_="summary")
     return tag("div", table, class_="wide", data_anchor=facts.index[anchor], hidden=not chosen(facts, anchor))
+
+
+def _kind(codec: CodecInfo) -> str:
+    """Packers of tokens lose nothing of the tokens, and all that these have lost already."""
+    return "the same tokens, packed" if codec.kind == "lossless" and ("+" in codec.name or codec.name.startswith("tokens-")) else codec.kind
 
 
 def _cell(facts: Facts, judge: Judge, anchor: str, name: str) -> Html:

@@ -19,6 +19,7 @@ from smalti.compare.page import NAME, write_page
 from smalti.compare.page.document import render
 from smalti.compare.page.facts import Facts
 from smalti.compare.page.plots import drawing, frame_of
+from smalti.compare.page.rates import _kind
 from smalti.tokenizers.errors import UsageError
 
 SECTIONS = ["verdict", "curves", "bytes", "gallery", "parts", "speed", "tasks", "files", "missing", "method", "manifest"]
@@ -266,3 +267,15 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="schema None"):
         write_page(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("grid+zlib", "lossless", "the same tokens, packed"),
+        ("tokens-lzma", "lossless", "the same tokens, packed"),
+        ("flac", "lossless", "lossless"),
+    ],
+)
+def test_packed_tokens_are_not_called_lossless(name: str, kind: str, said: str) -> None:
+    assert _kind(results.CodecInfo(name, name, kind, ("1",), False, "1", True, "")) == said

@@ -11,6 +11,7 @@ import importlib
 from importlib.metadata import entry_points
 
 from smalti.codecs.classical.downscaled import FACTORS, Downscaled
+from smalti.codecs.compressai_zoo.container import NAMES
 from smalti.tokenizers.contracts import Codec
 from smalti.tokenizers.errors import ModelError, UsageError
 
@@ -27,6 +28,8 @@ CODECS = {
     "hyperprior": "smalti.codecs.hyperprior.codec:load",
 }
 
+# learned ones that others trained, from checkpoints on this machine
+ZOO_CODECS = {f"compressai-{name}": f"smalti.codecs.compressai_zoo.codec:{name.replace('-', '_')}" for name in NAMES}
 SOUND_CODECS = {
     "opus": "smalti.codecs.classical.opus:Opus",
     "opus-audio": "smalti.codecs.classical.opus:opus_audio",
@@ -52,7 +55,7 @@ VIDEO_CODECS = {
 
 def known() -> dict[str, str]:
     """Ours and those of other distributions; a name of ours stays ours."""
-    ours = CODECS | SOUND_CODECS | SHAPE_CODECS | VIDEO_CODECS | JOINED_CODECS
+    ours = CODECS | ZOO_CODECS | SOUND_CODECS | SHAPE_CODECS | VIDEO_CODECS | JOINED_CODECS
     return {point.name: point.value for point in entry_points(group="smalti.codecs")} | ours
 
 

@@ -9,6 +9,7 @@ for AVIF at .038 bits per pixel on two Kodak photos in every case tried, by .001
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pil
@@ -35,6 +36,11 @@ class Downscaled:
     def version(self) -> str:
         """The inner codec's."""
         return str(getattr(self.inner, "version", ""))
+
+    @property
+    def ladder(self) -> Any:
+        """The inner codec's, empty where it brings none."""
+        return getattr(self.inner, "ladder", ())
 
     def compress(self, signal: Signal, target: Target = Target()) -> bytes:
         """The byte and the inner file, within the target; raises UsageError where nothing fits."""

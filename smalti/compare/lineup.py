@@ -38,7 +38,7 @@ DEFAULTS = {
 }
 LEAST_RATES = 4  # below it a curve through the points says more than they do
 _TABLES = {
-    "image": registry.CODECS,
+    "image": registry.CODECS | registry.ZOO_CODECS,
     "audio": registry.SOUND_CODECS,
     "video": registry.VIDEO_CODECS,
     "shape": {**registry.SHAPE_CODECS, "decimate-draco": ""},

@@ -233,7 +233,7 @@ def _verdict(
     if low <= 0 <= high:
         return none, "the interval holds 0"
     if items < LEAST_ITEMS:
-        return none, f"{items} items, a verdict needs {LEAST_ITEMS}"
+        return none, f"{items} item{'' if items == 1 else 's'}, a verdict needs {LEAST_ITEMS}"
     if akima is None or (akima > 0) != (percent > 0):
         return none, "pchip and akima disagree on the sign"
     return ("better" if high < 0 else "worse"), ""

@@ -56,7 +56,9 @@ class DecimateDraco:
         offers = self._offers(signal, max(target.bytes, 256))
         fitting = [offer for offer in offers if offer.bytes <= target.bytes]
         if not fitting:
-            smallest = min((offer.bytes for offer in offers), default=0)
+            if not offers:
+                raise UsageError(f"no file of this shape within {target.bytes} bytes was found; ask for more")
+            smallest = min(offer.bytes for offer in offers)
             raise UsageError(f"the smallest file of this signal has {smallest} bytes, the target allows {target.bytes}")
         full = [offer for offer in fitting if offer.bytes >= NEARLY * target.bytes]
         return min(measured(signal, full or fitting), key=lambda item: (item[0], item[1].bytes))[1].data

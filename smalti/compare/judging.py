@@ -22,7 +22,7 @@ from smalti.tokenizers.errors import SignalError, UsageError
 METRICS = {
     "image": ("psnr", "ms-ssim", "lpips-alex"),
     "audio": ("mel-distance", "stoi", "pesq-wb", "si-sdr"),
-    "video": ("video-psnr", "video-ssim", "temporal-difference"),
+    "video": ("video-psnr", "video-ssim", "video-lpips-alex", "temporal-difference"),
     "shape": ("f-score-1", "chamfer", "normal-consistency"),
 }
 TASKS = {"image": ("classification-agreement",), "audio": (), "video": (), "shape": ()}

@@ -160,3 +160,11 @@ def test_meshes_are_simplified_to_a_size() -> None:
 
 def test_simplified_meshes_conform() -> None:
     check_codec(DecimateDraco(), [ball(5)])
+
+
+def test_a_shape_that_no_file_holds_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("DracoPy")
+    monkeypatch.setattr("smalti.compare.decimated.draco", lambda *_: iter(()))
+    shape = Shape(np.eye(4, 3), np.array([[0, 1, 2], [0, 1, 3]], np.int64))
+    with pytest.raises(UsageError, match="no file of this shape within 96 bytes was found; ask for more"):
+        DecimateDraco().compress(shape, Target(bytes=96))

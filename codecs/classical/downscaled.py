@@ -38,6 +38,11 @@ class Downscaled:
         return str(getattr(self.inner, "version", ""))
 
     @property
+    def family(self) -> str:
+        """The inner codec's."""
+        return str(getattr(self.inner, "family", "classical"))
+
+    @property
     def ladder(self) -> Any:
         """The inner codec's, empty where it brings none."""
         return getattr(self.inner, "ladder", ())

@@ -67,3 +67,8 @@ def test_what_is_absent_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
     reason, remedy = ladders.absent("jxl") or ("", "")
     assert "imagecodecs" in reason
     assert remedy == "pip install 'smalti[codecs]'"
+
+
+def test_a_codec_of_smaller_pictures_is_of_the_family_of_its_own() -> None:
+    assert getattr(resolve("jpeg/2"), "family", None) == "classical"
+    assert getattr(resolve("hyperprior/2"), "family", None) == getattr(resolve("hyperprior"), "family", None) == "learned"

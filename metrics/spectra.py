@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 MEL_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
 STFT_WINDOWS = (2048, 512)
+COMPRESSED_WINDOWS = (512, 1024, 2048)
+LOUDNESS = 0.3  # power of a magnitude, between that of Zwicker's loudness (.46) and a logarithm
+LOUDNESS_FLOOR = 1e-3
 FLOOR = 1e-5  # below which logarithms see silence
 _LINEAR_HERTZ = 200 / 3  # of a mel below 1 kHz
 _LOG_STEP = np.log(6.4) / 27  # from there on
@@ -48,6 +51,15 @@ def stft_distance(wave: Tensor, other: Tensor) -> Tensor:
     for window in STFT_WINDOWS:
         a, b = magnitudes(wave, window), magnitudes(other, window)
         parts += [F.l1_loss(a, b), 2 * F.l1_loss(log10(a), log10(b))]
+    return torch.stack(parts).sum()
+
+
+def compressed_distance(wave: Tensor, other: Tensor) -> Tensor:
+    """Mean difference of magnitudes to the power of .3, summed over three windows that resolve harmonics; waves (B, T)."""
+    parts = []
+    for window in COMPRESSED_WINDOWS:
+        a, b = ((magnitudes(part, window) + LOUDNESS_FLOOR).pow(LOUDNESS) for part in (wave, other))
+        parts.append(F.l1_loss(a, b))
     return torch.stack(parts).sum()
 
 

@@ -81,9 +81,11 @@ def trees(quantizer: Any, stages: Sequence[Stage]) -> list[np.ndarray]:
 
 
 def tables_of(quantizer: Any, stages: int) -> list[Any]:
-    """The codebook of each stage, None for a film's motion; none at all where there is neither one a stage nor one for all."""
+    """The codebook of each stage, None for a first one without, a film's motion or a voice's pitch; none at all where there is neither one
+    a stage nor one for all."""
     tables = list(books(quantizer))
-    tables = [None, *tables] if isinstance(quantizer, Keyed) else tables
+    if isinstance(quantizer, Keyed) or 1 < len(tables) == stages - 1:
+        tables = [None, *tables]
     tables = tables * stages if len(tables) == 1 else tables
     return tables if len(tables) == stages else []
 

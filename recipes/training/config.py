@@ -76,18 +76,20 @@ class SoundLossConfig:
     """Weights; samples are in [-1, 1].
 
     mel: of the distance of log mel spectra, summed over windows, as in DAC. stft: of linear and log spectra at two windows. l1: of the
-    samples themselves. mel_windows: powers of two, in samples.
+    samples themselves. compressed: of magnitudes to the power of .3, nearly as loudness is heard, at three long windows: what tells single
+    harmonics. mel_windows: powers of two, in samples.
     """
 
     kind: ClassVar[str] = "sounds"
     mel: float = 15.0
     stft: float = 1.0
     l1: float = 10.0
+    compressed: float = 0.0
     quantizer: float = 1.0
     mel_windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
 
     def __post_init__(self) -> None:
-        weights = {name: getattr(self, name) for name in ("mel", "stft", "l1")}
+        weights = {name: getattr(self, name) for name in ("mel", "stft", "l1", "compressed")}
         for name, weight in {**weights, "quantizer": self.quantizer}.items():
             need(0 <= weight < math.inf, f"loss.{name} >= 0", weight)
         need(any(weights.values()), f"a weight above 0 among loss.{', '.join(weights)}", weights)

@@ -43,19 +43,22 @@ class SoundDataConfig:
     """folder: sound files, searched recursively. crop: samples at the tokenizer's rate. holdout: how many files, last by name, are only
     evaluated on.
 
-    Each crop is made quieter by a random gain between quietest_db and 0. workers: decoding processes.
+    Each crop is made quieter by a random gain between quietest_db and 0. speeds: what its file is played at, each as likely; pitch goes
+    with it. workers: decoding processes.
     """
 
     kind: ClassVar[str] = "sounds"
     folder: str = ""
     crop: int = 16000
     quietest_db: float = -12.0
+    speeds: tuple[float, ...] = (1.0,)
     holdout: int = 8
     workers: int = 1
 
     def __post_init__(self) -> None:
         need(self.crop >= 1, "data.crop >= 1", self.crop)
         need(-100 <= self.quietest_db <= 0, "-100 <= data.quietest_db <= 0", self.quietest_db)
+        need(bool(self.speeds) and all(0.25 <= speed <= 4 for speed in self.speeds), "data.speeds within 0.25 and 4", self.speeds)
         need(self.holdout >= 1, "data.holdout >= 1", self.holdout)
         need(self.workers >= 0, "data.workers >= 0", self.workers)
 

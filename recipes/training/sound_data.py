@@ -13,6 +13,7 @@ from smalti.recipes.training.config import SoundConfig, SoundDataConfig
 from smalti.recipes.training.data import Crops, split_files
 from smalti.tokenizers.audio.sounds import to_network
 from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.signals import Audio
 
 KEPT_BYTES = 2**29  # of sounds, in each worker process: 2.3 hours at 16 kHz
 
@@ -34,18 +35,21 @@ class Cutter:
 
     def __init__(self, config: SoundDataConfig, rate: int) -> None:
         self.config, self.rate = config, rate
-        self._kept: dict[Path, np.ndarray] = {}
+        self._kept: dict[tuple[Path, float], np.ndarray] = {}
         self._left = KEPT_BYTES
 
     def __call__(self, path: Path, random: np.random.Generator) -> np.ndarray:
-        return random_crop(self._channels(path), self.config, random)
+        speeds = self.config.speeds
+        speed = speeds[random.integers(len(speeds))] if len(speeds) > 1 else speeds[0]
+        return random_crop(self._channels(path, speed), self.config, random)
 
-    def _channels(self, path: Path) -> np.ndarray:
-        if path in self._kept:
-            return self._kept[path]
-        channels = to_network(read_audio(path), self.rate, 1)
+    def _channels(self, path: Path, speed: float) -> np.ndarray:
+        if (path, speed) in self._kept:
+            return self._kept[path, speed]
+        audio = read_audio(path)
+        channels = to_network(Audio(audio.samples, max(1, round(audio.rate * speed))), self.rate, 1)
         if channels.nbytes <= self._left:
-            self._kept[path] = channels
+            self._kept[path, speed] = channels
             self._left -= channels.nbytes
         return channels
 

@@ -1,6 +1,7 @@
 """How much later a sound can come out than it went in, however fast the machine is: a property of a model's config, known without torch.
 
-`audio-residual` is causal: a frame must be whole before it has a token, and the windows that begin in it; nothing else is waited for.
+`audio-residual` is causal: a frame must be whole before it has a token, and the windows that begin in it; nothing else is waited for but,
+where there is a pitch, half the longest window in which it is heard.
 `audio-single` looks ahead: a token needs frames to come, and so does what is drawn from it; that much would a stream lag behind if there
 were one.
 """
@@ -55,6 +56,8 @@ def delay_with(config: Any) -> Delay:
 def _delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:
     if kind == "audio-residual":
         hop, ahead = math.prod(config["strides"]), (OVERLAP - 1) * config["strides"][0]
+        if config.get("pitch"):
+            ahead += round(max(config["pitch"]["windows"]) * config["rate"] / 2)
         return Delay((hop + ahead) / config["rate"], -(-(hop + ahead) // hop), True)
     if kind == "audio-single":
         fineness, fine_blocks = config.get("fineness", FINENESS), config.get("fine_blocks", FINE_BLOCKS)

@@ -40,6 +40,7 @@ from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 PIECE_FRAMES = 512  # that pass the network at a time: about ten seconds
+VOICE_SECONDS = 3.0  # that speech hardly goes on without a pause
 BATCH_CHANNELS = 8  # of all sounds of about one length together
 
 
@@ -93,13 +94,15 @@ class AudioResidual:
 
     @property
     def margins(self) -> Margins:
-        """Frames before a frame that its sound depends on."""
-        return Margins(_reach(self.net.decoder), 0)
+        """Frames before a frame that its sound depends on; of a voice that has gone on for longer than `VOICE_SECONDS`, all but where its
+        pulses lie."""
+        voice = 0 if self.config.pitch is None else math.ceil(VOICE_SECONDS * self.config.rate / self.config.hop)
+        return Margins(_reach(self.net.decoder) + voice, 0)
 
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""
         size = size_of(signal, self.config.rate, self.name)
-        return self.net.quantizer.layout(grid_of(size, self.config.rate, self.config.hop), ("channel", "time"), size.signal)
+        return self.net.layout(grid_of(size, self.config.rate, self.config.hop), ("channel", "time"), size.signal)
 
     @torch.inference_mode()
     def encode(self, signals: Sequence[Signal]) -> list[Tokens]:

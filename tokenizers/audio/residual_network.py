@@ -10,6 +10,8 @@ Deviations:
   starts at 0. Whitened latents, as pictures have them, drifted in batches of a few sounds: their mean moves faster than an average
   follows it, and all of them came to lie on one entry.
 - Levels share one space of `dim` numbers; DAC has a projection per level in place of it. What each entry is, averages learn.
+- With `pitch`, a stage before the levels says how high the voice is, and the decoder colours pulses at that pitch beside what it draws by
+  itself: which phases a voice has it cannot know from spectra, and without them harmonics blur (see `pitch.py`, `nets/pulses.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.tokenizers import quantizers
+from smalti.tokenizers.audio.pitch import FEATURES, PitchConfig, PitchEstimator, told
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.causal import (
@@ -37,9 +40,11 @@ from smalti.tokenizers.nets.causal import (
     Snake,
     zero,
 )
-from smalti.tokenizers.nets.causal_spectrum import AheadSpectrum, CausalWave
+from smalti.tokenizers.nets.causal_spectrum import AheadSpectrum, CausalVoice, CausalWave
+from smalti.tokenizers.nets.pulses import Pulses
 from smalti.tokenizers.quantizers import ResidualConfig
 from smalti.tokenizers.quantizers.dropout import latents_for_decoder
+from smalti.tokenizers.tokens import Layout, Stage
 
 DILATIONS = (1, 3)
 FLATNESS = 0.5  # power of their variances that principal components are given: 1 leaves them as they are, 0 makes them white
@@ -50,7 +55,8 @@ class AudioResidualConfig:
     """rate: samples per second that the network works at. strides: from the waveform down, that of the spectrum first; their product is the
     samples of a frame.
 
-    widths: channels behind each stride. encoder_blocks, decoder_blocks: wide blocks at frame rate.
+    widths: channels behind each stride. encoder_blocks, decoder_blocks: wide blocks at frame rate. pitch: of the stage that tells it; None
+    for none.
     """
 
     kind: ClassVar[str] = "audio-residual"
@@ -60,6 +66,7 @@ class AudioResidualConfig:
     widths: tuple[int, ...] = (160, 256)
     encoder_blocks: int = 2
     decoder_blocks: int = 5
+    pitch: PitchConfig | None = None
 
     def __post_init__(self) -> None:
         if not 1000 <= self.rate <= 192000:
@@ -94,11 +101,16 @@ class AudioResidualNet(nn.Module):
         self.register_buffer("centre", torch.zeros(loudness))
         self.register_buffer("components", torch.randn(self.quantizer.dim, loudness) / math.sqrt(loudness))
         self.encoder = _encoder(config, self.quantizer.dim, 3 * self.spectrum.bins)
+        self.pitch: PitchEstimator | None = None
+        self.pulses: Pulses | None = None
+        if config.pitch is not None:
+            self.pitch = PitchEstimator(config.pitch, config.hop, config.strides[0], config.rate)
+            self.pulses = Pulses(config.hop, self.pitch.lead, config.rate)
         self.decoder = _decoder(config, self.quantizer.dim)
 
     def encode(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
         """(B, 1, T + ahead) -> latents (B, D, T / hop)."""
-        spectra = self.spectrum(wave)
+        spectra = self.spectrum(wave[..., : wave.shape[-1] - self.ahead + self.spectrum.ahead])
         with torch.autocast(wave.device.type, enabled=False):  # in bfloat16 latents would be others than those that are coded
             plain = F.linear(self._loudness(spectra) - self.centre, self.components).transpose(1, 2)
         return plain + self.encoder(spectra, memory)
@@ -111,7 +123,7 @@ class AudioResidualNet(nn.Module):
     @torch.no_grad()
     def fit_start(self, waves: Tensor) -> None:
         """Let latents be principal components of the log magnitudes of waves (N, 1, T), beside which the encoder starts at 0."""
-        rows = torch.cat([self._loudness(self.spectrum(self._followed(part))).flatten(0, 1) for part in waves.split(16)])
+        rows = torch.cat([self._loudness(self.spectrum(self._followed(part, self.spectrum.ahead))).flatten(0, 1) for part in waves.split(16)])
         self.centre.copy_(rows.mean(0))
         centred = rows - self.centre
         variances, directions = torch.linalg.eigh(centred.t() @ centred / len(rows))
@@ -121,39 +133,74 @@ class AudioResidualNet(nn.Module):
         scale = sizes / variances.sqrt() / sizes.square().mean().sqrt()
         self.components.copy_(scale[:, None] * directions.t())
 
-    def decode(self, z_q: Tensor, memory: Memory | None = None) -> Tensor:
-        """Quantized latents -> (B, 1, T); values may leave [-1, 1] a little."""
-        return self.decoder(z_q, memory)
+    def decode(self, z_q: Tensor, pitch: Tensor | None = None, memory: Memory | None = None) -> Tensor:
+        """Quantized latents (B, D, frames), and entries (B, frames) of the pitch stage where there is one -> (B, 1, T); values may leave
+        [-1, 1] a little."""
+        if self.pitch is None or self.pulses is None:
+            return self.decoder(z_q, memory)
+        assert pitch is not None, "a network with pitches is told them"
+        hertz = self.pitch.hertz(pitch)
+        *layers, voice = self.decoder
+        assert isinstance(voice, CausalVoice)
+        x = torch.cat([z_q, told(hertz).to(z_q.dtype)], 1)
+        for layer in layers:
+            x = layer(x, memory)
+        return voice.voiced(x, self.pulses(hertz, memory, somewhere=self.training), memory)
+
+    def layout(self, grid: tuple[int, ...], axes: tuple[str, ...], signal: tuple[tuple[str, int], ...]) -> Layout:
+        """Pitch, if there is one, then the levels; it decodes with one level at least."""
+        levels = self.quantizer.layout(grid, axes, signal)
+        if self.config.pitch is None:
+            return levels
+        pitch = Stage("pitch", tuple(zip(axes, grid, strict=True)), self.config.pitch.vocab)
+        return Layout((pitch, *levels.stages), tuple(cut + 1 for cut in levels.cuts), signal)
 
     def tokenize(self, wave: Tensor, memory: Memory | None = None) -> tuple[Tensor, ...]:
-        """(B, 1, T + ahead) -> indices (B, frames) per level."""
-        return self.quantizer(self.encode(wave, memory)).indices
+        """(B, 1, T + ahead) -> indices (B, frames) per stage."""
+        levels = self.quantizer(self.encode(wave, memory)).indices
+        return levels if self.pitch is None else (self.pitch.entries(self._for_pitch(wave), memory), *levels)
 
     def detokenize(self, indices: Sequence[Tensor], memory: Memory | None = None) -> Tensor:
-        """Waveforms from indices of all levels or the first of them."""
-        return self.decode(self.quantizer.dequantize(indices), memory)
+        """Indices (B, frames) of all stages or of a prefix -> (B, 1, T)."""
+        pitch, levels = (None, indices) if self.pitch is None else (indices[0], indices[1:])
+        return self.decode(self.quantizer.dequantize(levels), pitch, memory)
 
     def forward(self, wave: Tensor) -> tuple[Tensor, Quantized]:
-        """Reconstruction of (B, 1, T) and what the quantizer says: the training path."""
-        z = self.encode(self._followed(wave))
+        """Reconstruction of (B, 1, T) and what the quantizer says: the training path. Where there is pitch, which hears far ahead, the last
+        frames of the wave are what follows the others, and are not drawn."""
+        if self.pitch is None:
+            wave = self._followed(wave, self.ahead)
+        else:
+            frames = (wave.shape[-1] - self.ahead) // self.config.hop
+            wave = wave[..., : frames * self.config.hop + self.ahead]
+        z = self.encode(wave)
         with torch.autocast(z.device.type, enabled=False):  # nearest entries need float32
             quantized = self.quantizer(z.float())
-        return self.decode(latents_for_decoder(self.quantizer, quantized, self.training)), quantized
+        pitch = None
+        if self.pitch is not None:
+            with torch.no_grad():
+                pitch = self.pitch.entries(self._for_pitch(wave))
+        return self.decode(latents_for_decoder(self.quantizer, quantized, self.training), pitch), quantized
 
     @property
     def ahead(self) -> int:
         """Samples that the encoder must be given beyond the last frame."""
-        return self.spectrum.ahead
+        return max(self.spectrum.ahead, self.pitch.ahead if self.pitch is not None else 0)
 
-    def _followed(self, wave: Tensor) -> Tensor:
+    def _for_pitch(self, wave: Tensor) -> Tensor:
+        assert self.pitch is not None
+        return wave[..., : wave.shape[-1] - self.ahead + self.pitch.ahead]
+
+    def _followed(self, wave: Tensor, count: int) -> Tensor:
         """Followed by its last sample, as at a sound's end."""
-        return F.pad(wave, (0, self.ahead), mode="replicate")
+        return F.pad(wave, (0, count), mode="replicate")
 
     def freeze_tokens(self) -> None:
         """Stop learning before the decoder: tokens stay what they are while the decoder improves."""
-        for part in (self.encoder, self.quantizer):
-            part.requires_grad_(False)
-            part.eval()
+        for part in (self.encoder, self.quantizer, self.pitch):
+            if part is not None:
+                part.requires_grad_(False)
+                part.eval()
 
 
 def _encoder(config: AudioResidualConfig, dim: int, numbers: int) -> CausalStack:
@@ -169,9 +216,11 @@ def _encoder(config: AudioResidualConfig, dim: int, numbers: int) -> CausalStack
 
 
 def _decoder(config: AudioResidualConfig, dim: int) -> CausalStack:
-    layers: list[nn.Module] = [CausalConv(dim, config.widths[-1], 3)]
+    told_of = 0 if config.pitch is None else FEATURES
+    layers: list[nn.Module] = [CausalConv(dim + told_of, config.widths[-1], 3)]
     layers += [CausalWideBlock(config.widths[-1]) for _ in range(config.decoder_blocks)]
     for stride, coarser, width in zip(config.strides[:0:-1], config.widths[:0:-1], config.widths[-2::-1], strict=True):
         layers += [Snake(coarser), CausalUpsample(coarser, width, stride)]
         layers += [CausalUnit(width, dilation) for dilation in DILATIONS]
-    return CausalStack(*layers, FrameNorm(config.widths[0]), CausalWave(config.strides[0], config.widths[0]))
+    wave = CausalWave if config.pitch is None else CausalVoice
+    return CausalStack(*layers, FrameNorm(config.widths[0]), wave(config.strides[0], config.widths[0]))

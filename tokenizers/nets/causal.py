@@ -28,6 +28,14 @@ class Memory:
         self._past[layer] = joined[..., joined.shape[-1] - count :].clone()
         return joined
 
+    def held(self, layer: nn.Module) -> Tensor | None:
+        """What this layer held before; None at the start."""
+        return self._past.get(layer)
+
+    def hold(self, layer: nn.Module, state: Tensor) -> None:
+        """Keep what this layer needs for the next call."""
+        self._past[layer] = state
+
 
 def first_frame(x: Tensor, count: int) -> Tensor:
     """The first frame of x (B, C, T), `count` times."""

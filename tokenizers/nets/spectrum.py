@@ -35,10 +35,10 @@ def drawn(numbers: Tensor) -> Tensor:
     return torch.polar(torch.exp(loudness).clamp(max=LOUDEST), phase)
 
 
-def quiet_start(last: nn.Conv1d) -> None:
+def quiet_start(last: nn.Conv1d, loudness: float = QUIET_START) -> None:
     """Set the bias of the layer whose output is `drawn`."""
     with torch.no_grad():
-        last.bias[: last.out_channels // 2] = QUIET_START  # type: ignore[index]
+        last.bias[: last.out_channels // 2] = loudness  # type: ignore[index]
 
 
 class Spectrum(nn.Module):

@@ -4,8 +4,8 @@
 
 The pitches that Harvest (Morise, 2017) finds in whole sounds of speech are what the estimator learns to hear in a few frames. It hears them
 slowed down and hurried too, louder and quieter, and with noise. Levels of tokens stay what they were; the decoder takes over what fits and
-has still to be trained (`smalti train audio-residual-16k init=FOLDER freeze_tokens=true data=DIR`). --labels: where pitches are kept, so that
-what was interrupted goes on, and what is asked for again is there. Needs pyworld: pip install 'smalti[voices]'.
+has still to be trained (`smalti train audio-residual-16k-pitch init=FOLDER data=DIR`). --labels: where pitches are kept, so that what was
+interrupted goes on, and what is asked for again is there. Needs pyworld: pip install 'smalti[voices]'.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import math
 import multiprocessing
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,6 +56,8 @@ class Voice:
 
 def voices(files: Sequence[Path], rate: int, config: PitchConfig, kept: Path | None, workers: int) -> list[Voice]:
     """Sounds with their pitches, those that can be read; UsageError where none can, or pyworld is missing."""
+    if not files:
+        raise UsageError("the folder holds no sound files")
     _world()
     found = []
     progress = Progress("pitches", len(files))
@@ -98,7 +101,9 @@ def harvested(wave: Array, rate: int, config: PitchConfig) -> Array:
 
 def _world() -> Any:
     try:
-        import pyworld
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it asks setuptools for
+            import pyworld
     except ImportError as error:
         raise UsageError(f"fitting pitch needs pyworld ({error}); pip install 'smalti[voices]'") from None
     return pyworld

@@ -214,6 +214,8 @@ class TrainingConfig:
         if isinstance(self.adversary, SoundAdversaryConfig) and self.adversary.weight:
             need(self.data.crop >= max(self.adversary.windows, default=1), "data.crop >= adversary.windows", self.data.crop)
         need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
+        taught = getattr(tokenizer, "pitch", None) is None or self.init
+        need(bool(taught), "init = a model that hears pitch (python -m smalti.recipes.fit_pitch) beside tokenizer.pitch", self.init)
 
     def _check_films(self, tokenizer: VideoCausalConfig) -> None:
         assert isinstance(self.loss, LossConfig)

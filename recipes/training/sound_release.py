@@ -48,7 +48,9 @@ def release(
     own = [row.kbps for row in rows if row.codec.startswith(config.name)]
     few = f"{own[0]:.2f}" if len(own) == 1 else f"{own[0]:.2f} to {own[-1]:.2f}"
     summary = f"sound at {rate} Hz, {rate / stored.config.hop:.4g} frames per second, {few} kbps"
-    books = "; ".join(f"level {i}: {u.used} of {u.size} entries, perplexity {u.perplexity:.0f}" for i, u in enumerate(use_of(tokens)))
+    names = [stage.name.replace("level", "level ") for stage in tokens[0].layout.stages]
+    used = zip(names, use_of(tokens), strict=True)
+    books = "; ".join(f"{name}: {u.used} of {u.size} entries, perplexity {u.perplexity:.0f}" for name, u in used)
     card = _card(config, run, rows, summary, len(files), made_by, device, books, stored.delay.text)
     return zoo.save(trained, folder, prior, card=card, about={"summary": summary, "licence": LICENCE})
 

@@ -16,6 +16,7 @@ import torch
 from smalti.media import modality_of_kind
 from smalti.testing import check_tokenizer
 from smalti.tokenizers import zoo
+from smalti.tokenizers.audio.pitch import PitchConfig
 from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
 from smalti.tokenizers.audio.single import AudioSingle
@@ -106,6 +107,7 @@ def peer(family: str) -> Any:
 
 
 SOUND = {"strides": (4, 5), "widths": (8, 16), "encoder_blocks": 1, "decoder_blocks": 1}
+PITCH = PitchConfig(100.0, 1000.0, 31, (0.0005, 0.001), width=8, layers=1)
 SMALL = {"widths": (8, 8, 8), "encoder_depths": (1, 0, 1), "decoder_depths": (1, 1, 1), "head_width": 8}
 LINE = {"region": 32, "latent_dim": 4, "channels": 16, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1}
 VAT = {"points": 64, "bands": 4, "channels": 32, "heads": 2, "encoder_blocks": 1, "decoder_blocks": 1, "plane_side": 4, "field_width": 32}
@@ -150,6 +152,7 @@ INSTANCES: dict[str, list[Callable[[], Any]]] = {
     "audio-residual": [
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), **SOUND)),
         lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(FSQConfig((8, 5, 5)), levels=2), 24000, **SOUND)),
+        lambda: audio(AudioResidual, AudioResidualConfig(ResidualConfig(VQConfig(64, 8), levels=2), 16000, pitch=PITCH, **SOUND)),
     ],
     "jpeg-bytes": [JpegBytes, lambda: JpegBytes(JpegBytesConfig(90, 0))],
     "mesh": [Mesh, lambda: Mesh(MeshConfig(7))],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import nn
 
 from smalti.tokenizers.audio import sounds
 from smalti.tokenizers.audio.delay import delay_of
-from smalti.tokenizers.audio.residual import AudioResidual
+from smalti.tokenizers.audio.pitch import PitchConfig
+from smalti.tokenizers.audio.residual import VOICE_SECONDS, AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.errors import SignalError, UsageError
@@ -24,17 +26,22 @@ from smalti.tokenizers.signals import Audio, Image
 CONFIG = AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), 16000, (4, 5), (8, 16), 1, 2)
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> AudioResidual:
+VOICED = replace(CONFIG, pitch=PitchConfig(100.0, 1000.0, 31, (0.0005, 0.001), width=8, layers=1))
+
+
+@pytest.fixture(scope="module", params=[CONFIG, VOICED], ids=["levels", "pitch"])
+def tokenizer(request: pytest.FixtureRequest) -> AudioResidual:
     """A few steps old: statistics and tables have seen something, and no block is an identity any more."""
     torch.manual_seed(0)
-    net = AudioResidualNet(CONFIG)
+    net = AudioResidualNet(request.param)
+    if net.pitch is not None:
+        nn.init.normal_(net.pitch.last.weight)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
     net.fit_start(torch.randn(4, 1, 640) * 0.1)
     for _ in range(10):
         wave = torch.randn(4, 1, 640) * 0.1
         reconstruction, quantized = net(wave)
-        ((reconstruction - wave).abs().mean() + quantized.losses["commitment"]).backward()
+        ((reconstruction - wave[..., : reconstruction.shape[-1]]).abs().mean() + quantized.losses["commitment"]).backward()
         optimizer.step()
         optimizer.zero_grad()
     return AudioResidual(net)
@@ -43,6 +50,11 @@ def tokenizer() -> AudioResidual:
 def noise(samples: int, channels: int = 1, rate: int = 16000, seed: int = 0) -> Audio:
     rng = np.random.default_rng(seed)
     return Audio(rng.uniform(-0.3, 0.3, (channels, samples)).astype(np.float32), rate)
+
+
+def voice(tokenizer: AudioResidual, frames: int) -> torch.Tensor | None:
+    """Entries of a pitch stage, with a pause; None for a tokenizer that has none."""
+    return torch.tensor([[(7 * i) % 31 if i % 9 else 0 for i in range(frames)]]) if tokenizer.net.pitch is not None else None
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(k, s) for k in (1, 3, 4, 8, 15) for s in (1, 2, 3, 4, 8) if k >= s])
@@ -89,7 +101,8 @@ def test_the_future_does_not_matter(tokenizer: AudioResidual) -> None:
     z, other = tokenizer.net.encode(wave), tokenizer.net.encode(changed)
     assert torch.allclose(z[..., :10], other[..., :10], atol=1e-5)
     assert (z[..., 10] - other[..., 10]).abs().max() > 1e-3
-    decoded, again = tokenizer.net.decode(z), tokenizer.net.decode(other)
+    pitch = voice(tokenizer, 20)
+    decoded, again = tokenizer.net.decode(z, pitch), tokenizer.net.decode(other, pitch)
     assert torch.allclose(decoded[..., :200], again[..., :200], atol=1e-5)
 
 
@@ -135,7 +148,7 @@ def test_a_stream_takes_any_amount_in_pieces(tokenizer: AudioResidual) -> None:
     tokens = tokenizer.encode([audio])[0]
     for level, array in enumerate(tokens.arrays):
         assert np.array_equal(np.concatenate([part.arrays[level] for part in parts if part], 1), array)
-    assert max(seen) == 7 * tokenizer.config.hop + tokenizer.net.ahead
+    assert max(seen) == 7 * tokenizer.config.hop + tokenizer.net.spectrum.ahead
     (whole,) = tokenizer.decode([tokens])
     assert isinstance(whole, Audio)
     assert np.abs(small.stream_decoder(2).push(tokens) - whole.samples).max() < 1e-5
@@ -204,10 +217,14 @@ def test_margins_are_what_the_decoder_sees(tokenizer: AudioResidual) -> None:
     z = torch.randn(1, tokenizer.net.quantizer.dim, 60)
     changed = z.clone()
     changed[..., 20] += 1
-    moved = (tokenizer.net.decode(z) - tokenizer.net.decode(changed)).abs().unflatten(-1, (60, -1)).amax((0, 1, 3)) > 0
+    pitch = voice(tokenizer, 60)
+    moved = (tokenizer.net.decode(z, pitch) - tokenizer.net.decode(changed, pitch)).abs().unflatten(-1, (60, -1)).amax((0, 1, 3)) > 0
+    seen = tokenizer.margins.before
+    if pitch is not None:
+        seen -= math.ceil(VOICE_SECONDS * 16000 / 20)  # that pulses go on for
     assert int(torch.nonzero(moved).min()) == 20
-    assert int(torch.nonzero(moved).max()) <= 20 + tokenizer.margins.before
-    assert tokenizer.margins.before <= int(torch.nonzero(moved).max()) - 20 + 2, "and hardly more"
+    assert int(torch.nonzero(moved).max()) <= 20 + seen
+    assert seen <= int(torch.nonzero(moved).max()) - 20 + 2, "and hardly more"
 
 
 def test_few_tokens_do_not_become_gigabytes(tokenizer: AudioResidual) -> None:

@@ -21,6 +21,7 @@ from smalti.recipes.training.loop import Run
 from smalti.recipes.training.release import release
 from smalti.recipes.training.sound_losses import SoundLoss
 from smalti.tokenizers import zoo
+from smalti.tokenizers.audio.pitch import PitchConfig
 from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
 from smalti.tokenizers.audio.single_network import AudioSingleConfig
@@ -228,6 +229,7 @@ def test_a_release_is_a_whole_model(sounds: Path, tmp_path: Path, monkeypatch: p
 def test_shipped_recipes_of_sound_load() -> None:
     for name, rate in (
         ("audio-residual-16k", 16000),
+        ("audio-residual-16k-pitch", 16000),
         ("audio-residual-24k", 24000),
         ("audio-single-16k", 16000),
         ("audio-single-24k", 24000),
@@ -263,6 +265,52 @@ def test_impossible_data_is_refused(key: str) -> None:
 def test_impossible_losses_are_refused(change: str) -> None:
     with pytest.raises(UsageError):
         load("audio-residual-16k", [change])
+
+
+def voiced(folder: Path, init: Path) -> TrainingConfig:
+    """A run on tones with a pitch stage, from a model whose estimator hears something else at every frame."""
+    net = replace(NET, pitch=PitchConfig(100.0, 1000.0, 15, (0.002, 0.004), width=8, layers=0))
+    torch.manual_seed(0)
+    made = AudioResidual.from_config(net)
+    torch.nn.init.normal_(made.net.pitch.last.weight)
+    zoo.save(made, init)
+    data = SoundDataConfig(str(folder), crop=1600, holdout=2, workers=0, speeds=(0.5, 1.0))
+    return tiny(folder, tokenizer=net, init=str(init), data=data, loss=SoundLossConfig(compressed=2.0))
+
+
+def test_a_run_with_pitch_draws_what_something_follows(sounds: Path, tmp_path: Path) -> None:
+    config = voiced(sounds, tmp_path / "init")
+    run = Run(config, tmp_path / "runs", "cpu", quiet=True)
+    before = {name: tensor.clone() for name, tensor in run.net.state_dict().items()}
+    trained = run.train()
+    after = run.net.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("pitch.")), "others teach it"
+    assert not torch.equal(after["decoder.0.conv.weight"], before["decoder.0.conv.weight"])
+    assert {"mel", "compressed", "total"} <= log(trained.folder)[0].keys()
+    info = release(trained, config, run.files, run.holdout)
+    assert "on training sounds: pitch: " in info.card
+    assert "| tiny, 3 stages |" in info.card
+    short = tiny(sounds, tokenizer=config.tokenizer, init=config.init, data=replace(config.data, crop=40))
+    with pytest.raises(UsageError, match=r"crops of \d+ samples and more, found 40; raise data.crop"):
+        Run(short, tmp_path / "runs", "cpu", quiet=True).train()
+
+
+def test_pitch_that_nobody_taught_is_refused(sounds: Path) -> None:
+    with pytest.raises(UsageError, match="fit_pitch"):
+        tiny(sounds, tokenizer=replace(NET, pitch=PitchConfig()))
+
+
+def test_hurried_sounds_are_shorter_and_higher(sounds: Path) -> None:
+    config = SoundDataConfig(str(sounds), crop=1600, speeds=(2.0,))
+    plain = sound_data.Cutter(replace(config, speeds=(1.0,)), 8000)._channels(sounds / "0.wav", 1.0)
+    hurried = sound_data.Cutter(config, 8000)
+    crop = hurried(sounds / "0.wav", np.random.default_rng(0))
+    assert crop.shape == (1600,)
+    assert np.abs(np.fft.rfft(crop)).argmax() * 8000 / 1600 == pytest.approx(600, abs=5)
+    assert hurried._channels(sounds / "0.wav", 2.0).shape[1] == plain.shape[1] // 2
+    for speeds in ((), (0.1,), (5.0,)):
+        with pytest.raises(UsageError, match=r"data\.speeds"):
+            replace(config, speeds=speeds)
 
 
 def test_silence_is_left_out_of_the_holdout_and_named(sounds: Path, tmp_path: Path) -> None:

@@ -47,9 +47,8 @@ class PitchConfig:
 
     def __post_init__(self) -> None:
         if not 20 <= self.lowest < self.highest <= 2000 or not 2 <= self.steps <= 4095:
-            raise UsageError(
-                f"a grid of pitches has 2..4095 steps from 20 Hz on to 2000 Hz at most, found {self.steps} from {self.lowest:g} to {self.highest:g}"
-            )
+            found = f"{self.steps} from {self.lowest:g} to {self.highest:g}"
+            raise UsageError(f"a grid of pitches has 2..4095 steps from 20 Hz on to 2000 Hz at most, found {found}")
         if not self.windows or not 0 < min(self.windows) <= max(self.windows) < TRANSFORM_SECONDS:
             raise UsageError(f"windows of pitch last from 0 to {TRANSFORM_SECONDS} s, found {self.windows}")
         if self.width < 1 or self.layers < 0 or not 0 < self.surest < 1:
@@ -76,9 +75,8 @@ class PitchEstimator(nn.Module):
         self.transform = 2 ** math.ceil(math.log2(TRANSFORM_SECONDS * rate))
         self.look = hop // LOOKS
         if hop % LOOKS or self.before < 0:
-            raise UsageError(
-                f"windows of pitch begin within their frame: {max(config.windows):g} s are too long for frames of {hop} samples at {rate} Hz"
-            )
+            frame = f"frames of {hop} samples at {rate} Hz"
+            raise UsageError(f"windows of pitch begin within their frame: {max(config.windows):g} s are too long for {frame}")
         ratio = config.highest / config.lowest
         grid = config.lowest * ratio ** (torch.arange(config.steps, dtype=torch.float64) / (config.steps - 1))
         hertz = torch.arange(self.transform // 2 + 1, dtype=torch.float64) * rate / self.transform
@@ -136,7 +134,8 @@ class PitchEstimator(nn.Module):
 
 
 def told(hertz: Tensor) -> Tensor:
-    """What a decoder is told of pitches (B, T): float32 (B, FEATURES, T), octaves (natural logarithms) from the middle, whether there is one."""
+    """What a decoder is told of pitches (B, T): float32 (B, FEATURES, T): logarithm of the ratio to the middle, whether there is one, the
+    logarithm's square."""
     voiced = hertz > 0
     height = torch.where(voiced, torch.log(hertz.clamp(min=1) / MIDDLE_HZ), 0.0)
     return torch.stack([height, voiced.double(), height.square()], 1).float()

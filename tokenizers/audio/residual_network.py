@@ -123,7 +123,9 @@ class AudioResidualNet(nn.Module):
     @torch.no_grad()
     def fit_start(self, waves: Tensor) -> None:
         """Let latents be principal components of the log magnitudes of waves (N, 1, T), beside which the encoder starts at 0."""
-        rows = torch.cat([self._loudness(self.spectrum(self._followed(part, self.spectrum.ahead))).flatten(0, 1) for part in waves.split(16)])
+        rows = torch.cat(
+            [self._loudness(self.spectrum(self._followed(part, self.spectrum.ahead))).flatten(0, 1) for part in waves.split(16)]
+        )
         self.centre.copy_(rows.mean(0))
         centred = rows - self.centre
         variances, directions = torch.linalg.eigh(centred.t() @ centred / len(rows))
@@ -172,6 +174,9 @@ class AudioResidualNet(nn.Module):
             wave = self._followed(wave, self.ahead)
         else:
             frames = (wave.shape[-1] - self.ahead) // self.config.hop
+            if frames < 1:
+                needed = self.config.hop + self.ahead
+                raise UsageError(f"training hears pitch in crops of {needed} samples and more, found {wave.shape[-1]}; raise data.crop")
             wave = wave[..., : frames * self.config.hop + self.ahead]
         z = self.encode(wave)
         with torch.autocast(z.device.type, enabled=False):  # nearest entries need float32

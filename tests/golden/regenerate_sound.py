@@ -1,10 +1,12 @@
-"""Write the golden tiny sound models and what they make of a sound again: `PYTHONPATH=. python tests/golden/regenerate_sound.py`.
+"""Write the golden tiny sound models and what they make of a sound again: `PYTHONPATH=. python tests/golden/regenerate_sound.py [KIND ...]`.
 
 Only ever run on purpose: these files must decode to the same sound for ever.
 """
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import nn
 from smalti.codecs.bitstream import StreamInfo, write
 from smalti.codecs.priors.static import StaticPrior
 from smalti.tokenizers import zoo
+from smalti.tokenizers.audio.pitch import PitchConfig
 from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.audio.single import AudioSingle
@@ -25,6 +28,7 @@ from smalti.tokenizers.signals import Audio
 
 MODELS = Path(__file__).parent / "sounds"
 RESIDUAL = AudioResidualConfig(ResidualConfig(VQConfig(32, 8), levels=2), 8000, (20, 4), (8, 16), 1, 1)
+VOICE = replace(RESIDUAL, pitch=PitchConfig(80.0, 900.0, 31, (0.0125, 0.025), width=16, layers=1))
 SINGLE = AudioSingleConfig(
     SingleConfig(VQConfig(32, 8, cosine=True)), 8000, 40, 8, 16, 1, 1, heads=2, attention_frames=5, fineness=2, fine_width=8, fine_blocks=1
 )
@@ -41,10 +45,12 @@ def sound() -> Audio:
 def tiny(kind: str) -> Any:
     """A seeded network of some thousand weights whose tables have seen the sound and noise."""
     torch.manual_seed(1234)
-    net = AudioResidualNet(RESIDUAL) if kind == "residual" else AudioSingleNet(SINGLE)
+    net = AudioSingleNet(SINGLE) if kind == "single" else AudioResidualNet(VOICE if kind == "voice" else RESIDUAL)
     for parameter in net.parameters():  # blocks start as identities; let them count
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
+    if kind == "voice":
+        nn.init.normal_(net.pitch.last.weight, std=3.0)  # a pitch that is surely one or another, and sometimes none
     crops = torch.from_numpy(sound().samples[:, :4800]).reshape(6, 1, 1600)
     if isinstance(net, AudioResidualNet):
         net.fit_start(crops)
@@ -54,7 +60,8 @@ def tiny(kind: str) -> Any:
 
 
 def main() -> None:
-    for kind, narrow in (("residual", ()), ("single", ("decoder", "head"))):
+    for kind in sys.argv[1:] or ("residual", "single", "voice"):
+        narrow = ("decoder", "head") if kind == "single" else ()
         folder = MODELS / kind
         zoo.save(tiny(kind), folder, narrow=narrow)
         (tokens,) = zoo.load(str(folder)).encode([sound()])

@@ -227,6 +227,18 @@ def test_margins_are_what_the_decoder_sees(tokenizer: AudioResidual) -> None:
     assert seen <= int(torch.nonzero(moved).max()) - 20 + 2, "and hardly more"
 
 
+def test_behind_a_pause_a_stretch_is_that_of_the_whole(tokenizer: AudioResidual) -> None:
+    """Where pulses lie is known from the last pause on, so no stretch needs a sound's start."""
+    pitch, levels = voice(tokenizer, 80), [torch.randint(64, (1, 80)) for _ in range(3)]
+    whole, part = [*([] if pitch is None else [pitch]), *levels], slice(30, 80)
+    reach = tokenizer.margins.before - (0 if pitch is None else math.ceil(VOICE_SECONDS * 16000 / 20))
+    assert pitch is None or pitch[0, 36] == 0
+    drawn, stretch = tokenizer.net.detokenize(whole), tokenizer.net.detokenize([stage[:, part] for stage in whole])
+    start = (36 - 30 + reach + 1) * 20
+    assert start < 800
+    assert torch.allclose(stretch[..., start:], drawn[..., 600 + start :], atol=1e-5)
+
+
 def test_few_tokens_do_not_become_gigabytes(tokenizer: AudioResidual) -> None:
     def layout(samples: int, rate: int) -> None:
         tokenizer.layout((("samples", samples), ("rate", rate), ("channels", 1)))

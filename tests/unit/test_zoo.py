@@ -132,6 +132,11 @@ def test_a_prior_is_written_with_its_model_and_goes_with_it(tokenizer: ImageGrid
     assert not place.exists()
 
 
+def test_whoever_may_read_the_folder_may_read_the_weights(folder: Path) -> None:
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_a_place_that_cannot_be_written_is_named(tokenizer: ImageGrid, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"file/m: the model cannot be written"):

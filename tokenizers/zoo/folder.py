@@ -223,7 +223,7 @@ def save(
     written.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as safetensors_of
 
     tensors = tokenizer.tensors()
     if half:
@@ -239,7 +239,8 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as part:
-            save_file({key: np.asarray(value, order="C") for key, value in tensors.items()}, Path(part) / "model.safetensors")
+            stored = safetensors_of({key: np.asarray(value, order="C") for key, value in tensors.items()})
+            (Path(part) / "model.safetensors").write_bytes(stored)  # its own save_file lets nobody else read the file
             (Path(part) / "config.json").write_text(json.dumps(content, indent=1) + "\n")
             (Path(part) / "card.md").write_text(card)
             if not isinstance(prior, str):

@@ -1,4 +1,4 @@
-"""Write the golden tiny sound models and what they make of a sound again: `PYTHONPATH=. python tests/golden/regenerate_sound.py [KIND ...]`.
+"""Write the golden tiny sound models and what they make of a sound again: `PYTHONPATH=. python tests/golden/regenerate_sound.py [KIND]`.
 
 Only ever run on purpose: these files must decode to the same sound for ever.
 """

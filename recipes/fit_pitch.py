@@ -11,10 +11,12 @@ interrupted goes on, and what is asked for again is there. Needs pyworld: pip in
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import math
 import multiprocessing
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -82,11 +84,12 @@ def labelled(path: Path, rate: int, config: PitchConfig, kept: Path | None) -> V
     digest = hashlib.sha256(wave.tobytes() + repr((rate, config.lowest, config.highest)).encode()).hexdigest()[:24]
     place = None if kept is None else kept / f"{digest}.npy"
     if place is not None and place.exists():
-        return Voice(wave, np.load(place, allow_pickle=False))
+        with contextlib.suppress(ValueError, EOFError, OSError):  # damaged: found again
+            return Voice(wave, np.load(place, allow_pickle=False))
     hertz = harvested(wave, rate, config)
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_suffix(".part.npy")
+        part = place.with_suffix(f".{os.getpid()}.part.npy")
         np.save(part, hertz, allow_pickle=False)
         part.replace(place)
     return Voice(wave, hertz)
@@ -114,7 +117,7 @@ def fit(net: PitchEstimator, sounds: Sequence[Voice], steps: int, seed: int) -> 
     rng, lengths = np.random.default_rng(seed), np.array([len(voice.wave) for voice in sounds], float)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE_OF_LEARNING, weight_decay=DECAY)
     progress, losses = Progress("steps", steps), []
-    net.train()
+    net.train().requires_grad_(True)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE_OF_LEARNING * min(1.0, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
@@ -127,7 +130,7 @@ def fit(net: PitchEstimator, sounds: Sequence[Voice], steps: int, seed: int) -> 
         optimizer.step()
         losses.append(float(loss.detach()))
         progress(step + 1)
-    net.eval()
+    net.eval().requires_grad_(False)
     return float(np.mean(losses[-100:]))
 
 
@@ -143,8 +146,9 @@ def crop(voice: Voice, net: PitchEstimator, rng: np.random.Generator) -> tuple[A
     if rng.random() < NOISY:
         wave += rng.standard_normal(count) * np.sqrt(np.square(wave).mean() + 1e-9) * 10 ** (-rng.uniform(*NOISE_DB) / 20)
     moments = start + (np.arange(1, FRAMES + 1) * net.hop + net.lead) * speed
-    places = np.round(moments / (LABEL_SECONDS * net.rate)).astype(int).clip(0, len(voice.hertz) - 1)
-    return wave.astype(np.float32), (voice.hertz[places] * speed).astype(np.float32)
+    places = np.round(moments / (LABEL_SECONDS * net.rate)).astype(int)
+    hertz = np.where(places < len(voice.hertz), voice.hertz[places.clip(0, len(voice.hertz) - 1)], 0)  # none in what silence follows
+    return wave.astype(np.float32), (hertz * speed).astype(np.float32)
 
 
 def likely(net: PitchEstimator, hertz: Tensor) -> Tensor:
@@ -200,6 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(model: str, sounds: Path, out: Path, kept: Path | None, steps: int, seed: int, workers: int) -> dict[str, Any]:
     """Write the model folder; what to say of it."""
+    place = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UsageError(f"{out}: cannot be written; choose another place or make this one writable")
     source: Any = zoo.load(model)
     if not isinstance(source, AudioResidual):
         raise UsageError(f"{model} is {source.config.kind}, expected audio-residual")

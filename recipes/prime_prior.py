@@ -70,7 +70,7 @@ def trees(quantizer: Any, stages: Sequence[Stage]) -> list[np.ndarray]:
 
     So too where a table is too large for a tree.
     """
-    tables = tables_of(quantizer, len(stages))
+    tables = tables_of(quantizer, len(stages), bool(stages) and stages[0].name == "pitch")
     if not tables:
         return [np.zeros(0, np.int32) for _ in stages]
     fits = [table is not None and table.size == stage.vocab <= adaptive_tree.LARGEST for table, stage in zip(tables, stages, strict=True)]
@@ -80,11 +80,11 @@ def trees(quantizer: Any, stages: Sequence[Stage]) -> list[np.ndarray]:
     ]
 
 
-def tables_of(quantizer: Any, stages: int) -> list[Any]:
+def tables_of(quantizer: Any, stages: int, pitch: bool = False) -> list[Any]:
     """The codebook of each stage, None for a first one without, a film's motion or a voice's pitch; none at all where there is neither one
     a stage nor one for all."""
     tables = list(books(quantizer))
-    if isinstance(quantizer, Keyed) or 1 < len(tables) == stages - 1:
+    if isinstance(quantizer, Keyed) or pitch:
         tables = [None, *tables]
     tables = tables * stages if len(tables) == 1 else tables
     return tables if len(tables) == stages else []

@@ -152,10 +152,11 @@ def begin(model: TokenModel, reader: PackReader, seed: int) -> list[str]:
 def vectors_of(model: PackedModel, pack: Path, ranges: int) -> list[torch.Tensor | None]:
     """The entries of the codebook of each range of a model's ids."""
     try:
-        quantizer = getattr(getattr(maker(model, pack), "net", None), "quantizer", None)
+        net = getattr(maker(model, pack), "net", None)
     except ModelError:
         return [None] * ranges
-    tables = tables_of(quantizer, ranges) if quantizer is not None else []
+    quantizer = getattr(net, "quantizer", None)
+    tables = tables_of(quantizer, ranges, getattr(net, "pitch", None) is not None) if quantizer is not None else []
     return [table.vectors().detach().float().cpu() if table is not None else None for table in tables or [None] * ranges]
 
 

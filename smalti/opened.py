@@ -14,7 +14,7 @@ from smalti.codecs.bitstream.salvage import Loss, Salvage, salvage
 from smalti.codecs.conceal import conceal as with_neighbours
 from smalti.film_parts import FilmPart, film_part, shown_since, there
 from smalti.priors import brings_masked, prior_named
-from smalti.tokenizers.audio.excerpt import Stretch, excerpt
+from smalti.tokenizers.audio.excerpt import Stretch, excerpt, goes_on
 from smalti.tokenizers.audio.sounds import size_of
 from smalti.tokenizers.contracts import Prior, Tokenizer
 from smalti.tokenizers.errors import DamageWarning, ModelError, UsageError
@@ -61,12 +61,16 @@ class Opened:
         tokenizer, layout = self.decoder(), self.decoder().layout(self.info.signal)
         if self.info.modality != "audio" or not hasattr(tokenizer, "margins"):
             raise UsageError("start and end are times of a sound, and this holds none that can be cut in time; leave them out")
-        config = tokenizer.config
+        config, margins = tokenizer.config, tokenizer.margins
         whole = size_of(self.info.signal, config.rate, tokenizer.name)
-        found = excerpt(whole, config.rate, config.hop, tokenizer.margins, start, end)
         held = self.info.stages if self.info.grouped else self.file.stages(self.stream)  # of groups, damage elsewhere costs no stage here
         wanted = stages or max((cut for cut in layout.cuts if cut <= held), default=layout.cuts[0])
-        region = self.file.region(layout, self.prior, found.frames.start, found.frames.stop, self.stream, wanted)
+        while True:
+            found = excerpt(whole, config.rate, config.hop, margins, start, end)
+            region = self.file.region(layout, self.prior, found.frames.start, found.frames.stop, self.stream, wanted)
+            if not (margins.pause and found.frames.start and goes_on(region.arrays[0], margins.pause)):
+                break
+            margins = replace(margins, pause=2 * margins.pause)  # where a voice's pulses lie began before
         own = tokenizer.layout(found.size.signal).prefix(len(region.arrays))
         region.check_unmasked(tokenizer.name)
         return Stretch(Tokens(own, region.arrays), found.samples)

@@ -20,6 +20,7 @@ from smalti.recipes.training.data_config import DataConfig as DataConfig
 from smalti.recipes.training.data_config import FilmDataConfig as FilmDataConfig
 from smalti.recipes.training.data_config import SoundDataConfig as SoundDataConfig
 from smalti.recipes.training.data_config import need
+from smalti.tokenizers.audio.pitch import PitchConfig, lead_of
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
 from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
@@ -214,8 +215,17 @@ class TrainingConfig:
         if isinstance(self.adversary, SoundAdversaryConfig) and self.adversary.weight:
             need(self.data.crop >= max(self.adversary.windows, default=1), "data.crop >= adversary.windows", self.data.crop)
         need(not self.freeze_front, "freeze_front = false where the tokenizer is not image-line", self.freeze_front)
-        taught = getattr(tokenizer, "pitch", None) is None or self.init
-        need(bool(taught), "init = a model that hears pitch (python -m smalti.recipes.fit_pitch) beside tokenizer.pitch", self.init)
+        if isinstance(tokenizer, AudioResidualConfig) and tokenizer.pitch is not None:
+            self._check_pitch(tokenizer, tokenizer.pitch)
+
+    def _check_pitch(self, tokenizer: AudioResidualConfig, pitch: PitchConfig) -> None:
+        need(bool(self.init), "init = a model that hears pitch (python -m smalti.recipes.fit_pitch) beside tokenizer.pitch", self.init)
+        hop, ahead = tokenizer.hop, lead_of(tokenizer.strides[0]) + max(pitch.sizes(tokenizer.rate)) // 2
+        drawn = (self.data.crop - ahead) // hop * hop  # the rest is what follows
+        need(drawn >= hop, f"data.crop >= {hop + ahead}, a frame and what its pitch is heard in,", self.data.crop)
+        if isinstance(self.adversary, SoundAdversaryConfig) and self.adversary.weight:
+            windows = max(self.adversary.windows, default=1)
+            need(drawn >= windows, f"data.crop >= {-(-windows // hop) * hop + ahead} with adversary.windows", self.data.crop)
 
     def _check_films(self, tokenizer: VideoCausalConfig) -> None:
         assert isinstance(self.loss, LossConfig)

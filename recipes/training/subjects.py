@@ -108,6 +108,8 @@ def start_from(net: nn.Module, init: str, samples: Iterator[Tensor]) -> None:
     if isinstance(net, ImageLineNet) and isinstance(source, ImageGridNet):
         tensors = net.state_dict() | net.convolutions(tensors)
         fit = net.config.linear
+    if isinstance(net, AudioResidualNet) and isinstance(source, AudioResidualNet):
+        _check_pitch(net, source, init)
     if isinstance(net, VideoCausalNet) and isinstance(source, ImageGridNet):
         tensors = net.from_image(tensors)
     try:
@@ -119,6 +121,16 @@ def start_from(net: nn.Module, init: str, samples: Iterator[Tensor]) -> None:
         ) from None
     if fit:
         _fit_linear(net, samples)
+
+
+def _check_pitch(net: AudioResidualNet, source: AudioResidualNet, init: str) -> None:
+    """An estimator is not taught by training: what it was taught must be what it is asked."""
+    if net.config.pitch is not None and source.config.pitch is None:
+        raise ModelError(
+            f"init={init}: the model hears no pitch; python -m smalti.recipes.fit_pitch {init} SOUNDS -o FOLDER, and init=FOLDER"
+        )
+    if net.config.pitch != source.config.pitch:
+        raise ModelError(f"init={init}: the model was taught {source.config.pitch}, the recipe says {net.config.pitch}; make them equal")
 
 
 @torch.no_grad()

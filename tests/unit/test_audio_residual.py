@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from smalti import api
+from smalti.codecs.bitstream import StreamInfo, write
+from smalti.codecs.priors.static import StaticPrior
+from smalti.tokenizers import zoo
 from smalti.tokenizers.audio import sounds
 from smalti.tokenizers.audio.delay import delay_of
 from smalti.tokenizers.audio.pitch import PitchConfig
-from smalti.tokenizers.audio.residual import VOICE_SECONDS, AudioResidual
+from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.errors import SignalError, UsageError
@@ -22,6 +26,7 @@ from smalti.tokenizers.nets.causal import CausalConv, CausalUpsample, CausalWide
 from smalti.tokenizers.nets.causal_spectrum import AheadSpectrum, CausalWave
 from smalti.tokenizers.quantizers import ResidualConfig
 from smalti.tokenizers.signals import Audio, Image
+from smalti.tokenizers.tokens import Tokens
 
 CONFIG = AudioResidualConfig(ResidualConfig(VQConfig(64, 8, cosine=True), levels=3), 16000, (4, 5), (8, 16), 1, 2)
 
@@ -206,9 +211,16 @@ def test_channels_and_levels_keep_their_places(tokenizer: AudioResidual) -> None
     """Coding each channel's mid and side alone, and turning them back, is what coding both gives."""
     audio = noise(333, 2)
     pair = sounds.to_network(audio, 16000, 1)
-    parts = [tokenizer.decode(tokenizer.encode([Audio(np.ascontiguousarray(row[None]), 16000)]))[0] for row in pair]
+    (tokens,) = tokenizer.encode([audio])
+    parts = []
+    for channel, row in enumerate(pair):
+        (alone,) = tokenizer.encode([Audio(np.ascontiguousarray(row[None]), 16000)])
+        own = tuple(array[channel : channel + 1] for array in tokens.arrays)
+        levels = slice(0 if tokenizer.config.pitch is None else 1, None)  # pitch is that of the louder
+        assert all(np.array_equal(a, b) for a, b in zip(alone.arrays[levels], own[levels], strict=True))
+        parts += tokenizer.decode([Tokens(alone.layout, own)])
     rows = np.concatenate([part.samples for part in parts])  # type: ignore[union-attr]
-    (both,) = tokenizer.decode(tokenizer.encode([audio]))
+    (both,) = tokenizer.decode([tokens])
     assert isinstance(both, Audio)
     assert np.abs(both.samples - np.clip(sounds.left_right(rows), -1, 1)).max() < 1e-5
 
@@ -220,8 +232,6 @@ def test_margins_are_what_the_decoder_sees(tokenizer: AudioResidual) -> None:
     pitch = voice(tokenizer, 60)
     moved = (tokenizer.net.decode(z, pitch) - tokenizer.net.decode(changed, pitch)).abs().unflatten(-1, (60, -1)).amax((0, 1, 3)) > 0
     seen = tokenizer.margins.before
-    if pitch is not None:
-        seen -= math.ceil(VOICE_SECONDS * 16000 / 20)  # that pulses go on for
     assert int(torch.nonzero(moved).min()) == 20
     assert int(torch.nonzero(moved).max()) <= 20 + seen
     assert seen <= int(torch.nonzero(moved).max()) - 20 + 2, "and hardly more"
@@ -231,12 +241,36 @@ def test_behind_a_pause_a_stretch_is_that_of_the_whole(tokenizer: AudioResidual)
     """Where pulses lie is known from the last pause on, so no stretch needs a sound's start."""
     pitch, levels = voice(tokenizer, 80), [torch.randint(64, (1, 80)) for _ in range(3)]
     whole, part = [*([] if pitch is None else [pitch]), *levels], slice(30, 80)
-    reach = tokenizer.margins.before - (0 if pitch is None else math.ceil(VOICE_SECONDS * 16000 / 20))
+    reach = tokenizer.margins.before
     assert pitch is None or pitch[0, 36] == 0
     drawn, stretch = tokenizer.net.detokenize(whole), tokenizer.net.detokenize([stage[:, part] for stage in whole])
     start = (36 - 30 + reach + 1) * 20
     assert start < 800
     assert torch.allclose(stretch[..., start:], drawn[..., 600 + start :], atol=1e-5)
+
+
+@pytest.mark.parametrize("pauses", [[700], [100], [100, 640], []])
+def test_a_stretch_of_a_voice_that_goes_on_for_long(tmp_path: Path, pauses: list[int]) -> None:
+    """One pause of a second or two before a stretch tells where pulses lie; where there is none, the start does."""
+    torch.manual_seed(0)
+    tokenizer = AudioResidual(AudioResidualNet(VOICED))
+    nn.init.normal_(tokenizer.net.decoder[-1].colour.weight)
+    zoo.save(tokenizer, tmp_path / "model")
+    layout = tokenizer.layout((("samples", 16000), ("rate", 16000), ("channels", 1)))
+    pitch = np.random.default_rng(0).integers(1, 32, (1, 800)).astype(np.int32)
+    pitch[0, pauses] = 0
+    tokens = Tokens(layout, (pitch, *(np.full((1, 800), 3, np.int32) for _ in range(3))))
+    prior = StaticPrior.fit([tokens])
+    zoo.save(tokenizer, tmp_path / "model", prior)
+    stored = zoo.load(str(tmp_path / "model"))
+    info = StreamInfo("audio", bytes.fromhex(stored.fingerprint)[:6], signal=layout.signal)
+    (tmp_path / "voice.smt").write_bytes(write(tokens, prior, info))
+    whole = api.decompress(tmp_path / "voice.smt", model=tmp_path / "model")
+    part = api.decompress(tmp_path / "voice.smt", model=tmp_path / "model", start=0.92, end=0.97)
+    assert isinstance(whole, Audio)
+    assert isinstance(part, Audio)
+    assert np.abs(whole.samples).max() > 0.01
+    assert np.abs(part.samples - whole.samples[:, 14720:15520]).max() < 1e-5
 
 
 def test_few_tokens_do_not_become_gigabytes(tokenizer: AudioResidual) -> None:

@@ -16,7 +16,16 @@ from smalti.metrics import spectra
 from smalti.metrics.audio import SISDR, MelDistance
 from smalti.recipes.audio_table import measure
 from smalti.recipes.training import sound_data, sound_holdout
-from smalti.recipes.training.config import DataConfig, LossConfig, OptimizerConfig, SoundDataConfig, SoundLossConfig, TrainingConfig, load
+from smalti.recipes.training.config import (
+    DataConfig,
+    LossConfig,
+    OptimizerConfig,
+    SoundAdversaryConfig,
+    SoundDataConfig,
+    SoundLossConfig,
+    TrainingConfig,
+    load,
+)
 from smalti.recipes.training.loop import Run
 from smalti.recipes.training.release import release
 from smalti.recipes.training.sound_losses import SoundLoss
@@ -27,7 +36,7 @@ from smalti.tokenizers.audio.residual_network import AudioResidualConfig
 from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.codebooks import VQConfig
 from smalti.tokenizers.contracts import Quantized
-from smalti.tokenizers.errors import SignalError, UsageError
+from smalti.tokenizers.errors import ModelError, SignalError, UsageError
 from smalti.tokenizers.quantizers import ResidualConfig, SingleConfig
 from smalti.tokenizers.signals import Audio, Image
 
@@ -290,14 +299,38 @@ def test_a_run_with_pitch_draws_what_something_follows(sounds: Path, tmp_path: P
     info = release(trained, config, run.files, run.holdout)
     assert "on training sounds: pitch: " in info.card
     assert "| tiny, 3 stages |" in info.card
-    short = tiny(sounds, tokenizer=config.tokenizer, init=config.init, data=replace(config.data, crop=40))
-    with pytest.raises(UsageError, match=r"crops of \d+ samples and more, found 40; raise data.crop"):
-        Run(short, tmp_path / "runs", "cpu", quiet=True).train()
+    with pytest.raises(UsageError, match=r"data\.crop >= \d+, a frame and what its pitch is heard in, is needed, found 40"):
+        replace(config, data=replace(config.data, crop=40))
+    with pytest.raises(UsageError, match=r"data\.crop >= \d+ with adversary\.windows"):
+        replace(config, adversary=SoundAdversaryConfig(weight=1.0, windows=(1600,)))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_whatever_learns_beside_a_pitch_gets_gradients(sounds: Path, tmp_path: Path, frozen: bool) -> None:
+    """Several processes would wait for those that do not."""
+    run = Run(replace(voiced(sounds, tmp_path / "init"), freeze_tokens=frozen), tmp_path / "runs", "cpu", quiet=True)
+    net = run.net.train()
+    drawn, quantized = net(torch.randn(2, 1, 1600) * 0.1)
+    (drawn.square().mean() + sum(quantized.losses.values()) * (not frozen)).backward()
+    without = [name for name, parameter in net.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    assert without == []
+    assert not any(parameter.requires_grad for parameter in net.pitch.parameters())
+    assert any(parameter.requires_grad for parameter in net.encoder.parameters()) != frozen
+
+
+def test_a_model_that_was_taught_another_pitch_is_refused(sounds: Path, tmp_path: Path) -> None:
+    config = voiced(sounds, tmp_path / "init")
+    other = replace(config, tokenizer=replace(config.tokenizer, pitch=replace(config.tokenizer.pitch, highest=900.0)))
+    with pytest.raises(ModelError, match=r"taught .*highest=1000\.0.* the recipe says .*highest=900\.0"):
+        Run(other, tmp_path / "runs", "cpu", quiet=True)
+    zoo.save(AudioResidual.from_config(NET), tmp_path / "plain")
+    with pytest.raises(ModelError, match=r"hears no pitch; python -m smalti\.recipes\.fit_pitch"):
+        Run(replace(config, init=str(tmp_path / "plain")), tmp_path / "runs", "cpu", quiet=True)
 
 
 def test_pitch_that_nobody_taught_is_refused(sounds: Path) -> None:
     with pytest.raises(UsageError, match="fit_pitch"):
-        tiny(sounds, tokenizer=replace(NET, pitch=PitchConfig()))
+        tiny(sounds, tokenizer=replace(NET, pitch=PitchConfig(windows=(0.004,))))
 
 
 def test_hurried_sounds_are_shorter_and_higher(sounds: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from smalti.codecs.media.audio import write_audio
 from smalti.recipes import fit_pitch
 from smalti.recipes.fit_pitch import Voice, fit, harvested, labelled, likely, with_pitch
 from smalti.tokenizers import zoo
-from smalti.tokenizers.audio.pitch import PitchConfig, PitchEstimator, told
+from smalti.tokenizers.audio.delay import delay_of
+from smalti.tokenizers.audio.pitch import PitchConfig, PitchEstimator, pitch_features
 from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig, AudioResidualNet
+from smalti.tokenizers.audio.sounds import pairs_of
 from smalti.tokenizers.codebooks import VQConfig
-from smalti.tokenizers.errors import UsageError
+from smalti.tokenizers.errors import ModelError, UsageError
 from smalti.tokenizers.nets.causal import Memory
 from smalti.tokenizers.quantizers import ResidualConfig
 from smalti.tokenizers.signals import Audio
@@ -40,7 +43,22 @@ def estimator(config: PitchConfig = CONFIG) -> PitchEstimator:
     return PitchEstimator(config, HOP, STEP, RATE)
 
 
-def test_a_frame_hears_what_lies_between_its_first_sample_and_those_ahead() -> None:
+def test_a_frame_hears_what_lies_between_its_first_samples_and_those_ahead() -> None:
+    alone = estimator(replace(CONFIG, layers=0))
+    frame = torch.randn(1, 1, 3 * HOP + alone.ahead)
+    odds = alone(frame)[..., 1]
+    inside = [HOP + alone.before + 8, 2 * HOP + alone.ahead - 8]  # where windows are not quite 0
+    for place in range(0, frame.shape[-1], 8):
+        changed = frame.clone()
+        changed[..., place] += 10
+        moved = bool((alone(changed)[..., 1] != odds).any())
+        if inside[0] <= place <= inside[1]:
+            assert moved, place
+        elif not inside[0] - 16 <= place <= inside[1] + 16:
+            assert not moved, place
+
+
+def test_a_frame_hears_nothing_of_what_comes_later() -> None:
     net, frames = estimator(), 6
     wave = torch.randn(1, 1, frames * HOP + net.ahead)
     odds = net(wave)
@@ -49,9 +67,7 @@ def test_a_frame_hears_what_lies_between_its_first_sample_and_those_ahead() -> N
         later = wave.clone()
         later[..., (frame + 1) * HOP + net.ahead :] += 1
         assert torch.equal(net(later)[..., : frame + 1], odds[..., : frame + 1])
-    moment = HOP + net.lead
-    assert net.ahead == 240 + 384, "half of the longest window behind that moment"
-    assert 0 <= net.before <= moment
+    assert net.ahead == 240 + 384, "half of the longest window behind the moment of a frame's pitch"
 
 
 def test_pieces_are_the_whole() -> None:
@@ -74,7 +90,7 @@ def test_entries_are_a_grid_of_equal_ratios_and_none() -> None:
 
 
 def test_what_a_decoder_is_told() -> None:
-    found = told(torch.tensor([[0.0, 150.0, 150.0 * np.e]], dtype=torch.float64))
+    found = pitch_features(torch.tensor([[0.0, 150.0, 150.0 * np.e]], dtype=torch.float64))
     assert torch.allclose(found, torch.tensor([[[0, 0, 1], [0, 1, 1], [0, 0, 1.0]]]), atol=1e-6)
 
 
@@ -91,7 +107,11 @@ def test_what_a_decoder_is_told() -> None:
         {"windows": (0.0,)},
         {"width": 0},
         {"layers": -1},
-        {"surest": 1.0},
+        {"layers": 65},
+        {"width": 5000},
+        {"windows": (0.03, float("nan"))},
+        {"windows": (0.03,) * 9},
+        {"unvoiced_threshold": 1.0},
     ],
 )
 def test_impossible_pitches_are_refused(changes: dict[str, Any]) -> None:
@@ -99,9 +119,63 @@ def test_impossible_pitches_are_refused(changes: dict[str, Any]) -> None:
         PitchConfig(**changes)
 
 
-def test_windows_that_begin_before_their_frame_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"0\.1 s are too long for frames of 320 samples"):
-        estimator(PitchConfig(windows=(0.1,)))
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"pitch": PitchConfig(windows=(0.1,))}, r"last 0\.05 s at most in frames of 320 samples at 16000 Hz, found 0\.1"),
+        ({"strides": (79, 5), "widths": (8, 16)}, "even number of samples, found 395"),
+        ({"rate": 1000, "pitch": PitchConfig(highest=490, windows=(0.01,))}, r"below 485 Hz at 1000 samples per second, found highest 490"),
+    ],
+)
+def test_networks_that_cannot_hear_a_pitch_are_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        replace(PLAIN, **{"pitch": CONFIG, **changes})
+
+
+def test_a_stored_config_that_cannot_hear_is_named_with_its_file(tmp_path: Path) -> None:
+    zoo.save(AudioResidual.from_config(replace(PLAIN, pitch=CONFIG)), tmp_path / "model")
+    place = tmp_path / "model" / "config.json"
+    content = json.loads(place.read_text())
+    content["config"]["pitch"]["windows"] = [0.12]
+    place.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"config\.json.*windows of pitch last"):
+        zoo.load(str(tmp_path / "model"))
+
+
+def test_the_delay_of_a_config_that_leaves_windows_out() -> None:
+    config = {"rate": RATE, "strides": [STEP, 4]}
+    short, default, own = (delay_of("audio-residual", config | {"pitch": pitch}) for pitch in (None, {}, {"windows": [0.02]}))
+    assert short is not None
+    assert default is not None
+    assert own is not None
+    assert (short.seconds, default.seconds, own.seconds) == pytest.approx((0.035, 0.059, 0.045))
+
+
+def test_mid_and_side_have_the_pitch_of_the_louder() -> None:
+    net, frames = estimator(), 4
+    wave = torch.zeros(5, 1, frames * HOP + net.ahead)
+    wave[1, :, : 2 * HOP + net.lead] = 0.1  # the side of the first sound is louder for two frames, its mid afterwards
+    wave[0, :, 2 * HOP + net.lead :] = 0.1
+    entries = torch.arange(5)[:, None].repeat(1, frames)
+    found = net.shared(entries, wave, pairs_of([2, 1, 2]))
+    assert found.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [2] * 4, [3] * 4, [3] * 4]
+    assert entries[0].tolist() == [0] * 4, "what was given stays"
+
+
+def test_a_panned_voice_has_one_pitch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = AudioResidual.from_config(replace(PLAIN, pitch=CONFIG))
+    torch.nn.init.normal_(tokenizer.net.pitch.last.weight)
+    wave = np.concatenate([sung(hertz, 0.3) for hertz in (80, 400, 150)])
+    (tokens,) = tokenizer.encode([Audio(np.stack([wave, 0.3 * wave]), RATE)])
+    assert np.array_equal(tokens.arrays[0][0], tokens.arrays[0][1])
+    assert len(set(tokens.arrays[0][0].tolist())) > 1
+    stream = tokenizer.stream(2)
+    pieces = [stream.push(np.ascontiguousarray(part)) for part in np.array_split(np.stack([wave, 0.3 * wave]), 7, 1)]
+    streamed = np.concatenate([piece.arrays[0] for piece in (*pieces, stream.flush()) if piece is not None], 1)
+    assert np.array_equal(streamed, tokens.arrays[0])
+    (three,) = tokenizer.encode([Audio(np.stack([wave, sung(90, 0.9), sung(333, 0.9)]), RATE)])
+    assert not np.array_equal(three.arrays[0][0], three.arrays[0][1]), "more channels are not mid and side"
 
 
 def test_an_estimator_learns_to_hear_tones_between_those_it_was_taught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +203,17 @@ def test_odds_stand_around_the_pitch_and_on_none_outside_the_grid() -> None:
     assert net.hertz(odds.argmax(-1))[0, 2] == pytest.approx(200, rel=0.02)
 
 
+def test_no_pitch_is_taught_behind_a_sounds_end() -> None:
+    net = estimator()
+    short = Voice(sung(150, 0.2), np.full(40, 150, np.float32))
+    for seed in range(5):
+        wave, hertz = fit_pitch.crop(short, net, np.random.default_rng(seed))
+        voiced = np.flatnonzero(hertz)
+        assert 4 <= len(voiced) <= 16
+        assert voiced.max() * HOP < np.flatnonzero(np.abs(wave) > 1e-3).max() or seed  # in noise there is no end
+        assert not hertz[20:].any()
+
+
 def test_harvest_hears_a_tone_and_labels_are_kept(tmp_path: Path) -> None:
     path, kept = tmp_path / "a.wav", tmp_path / "labels"
     write_audio(Audio(sung(150)[None], RATE), path)
@@ -142,6 +227,11 @@ def test_harvest_hears_a_tone_and_labels_are_kept(tmp_path: Path) -> None:
     again = labelled(path, RATE, CONFIG, kept)
     assert isinstance(again, Voice)
     assert again.hertz.tolist() == [3.0] * 7, "not looked for again"
+    place.write_bytes(b"\x93NUMPY")
+    mended = labelled(path, RATE, CONFIG, kept)
+    assert isinstance(mended, Voice)
+    assert np.array_equal(mended.hertz, voice.hertz), "damaged labels are found again"
+    assert [file.name for file in kept.iterdir()] == [place.name]
     (tmp_path / "b.wav").write_bytes(b"RIFF")
     assert "b.wav" in str(labelled(tmp_path / "b.wav", RATE, CONFIG, None))
 

@@ -16,6 +16,7 @@ from typing import Any
 from smalti.tokenizers.configs import to_dict
 
 OVERLAP = 4  # that of `nets.spectrum`: hops of a window
+PITCH_WINDOWS = (0.03, 0.048)  # seconds, what `PitchConfig` takes where a config does not say
 FINENESS, FINE_BLOCKS = 4, 2  # what `AudioSingleConfig` takes where a config does not say
 BLOCK_FRAMES = 3  # the radius of blocks, and of the decoder's first convolution
 
@@ -56,8 +57,8 @@ def delay_with(config: Any) -> Delay:
 def _delay_of(kind: str, config: Mapping[str, Any]) -> Delay | None:
     if kind == "audio-residual":
         hop, ahead = math.prod(config["strides"]), (OVERLAP - 1) * config["strides"][0]
-        if config.get("pitch"):
-            ahead += round(max(config["pitch"]["windows"]) * config["rate"] / 2)
+        if config.get("pitch") is not None:
+            ahead += round(max(config["pitch"].get("windows", PITCH_WINDOWS)) * config["rate"] / 2)
         return Delay((hop + ahead) / config["rate"], -(-(hop + ahead) // hop), True)
     if kind == "audio-single":
         fineness, fine_blocks = config.get("fineness", FINENESS), config.get("fine_blocks", FINE_BLOCKS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from smalti.tokenizers.audio.sounds import SoundSize, grid_of
 from smalti.tokenizers.errors import UsageError
-from smalti.tokenizers.signals import Audio
+from smalti.tokenizers.signals import Array, Audio
 from smalti.tokenizers.tokens import Tokens
 
 FILTER_SAMPLES = 256  # of the lower rate that the resampler sees to each side, with room to spare
@@ -18,10 +18,12 @@ FILTER_SAMPLES = 256  # of the lower rate that the resampler sees to each side, 
 
 @dataclass(frozen=True)
 class Margins:
-    """Frames that a decoded frame depends on."""
+    """Frames that a decoded frame depends on. pause: of sounds with a pitch, how many more before them are decoded at first: each channel's
+    voice has to pause in one of those, or where its pulses lie is not known; see `goes_on`."""
 
     before: int
     behind: int
+    pause: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Stretch:
         return Audio(decoded.samples[:, self.samples], decoded.rate)
 
 
+def goes_on(pitch: Array, frames: int) -> bool:
+    """Whether any channel's voice, int32 (channels, T) of a pitch stage, has no pause in its first frames."""
+    return not bool((pitch[:, :frames] == 0).any(1).all())
+
+
 def excerpt(whole: SoundSize, rate: int, hop: int, margins: Margins, start: float | None, end: float | None) -> Excerpt:
     """The stretch from `start` to `end` seconds (None: the ends) of a sound at a network's rate and hop; UsageError where it is empty."""
     if not (math.isfinite(start or 0.0) and math.isfinite(end or 0.0)):
@@ -57,7 +64,7 @@ def excerpt(whole: SoundSize, rate: int, hop: int, margins: Margins, start: floa
     total = grid_of(whole, rate, hop)[1]
     step = rate // math.gcd(hop * whole.rate, rate)  # frames that begin on a whole sample of the original
     seen = math.ceil(FILTER_SAMPLES * rate / (min(rate, whole.rate) * hop))
-    before, behind = (count + seen for count in (margins.before, margins.behind))
+    before, behind = (count + seen for count in (margins.before + margins.pause, margins.behind))
     begin = max(0, first * rate // (whole.rate * hop) - before) // step * step
     stop = -(-(last * rate) // (whole.rate * hop)) + behind
     stop = min(total, -(-stop // step) * step)

@@ -23,6 +23,7 @@ from smalti.tokenizers.audio.sounds import (
     borders_of,
     from_network,
     grid_of,
+    pairs_of,
     piece_of,
     size_of,
     size_of_sound,
@@ -40,7 +41,7 @@ from smalti.tokenizers.tokens import Layout, Tokens
 from smalti.tokenizers.zoo.fingerprint import fingerprint
 
 PIECE_FRAMES = 512  # that pass the network at a time: about ten seconds
-VOICE_SECONDS = 3.0  # that speech hardly goes on without a pause
+PAUSE_FRAMES = 50  # of a stretch in which a pause is looked for at first
 BATCH_CHANNELS = 8  # of all sounds of about one length together
 
 
@@ -94,10 +95,8 @@ class AudioResidual:
 
     @property
     def margins(self) -> Margins:
-        """Frames before a frame that its sound depends on; of a voice that has gone on for longer than `VOICE_SECONDS`, all but where its
-        pulses lie."""
-        voice = 0 if self.config.pitch is None else math.ceil(VOICE_SECONDS * self.config.rate / self.config.hop)
-        return Margins(_reach(self.net.decoder) + voice, 0)
+        """Frames before a frame that its sound depends on; where there is a pitch, exact behind a pause of every channel alone."""
+        return Margins(_reach(self.net.decoder), 0, PAUSE_FRAMES if self.config.pitch is not None else 0)
 
     def layout(self, signal: tuple[tuple[str, int], ...]) -> Layout:
         """Layout for a sound of (("samples", N), ("rate", samples per second), ("channels", C))."""
@@ -113,11 +112,11 @@ class AudioResidual:
         arrays = [tuple(np.zeros(stage.shape, np.int32) for stage in layout.stages) for layout in layouts]
         for batch in batches_of(layouts, self.batch_channels):
             waves = torch.from_numpy(waves_of([sounds[i] for i in batch], self.config.rate, self.config.hop, self.net.ahead))[:, None]
-            memory = Memory()
+            memory, pairs = Memory(), pairs_of([layouts[i].stages[0].shape[0] for i in batch])
             for piece in self._pieces((waves.shape[-1] - self.net.ahead) // self.config.hop):
                 samples = waves[..., piece.start * self.config.hop : piece.stop * self.config.hop + self.net.ahead]
                 with full_precision(self.device):
-                    levels = self.net.tokenize(samples.to(self.device), memory)
+                    levels = self.net.tokenize(samples.to(self.device), memory, pairs)
                 for level, indices in enumerate(levels):
                     for i, found in zip(batch, np.split(indices.cpu().numpy(), borders_of(batch, layouts)), strict=True):
                         own = arrays[i][level][:, piece]

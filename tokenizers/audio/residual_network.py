@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from smalti.tokenizers import quantizers
-from smalti.tokenizers.audio.pitch import FEATURES, PitchConfig, PitchEstimator, told
+from smalti.tokenizers.audio.pitch import FEATURES, PitchConfig, PitchEstimator, pitch_features
 from smalti.tokenizers.contracts import Quantized
 from smalti.tokenizers.errors import UsageError
 from smalti.tokenizers.nets.causal import (
@@ -75,6 +75,8 @@ class AudioResidualConfig:
             raise UsageError(f"widths and strides have one positive entry each per step, found {self.widths} and {self.strides}")
         if min(self.encoder_blocks, self.decoder_blocks) < 0:
             raise UsageError("numbers of blocks are not negative")
+        if self.pitch is not None:
+            self.pitch.check(self.hop, self.strides[0], self.rate)
 
     @property
     def hop(self) -> int:
@@ -105,6 +107,7 @@ class AudioResidualNet(nn.Module):
         self.pulses: Pulses | None = None
         if config.pitch is not None:
             self.pitch = PitchEstimator(config.pitch, config.hop, config.strides[0], config.rate)
+            self.pitch.requires_grad_(False)  # `recipes.fit_pitch` teaches it, and nothing else does
             self.pulses = Pulses(config.hop, self.pitch.lead, config.rate)
         self.decoder = _decoder(config, self.quantizer.dim)
 
@@ -144,7 +147,7 @@ class AudioResidualNet(nn.Module):
         hertz = self.pitch.hertz(pitch)
         *layers, voice = self.decoder
         assert isinstance(voice, CausalVoice)
-        x = torch.cat([z_q, told(hertz).to(z_q.dtype)], 1)
+        x = torch.cat([z_q, pitch_features(hertz).to(z_q.dtype)], 1)
         for layer in layers:
             x = layer(x, memory)
         return voice.voiced(x, self.pulses(hertz, memory, somewhere=self.training), memory)
@@ -157,10 +160,13 @@ class AudioResidualNet(nn.Module):
         pitch = Stage("pitch", tuple(zip(axes, grid, strict=True)), self.config.pitch.vocab)
         return Layout((pitch, *levels.stages), tuple(cut + 1 for cut in levels.cuts), signal)
 
-    def tokenize(self, wave: Tensor, memory: Memory | None = None) -> tuple[Tensor, ...]:
-        """(B, 1, T + ahead) -> indices (B, frames) per stage."""
+    def tokenize(self, wave: Tensor, memory: Memory | None = None, pairs: tuple[int, ...] = ()) -> tuple[Tensor, ...]:
+        """(B, 1, T + ahead) -> indices (B, frames) per stage. pairs: each row that is the mid of a sound whose side is the next row."""
         levels = self.quantizer(self.encode(wave, memory)).indices
-        return levels if self.pitch is None else (self.pitch.entries(self._for_pitch(wave), memory), *levels)
+        if self.pitch is None:
+            return levels
+        pitch = self.pitch.entries(self._for_pitch(wave), memory)
+        return (self.pitch.shared(pitch, wave, pairs), *levels)
 
     def detokenize(self, indices: Sequence[Tensor], memory: Memory | None = None) -> Tensor:
         """Indices (B, frames) of all stages or of a prefix -> (B, 1, T)."""
@@ -174,9 +180,6 @@ class AudioResidualNet(nn.Module):
             wave = self._followed(wave, self.ahead)
         else:
             frames = (wave.shape[-1] - self.ahead) // self.config.hop
-            if frames < 1:
-                needed = self.config.hop + self.ahead
-                raise UsageError(f"training hears pitch in crops of {needed} samples and more, found {wave.shape[-1]}; raise data.crop")
             wave = wave[..., : frames * self.config.hop + self.ahead]
         z = self.encode(wave)
         with torch.autocast(z.device.type, enabled=False):  # nearest entries need float32

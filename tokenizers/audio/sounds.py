@@ -178,6 +178,12 @@ def borders_of(batch: Sequence[int], layouts: Sequence[Layout]) -> np.ndarray:
     return np.cumsum([layouts[i].stages[0].shape[0] for i in batch])[:-1]
 
 
+def pairs_of(channels: Sequence[int]) -> tuple[int, ...]:
+    """The rows that are mids of stereo sounds, of sounds of that many channels, one below the other."""
+    starts = np.cumsum([0, *channels])
+    return tuple(int(start) for start, count in zip(starts[:-1], channels, strict=True) if count == 2)
+
+
 def piece_of(array: Array, piece: slice) -> Array:
     """int64 (channels, frames of the piece) of tokens (channels, T), 0 beyond their end."""
     own = array[:, piece].astype(np.int64)

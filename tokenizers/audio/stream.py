@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from smalti.tokenizers.audio.sounds import SoundSize, left_right, mid_side
+from smalti.tokenizers.audio.sounds import SoundSize, left_right, mid_side, pairs_of
 from smalti.tokenizers.errors import SignalError, UsageError
 from smalti.tokenizers.nets.causal import Memory
 from smalti.tokenizers.nets.precision import full_precision
@@ -61,7 +61,7 @@ class EncoderStream:
         for start in range(0, frames, step):
             heard = wave[..., start * hop : min(start + step, frames) * hop + tokenizer.net.ahead]
             with full_precision(tokenizer.device):
-                levels = tokenizer.net.tokenize(heard.to(tokenizer.device), self._memory)
+                levels = tokenizer.net.tokenize(heard.to(tokenizer.device), self._memory, pairs_of([self._channels]))
             pieces.append([level.cpu().numpy().astype(np.int32) for level in levels])
         return Tokens(layout, tuple(np.concatenate(level, 1) for level in zip(*pieces, strict=True)))
 

@@ -161,7 +161,8 @@ def load_model(info: ModelInfo, device: str = "cpu") -> Any:
     try:
         config = from_dict(tokenizer_class.config_class, info.config, f"{info.folder / 'config.json'}: config")
     except UsageError as error:
-        raise ModelError(str(error)) from None
+        place = str(info.folder / "config.json")
+        raise ModelError(str(error) if str(error).startswith(place) else f"{place}: {error}") from None
     tensors = _tensors(info)
     known_by = fingerprint(info.config, tensors, info.prior)
     tokenizer = tokenizer_class.from_tensors(config, _widened(info, tensors), known_by, info.name, device)

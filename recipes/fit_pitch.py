@@ -189,16 +189,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that look for pitches")
+    parser.add_argument("--force", action="store_true", help="write over a model that lies in the folder")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     try:
         if given.steps < 1 or given.workers < 1:
             raise UsageError("--steps and --workers are 1 and more")
+        if (given.out / "config.json").exists() and not given.force:
+            raise UsageError(f"{given.out}: a model lies there; choose another folder, or give --force")
         told = run(given.model, given.sounds, given.out, given.labels, given.steps, given.seed, given.workers)
     except SmaltiError as error:
         print(f"fit_pitch: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(told) if given.json else f"{told['folder']}: pitches of {told['sounds']} sounds, {told['nats']:.3f} nats a frame")
+    if given.json:
+        print(json.dumps(told))
+    else:
+        nats = f"{told['nats']:.3f} nats a frame (a guess costs {told['guess']:.3f})"
+        print(f"{told['folder']}: pitches of {told['sounds']} sounds, {nats}; its decoder is untrained:")
+        print(f"smalti train audio-residual-16k-pitch init={told['folder']} data=DIR")
     return 0
 
 
@@ -215,8 +223,12 @@ def run(model: str, sounds: Path, out: Path, kept: Path | None, steps: int, seed
     assert net.pitch is not None
     found = voices(list_sounds(sounds), source.config.rate, net.pitch.config, kept, workers)
     nats = fit(net.pitch, found, steps, seed)
-    info = zoo.save(AudioResidual(net), out)
-    return {"folder": str(info.folder), "sounds": len(found), "nats": nats}
+    of = zoo.find(model)
+    said = f"{of.name}, taught the pitches of {len(found)} sounds by recipes.fit_pitch: {nats:.3f} nats a frame"
+    card = f"# {out.name}\n\n{said}. The decoder is untrained beside them: `smalti train audio-residual-16k-pitch init=FOLDER data=DIR`."
+    about = {"summary": f"{said}; its decoder is untrained", "licence": of.licence}
+    info = zoo.save(AudioResidual(net), out, card=f"{card}\n\nWhat it was before:\n\n{of.card}\n", about=about)
+    return {"folder": str(info.folder), "sounds": len(found), "nats": nats, "guess": math.log(net.pitch.config.vocab)}
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def command(
     \b
     Settings stand behind a colon:
       jpeg:10,30,50              qualities
-      audio-residual-16k:1,4,8   numbers of stages
+      audio-residual-16k:2,4,8   numbers of stages
       image-line:0.02bpp,0.05bpp rates; also kbps, and b for bytes
 
     BD rates need 4 settings and verdicts 6 files; a codec with fewer is listed with its rates alone.

@@ -4,7 +4,7 @@ A name is one of the registry (`jpeg`, `x264/2`), a model's (`image-line`, `imag
 public ones), `MODEL+zlib` and so on for its tokens packed by an ordinary compressor, or `package.module:factory` of a codec that nobody
 registered.
 
-Settings are the codec's own ladder, or those behind a colon (or, of a registered codec, an @): `jpeg:10,30,50`, `audio-residual-16k:1,4,8`,
+Settings are the codec's own ladder, or those behind a colon (or, of a registered codec, an @): `jpeg:10,30,50`, `audio-residual-16k:2,4,8`,
 `image-line:0.02bpp,0.05bpp`. A number alone is a classical codec's quality and a model's number of stages; units: `bpp`, `kbps`, `b`
 (bytes), `q` before a quality, `k` before a number of stages.
 """

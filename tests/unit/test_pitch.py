@@ -264,6 +264,12 @@ def test_the_command_teaches_a_model(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert fit_pitch.main(arguments) == 0
     told_of = json.loads(capsys.readouterr().out)
     assert told_of["sounds"] == 2
+    assert told_of["guess"] == pytest.approx(np.log(256))
+    assert fit_pitch.main(arguments) == 2
+    assert "--force" in capsys.readouterr().err
+    assert fit_pitch.main([*arguments[:-1], "--force"]) == 0
+    assert "smalti train audio-residual-16k-pitch init=" in capsys.readouterr().out
+    assert "decoder is untrained" in zoo.find(str(tmp_path / "out")).card
     made: Any = zoo.load(str(tmp_path / "out"))
     assert made.config.pitch == PitchConfig()
     (tokens,) = made.encode([Audio(sung(150)[None], RATE)])

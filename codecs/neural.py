@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -214,12 +215,22 @@ def write_within(
         data = written(tokens.prefix(k))
         if room is not None and len(data) > room:
             if not best:
+                more = _least(target, len(data) / room)
                 raise UsageError(
-                    f"the smallest file of this signal has {len(data)} bytes, the target allows {int(room)}; ask for more{_finer(info)}"
+                    f"the smallest file of this signal has {len(data)} bytes, the target allows {int(room)}; ask for {more}{_finer(info)}"
                 )
             break
         best = data
     return best
+
+
+def _least(target: Target, times: float) -> str:
+    """A target that is so many times as large, in the unit that was asked in, rounded up."""
+    if target.kbps is not None:
+        return f"{math.ceil(target.kbps * times * 1000) / 1000:g} kbps or more"
+    if target.bits_per_pixel is not None:
+        return f"{math.ceil(target.bits_per_pixel * times * 10000) / 10000:g} bits per pixel or more"
+    return "more"
 
 
 def _finer(info: StreamInfo) -> str:

@@ -81,7 +81,8 @@ def shorter_file(file: File, limit_bytes: int | None, stages: int | None, model:
     if file.form == "solo":
         found = api.opened(file, model, prior=prior)
         if len(found.cuts) == 1 and limit_bytes is not None and file.size > limit_bytes:
-            raise UsageError(f"its {file.size} bytes are of one piece and cannot be cut; tokenize the original with --bytes {limit_bytes}")
+            way = f"tokenize the original with --bytes {limit_bytes}, or with a model of several stages"
+            raise UsageError(f"its {file.size} bytes are of one piece and cannot be cut; {way}")
         return write_within(found.tokens(), found.prior, found.info, Target(bytes=limit_bytes, stages=stages))
     if stages is not None:
         return _cut(file, stages, model)

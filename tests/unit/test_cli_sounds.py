@@ -47,7 +47,11 @@ def test_kbps_choose_the_levels(cli: Any, sound_model: Path, sound: Path) -> Non
     (half,) = cli("tokenize", sound, "-m", sound_model, "--force", "--kbps", whole["kbps"] / 2, "--json").json
     assert half["kbps"] <= whole["kbps"] / 2
     assert 1 <= half["stages"] < 4
-    assert "smallest file" in cli("tokenize", sound, "-m", sound_model, "--force", "--kbps", 0.1).refusal()
+    refused = cli("tokenize", sound, "-m", sound_model, "--force", "--kbps", 0.1).refusal()
+    assert "smallest file" in refused
+    least = float(refused.rpartition("ask for ")[2].removesuffix(" kbps or more"))
+    (made,) = cli("tokenize", sound, "-m", sound_model, "--force", "--kbps", least, "--json").json
+    assert made["kbps"] <= least <= made["kbps"] + 0.0011, "what it names will do, and little less"
 
 
 def test_json_and_folders(cli: Any, sound_model: Path, sound: Path, tmp_path: Path) -> None:

@@ -39,6 +39,9 @@ def test_a_token_file_is_not_tokenized(cli: Any, samples: Any) -> None:
 def test_too_few_bytes(cli: Any, samples: Any, tmp_path: Path) -> None:
     refused = cli("tokenize", samples.photo, "-m", samples.tiny, "--bytes", 9, "-o", tmp_path / "a.smt").refusal()
     assert refused.endswith("the target allows 9; ask for more, or take a model with more stages: of pictures image-line")
+    refused = cli("tokenize", samples.photo, "-m", samples.tiny, "--bpp", 0.0001, "-o", tmp_path / "a.smt").refusal()
+    least = refused.rpartition("ask for ")[2].partition(" bits per pixel or more")[0]
+    assert cli("tokenize", samples.photo, "-m", samples.tiny, "--bpp", least, "-o", tmp_path / "a.smt").code == 0
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def of_all(table: Mapping[str, Any] | None, sources: Sequence[Source], what: str
     missing = [source.id for source, entry in zip(sources, found, strict=True) if entry is None]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UsageError(f"{missing[0]}{more}: no {what} under this name; add it, or leave the item out")
+        names = f"expected the end of its path, found names such as {next(iter(table))!r}" if table else "found no names"
+        raise UsageError(f"{missing[0]}{more}: no {what} under this name: {names}; add it, or leave the item out")
     return tuple(found)
 
 

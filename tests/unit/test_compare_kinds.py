@@ -216,6 +216,8 @@ def test_labels_in_all_their_forms(tmp_path: Path) -> None:
         assert of_all(read_groups(str(place)), source, "group") == groups
     place.write_text("b.wav\tgood day\n")
     assert read_texts(str(place)) == {"b.wav": "good day"}
+    with pytest.raises(UsageError, match=r"b\.wav and 1 more: no text under this name: .* found names such as 'other/b\.wav'; add it"):
+        of_all({"other/b.wav": "good day"}, source, "text")
     for text in ("", '{"b.wav": -1}', '{"b.wav": 1.5}', "[]", "{"):
         place.write_text(text)
         with pytest.raises(UsageError, match=r"no labels|no JSON|class -1"):

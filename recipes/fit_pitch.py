@@ -60,7 +60,7 @@ def voices(files: Sequence[Path], rate: int, config: PitchConfig, kept: Path | N
     """Sounds with their pitches, those that can be read; UsageError where none can, or pyworld is missing."""
     if not files:
         raise UsageError("the folder holds no sound files")
-    _world()
+    world()
     found = []
     progress = Progress("pitches", len(files))
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
@@ -97,12 +97,13 @@ def labelled(path: Path, rate: int, config: PitchConfig, kept: Path | None) -> V
 
 def harvested(wave: Array, rate: int, config: PitchConfig) -> Array:
     """Harvest's pitches, refined by StoneMask: float32, every 5 ms."""
-    world, samples = _world(), wave.astype(np.float64)
-    hertz, times = world.harvest(samples, rate, config.lowest, config.highest, 1000 * LABEL_SECONDS)
-    return world.stonemask(samples, hertz, times, rate).astype(np.float32)
+    samples = wave.astype(np.float64)
+    hertz, times = world().harvest(samples, rate, config.lowest, config.highest, 1000 * LABEL_SECONDS)
+    return world().stonemask(samples, hertz, times, rate).astype(np.float32)
 
 
-def _world() -> Any:
+def world() -> Any:
+    """pyworld; UsageError where it is missing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it asks setuptools for

@@ -21,8 +21,8 @@ import numpy as np
 from smalti.codecs.media.audio import read_audio
 from smalti.codecs.media.files import list_sounds
 from smalti.recipes import models
+from smalti.recipes.bench.scored import Scored
 from smalti.recipes.prime_prior import Progress
-from smalti.recipes.sounds import TITLES, judges_of, scores_of
 from smalti.tokenizers.audio.sounds import resample, resampled_length
 from smalti.tokenizers.errors import SmaltiError, UsageError
 from smalti.tokenizers.signals import Array, Audio
@@ -135,26 +135,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--levels", type=int, default=6, help="how many tables code them")
     given = parser.parse_args(arguments)
     try:
-        rows = run(given.model, list_sounds(given.sounds), list_sounds(given.train) if given.train else [], given.levels)
+        table = run(given.model, list_sounds(given.sounds), list_sounds(given.train) if given.train else [], given.levels)
     except SmaltiError as error:
         print(f"phases: {error}", file=sys.stderr)
         return 2
-    print(f"| sound | {' | '.join(TITLES[name] for name in SHOWN)} |", "|---" * (1 + len(SHOWN)) + "|", sep="\n")
-    for name, scores in rows.items():
-        print(f"| {name} | {' | '.join(f'{np.mean([score[i] for score in scores]):.3f}' for i in range(len(SHOWN)))} |")
+    print(table)
     return 0
 
 
-def run(model: str, files: Sequence[Path], train: Sequence[Path], levels: int) -> dict[str, list[list[float]]]:
-    """Scores (of each file, in the order of `SHOWN`) by row; files that a metric cannot score are left out."""
+def run(model: str, files: Sequence[Path], train: Sequence[Path], levels: int) -> str:
+    """The table of scores by row, means over files."""
     name, _, stages = model.partition(":")
     tokenizer = models.codec(name).tokenizer
     low = LowBand()
     if train:
         low.fit(np.concatenate([low.frames(read_audio(path)) for path in train]), levels)
-    judges, _ = judges_of(SHOWN)
-    judges = {title: judges[title] for title in SHOWN}
-    rows: dict[str, list[list[float]]] = {}
+    scored = Scored(SHOWN)
     progress = Progress("measured", len(files))
     for number, path in enumerate(files, 1):
         original = read_audio(path)
@@ -163,14 +159,9 @@ def run(model: str, files: Sequence[Path], train: Sequence[Path], levels: int) -
         assert isinstance(decoded, Audio)
         mono = Audio(original.samples.mean(0, keepdims=True), original.rate)
         for title, wave in variants(original, decoded, low):
-            found = scores_of(judges, mono, Audio(wave[None], original.rate))
-            values = [score.value for score in found.values() if score is not None]
-            if len(values) == len(SHOWN):
-                rows.setdefault(title, []).append(values)
+            scored.add(title, mono, wave)
         progress(number)
-    if not rows:
-        raise UsageError("no sound that all metrics can score; name a folder of speech")
-    return rows
+    return scored.table("sound")
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ import numpy as np
 
 from smalti.codecs.media.audio import read_audio
 from smalti.codecs.media.files import list_sounds
+from smalti.recipes.bench.scored import Scored
 from smalti.recipes.fit_pitch import LABEL_SECONDS, harvested, world
 from smalti.recipes.prime_prior import Progress
-from smalti.recipes.sounds import TITLES, judges_of, scores_of
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.residual import AudioResidual
 from smalti.tokenizers.errors import SmaltiError, UsageError
@@ -59,7 +59,7 @@ def variants(audio: Audio, model: AudioResidual) -> Iterator[tuple[str, Array]]:
     moments = times[::SELDOM]
     yield "pitches every 20 ms", drawn(between(hertz[::SELDOM], moments, times), envelope)
     (tokens,) = model.encode([audio])
-    own = estimator.hertz(_entries(tokens.arrays[0])).numpy()[0]
+    own = estimator.grid.numpy()[tokens.arrays[0][0]]
     moments = (np.arange(1, len(own) + 1) * estimator.hop + estimator.lead) / rate
     yield "the model's pitches, one a frame", drawn(between(own, moments, times), envelope)
 
@@ -89,33 +89,21 @@ def seldom(rows: Array) -> Array:
     return np.stack([np.interp(places, places[::SELDOM], column[::SELDOM]) for column in rows.T], 1)
 
 
-def _entries(array: Array) -> Any:
-    import torch
-
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def run(model: str, files: Sequence[Path]) -> dict[str, list[list[float]]]:
-    """Scores (of each file, in the order of `SHOWN`) by row; files that a metric cannot score are left out."""
+def run(model: str, files: Sequence[Path]) -> str:
+    """The table of scores by row, means over files."""
     tokenizer: Any = zoo.load(model)
     if not isinstance(tokenizer, AudioResidual) or tokenizer.net.pitch is None:
         raise UsageError(f"{model} hears no pitch, expected a model with a pitch stage, as audio-residual-16k")
-    judges, _ = judges_of(SHOWN)
-    judges = {title: judges[title] for title in SHOWN}
-    rows: dict[str, list[list[float]]] = {}
+    scored = Scored(SHOWN)
     progress = Progress("measured", len(files))
     for number, path in enumerate(files, 1):
         audio = read_audio(path)
         if audio.rate != tokenizer.config.rate or len(audio.samples) != 1:
             raise UsageError(f"{path}: {audio.rate} Hz, {len(audio.samples)} channels, expected {tokenizer.config.rate} Hz and one")
         for title, wave in variants(audio, tokenizer):
-            values = [score.value for score in scores_of(judges, audio, Audio(wave[None], audio.rate)).values() if score is not None]
-            if len(values) == len(SHOWN):
-                rows.setdefault(title, []).append(values)
+            scored.add(title, audio, wave)
         progress(number)
-    if not rows:
-        raise UsageError("no sound that all metrics can score; name a folder of speech")
-    return rows
+    return scored.table("drawn by WORLD")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,13 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         files = [path for path in list_sounds(given.sounds) if path.match(given.pattern)]
-        rows = run(given.model, files[:: max(1, given.every)])
+        table = run(given.model, files[:: max(1, given.every)])
     except SmaltiError as error:
         print(f"pitches: {error}", file=sys.stderr)
         return 2
-    print(f"| drawn by WORLD | {' | '.join(TITLES[name] for name in SHOWN)} |", "|---" * (1 + len(SHOWN)) + "|", sep="\n")
-    for name, scores in rows.items():
-        print(f"| {name} | {' | '.join(f'{np.mean([score[i] for score in scores]):.3f}' for i in range(len(SHOWN)))} |")
+    print(table)
     return 0
 
 

@@ -109,7 +109,7 @@ def _run(model: str, pictures: Path, out: Path, judged: Path | None, device: str
 def _suited(tokenizer: Any, blocks: int) -> tuple[list[Any], MaskedConfig]:
     """The codebook of each level, and the config of a prior for them; UsageError where the model has no such levels."""
     stages = tokenizer.layout((("height", 64), ("width", 64))).stages
-    tables = tables_of(tokenizer.net.quantizer, len(stages), stages[0].name == "pitch")
+    tables = tables_of(tokenizer.net.quantizer, len(stages))
     shapes = {stage.shape for stage in stages}
     if len(shapes) != 1 or len(stages[0].shape) != 2 or not tables or any(table.size != stages[0].vocab for table in tables):
         raise UsageError("the masked prior wants a model whose levels lie on one grid, with one codebook a level, or one for all")

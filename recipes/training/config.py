@@ -20,7 +20,7 @@ from smalti.recipes.training.data_config import DataConfig as DataConfig
 from smalti.recipes.training.data_config import FilmDataConfig as FilmDataConfig
 from smalti.recipes.training.data_config import SoundDataConfig as SoundDataConfig
 from smalti.recipes.training.data_config import need
-from smalti.tokenizers.audio.pitch import PitchConfig, lead_of
+from smalti.tokenizers.audio.pitch import PitchConfig
 from smalti.tokenizers.audio.residual_network import AudioResidualConfig
 from smalti.tokenizers.audio.single_network import AudioSingleConfig
 from smalti.tokenizers.configs import canonical_json, from_dict, to_dict
@@ -220,7 +220,7 @@ class TrainingConfig:
 
     def _check_pitch(self, tokenizer: AudioResidualConfig, pitch: PitchConfig) -> None:
         need(bool(self.init), "init = a model that hears pitch (python -m smalti.recipes.fit_pitch) beside tokenizer.pitch", self.init)
-        hop, ahead = tokenizer.hop, lead_of(tokenizer.strides[0]) + max(pitch.sizes(tokenizer.rate)) // 2
+        hop, ahead = tokenizer.hop, pitch.ahead(tokenizer.strides[0], tokenizer.rate)
         drawn = (self.data.crop - ahead) // hop * hop  # the rest is what follows
         need(drawn >= hop, f"data.crop >= {hop + ahead}, a frame and what its pitch is heard in,", self.data.crop)
         if isinstance(self.adversary, SoundAdversaryConfig) and self.adversary.weight:

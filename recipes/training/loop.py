@@ -145,9 +145,9 @@ class Run:
         with self.accelerator.autocast():
             reconstruction, quantized = self.subject.run(self.net, signals, self.config.loss)
         progress = self.step / self.config.steps
-        terms = self.loss(signals, reconstruction, quantized, progress)
         if reconstruction is not None:
-            signals = signals[..., : reconstruction.shape[-1]]  # of sound that a network hears ahead in
+            signals = signals[..., : reconstruction.shape[-1]]  # a network may hear ahead in the end of a sound, and not draw that
+        terms = self.loss(signals, reconstruction, quantized, progress)
         if self.adversary and reconstruction is not None and self.adversary.weight(progress):
             terms |= self.adversary.terms(signals, reconstruction, terms["total"], progress)
         self.accelerator.backward(terms["total"])

@@ -40,7 +40,7 @@ class Cutter:
 
     def __call__(self, path: Path, random: np.random.Generator) -> np.ndarray:
         speeds = self.config.speeds
-        speed = speeds[random.integers(len(speeds))] if len(speeds) > 1 else speeds[0]
+        speed = speeds[random.integers(len(speeds))] if len(speeds) > 1 else speeds[0]  # crops of one speed stay those of earlier runs
         return random_crop(self._channels(path, speed), self.config, random)
 
     def _channels(self, path: Path, speed: float) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 Spectra as in DAC (arXiv 2306.06546), see `metrics/spectra.py`: mel bands at seven windows, of which the short ones hold attacks, and the
 plain spectrum at two.
-
-What is drawn may be shorter than the waves: their ends were what follows it.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ class SoundLoss(nn.Module):
         """Terms by name, `total` among them, their weighted sum."""
         config, terms = self.config, {}
         with torch.autocast(wave.device.type, enabled=False):
-            a, b = wave[:, 0, : reconstruction.shape[-1]], reconstruction[:, 0].float()
+            a, b = wave[:, 0], reconstruction[:, 0].float()
             if config.mel:
                 terms["mel"] = spectra.mel_distance(a, b, self.rate, config.mel_windows)
             if config.stft:

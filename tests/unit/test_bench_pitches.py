@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from smalti.codecs.media.audio import write_audio
-from smalti.recipes.bench import pitches
+from smalti.recipes.bench import pitches, scored
 from smalti.recipes.bench.pitches import banded, between, seldom, variants
 from smalti.tokenizers import zoo
 from smalti.tokenizers.audio.pitch import PitchConfig
@@ -61,7 +61,7 @@ def test_envelopes_that_are_flat_or_lines_stay() -> None:
 def test_what_cannot_be_measured_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, config: AudioResidualConfig, rate: int, why: str
 ) -> None:
-    monkeypatch.setattr(pitches, "judges_of", lambda names: (dict.fromkeys(names), []))
+    monkeypatch.setattr(scored, "judges_of", lambda names: (dict.fromkeys(names), []))
     zoo.save(AudioResidual.from_config(config), tmp_path / "model")
     write_audio(Audio(sung(160).samples, rate), tmp_path / "a.wav")
     assert pitches.main([str(tmp_path), "--model", str(tmp_path / "model")]) == 2

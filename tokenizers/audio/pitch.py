@@ -64,6 +64,10 @@ class PitchConfig:
         """The windows in samples, even."""
         return [max(2, 2 * round(seconds * rate / 2)) for seconds in self.windows]
 
+    def ahead(self, step: int, rate: int) -> int:
+        """Samples that must follow the last frame."""
+        return lead_of(step) + max(self.sizes(rate)) // 2
+
     def before(self, hop: int, step: int, rate: int) -> int:
         """Samples of a frame before the first that its pitch is heard in; below 0 where windows are too long."""
         return hop + lead_of(step) - (ANALYSES - 1) * hop // ANALYSES - max(self.sizes(rate)) // 2
@@ -96,7 +100,8 @@ class PitchEstimator(nn.Module):
     def __init__(self, config: PitchConfig, hop: int, step: int, rate: int) -> None:
         super().__init__()
         self.config, self.hop, self.rate = config, hop, rate
-        self.lead, self.sizes, self.before = lead_of(step), config.sizes(rate), config.before(hop, step, rate)
+        self.lead, self.sizes = lead_of(step), config.sizes(rate)
+        self.before, self.ahead = config.before(hop, step, rate), config.ahead(step, rate)
         self.transform = 2 ** math.ceil(math.log2(TRANSFORM_SECONDS * rate))
         ratio = config.highest / config.lowest
         grid = config.lowest * ratio ** (torch.arange(config.steps, dtype=torch.float64) / (config.steps - 1))
@@ -114,11 +119,6 @@ class PitchEstimator(nn.Module):
         self.layers = nn.ModuleList(CausalConv(config.width, config.width, 3) for _ in range(config.layers))
         self.norm = FrameNorm(config.width)
         self.last = nn.Conv1d(config.width, config.vocab, 1)
-
-    @property
-    def ahead(self) -> int:
-        """Samples that must follow the last frame."""
-        return self.lead + max(self.sizes) // 2
 
     def forward(self, wave: Tensor, memory: Memory | None = None) -> Tensor:
         """(B, 1, T * hop + ahead) -> log odds of the entries, float32 (B, vocab, T)."""
